@@ -1,0 +1,1 @@
+//! Sockets → host flows: direction, service port, owner.

@@ -1,0 +1,96 @@
+//! The host a probe reports for, its namespaces, and what it could not see.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Who reports. The id is the identity; the name may change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Stable over reboots and renames: derived from the machine id, or what
+    /// `SHAWK_HOST_ID` says.
+    pub id: String,
+    /// The host name, or what `SHAWK_HOSTNAME` says.
+    pub name: String,
+}
+
+/// One network namespace: the scope in which an address and a port mean
+/// something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Empty for the host's own (the one the probe lives in); else a name that
+    /// outlives a restart where there is one: `netns:NAME` for one that
+    /// `ip netns` made, `container:ID` for a container's, `net:INODE` at last.
+    pub scope: Arc<str>,
+    /// The addresses its interfaces have, loopback included.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// How sockets were read: the rung of the ladder, best first. It says how
+/// much an answer can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rung {
+    /// The kernel tells of every change of state; nothing is too short-lived.
+    Streaming,
+    /// A BPF iterator over all tasks' files, at an interval.
+    Iterator,
+    /// sock_diag netlink dumps and /proc, at an interval.
+    Netlink,
+    /// /proc/net and /proc alone, at an interval.
+    Procfs,
+}
+
+impl Rung {
+    /// All rungs, best first.
+    pub const ALL: [Rung; 4] = [Rung::Streaming, Rung::Iterator, Rung::Netlink, Rung::Procfs];
+
+    /// The word for it in output, in the CMDB and in a snapshot file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Rung::Streaming => "streaming",
+            Rung::Iterator => "iterator",
+            Rung::Netlink => "netlink",
+            Rung::Procfs => "procfs",
+        }
+    }
+}
+
+/// What one scan saw and what it could not see. Counts are of that scan.
+///
+/// "Could not see" is never reported as absence, so these travel with every
+/// report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Coverage {
+    /// The probe sits in a pid namespace of its own and reports that
+    /// namespace's processes only.
+    pub confined: bool,
+    /// Network namespaces read.
+    pub namespaces: u64,
+    /// Network namespaces that could not be entered or dumped.
+    pub namespaces_unreadable: u64,
+    /// Processes whose descriptors were read.
+    pub processes: u64,
+    /// Processes that ended while they were read.
+    pub processes_vanished: u64,
+    /// Processes whose descriptors or identity could not be read (no
+    /// permission, or an error that is not the process having ended).
+    pub processes_unreadable: u64,
+    /// Sockets read, of all kinds and states.
+    pub sockets: u64,
+    /// Sockets no process holds: TIME_WAIT, SYN_RECV, not yet accepted,
+    /// orphaned. They are nobody's connections and make no host flow.
+    pub sockets_ownerless: u64,
+    /// Sockets with an owner that could not be found. They make host flows
+    /// without a process, but for a confined probe, which leaves them out:
+    /// they belong to processes outside.
+    pub sockets_unattributed: u64,
+    /// Messages or lines that could not be understood and were passed over.
+    pub malformed: u64,
+    /// Host flows left out because a limit was reached.
+    pub flows_dropped: u64,
+    /// Scans that were due while one was still running.
+    pub scans_skipped: u64,
+}

@@ -1,0 +1,1 @@
+//! Observations over a window → the report of what changed.

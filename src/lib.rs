@@ -1,0 +1,11 @@
+//! shawk: what talks to what, on a fleet of plain Linux hosts.
+//!
+//! This library exists for the binary, the benches and the fuzz targets; it
+//! is not an API that others are promised. The rooms stand in the order in
+//! which data walks through them, and no room may know one further down:
+//! kernel → `probe` → `flow` → `agent` → `cmdb` → `graph` → `view`.
+//! `ARCHITECTURE.md` has the map.
+
+pub mod cmdb;
+pub mod flow;
+pub mod probe;

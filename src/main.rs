@@ -1,0 +1,2 @@
+//! Arguments → one command → exit code.
+fn main() {}
