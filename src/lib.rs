@@ -8,4 +8,6 @@
 
 pub mod cmdb;
 pub mod flow;
+pub mod graph;
 pub mod probe;
+pub mod view;
