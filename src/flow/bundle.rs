@@ -242,11 +242,31 @@ impl<'a> Bundler<'a> {
                 return Some(Owner { instance, pgid });
             }
         }
-        let eldest = socket.owners.iter().copied().min_by_key(|&owner| {
+        let age = |&owner: &u32| {
             let instance = &instances[owner as usize];
             (instance.pid == 1, instance.started, instance.pid)
-        })?;
-        Some(Owner { instance: eldest, pgid: instances[eldest as usize].pgid })
+        };
+        let mut credited = socket.owners.iter().copied().min_by_key(age)?;
+        if is_listener(socket) {
+            credited = self.worker(socket, credited);
+        }
+        let process = self.process_of[credited as usize];
+        let same = |owner: &&u32| self.process_of[**owner as usize] == process;
+        let group = |&owner: &u32| instances[owner as usize].pgid;
+        let pgid = socket.owners.iter().filter(same).map(group).min()?;
+        Some(Owner { instance: credited, pgid })
+    }
+
+    /// Of a listener's owners the one that serves: a server that starts as root
+    /// and forks workers under another user (nginx, Apache) is one program and
+    /// two processes, and it is the workers who accept. The youngest of the
+    /// `eldest`'s program is one of them.
+    fn worker(&self, socket: &Socket, eldest: u32) -> u32 {
+        let instance = |owner: u32| &self.snapshot.instances[owner as usize];
+        let program = |owner: u32| (&instance(owner).process.name, &instance(owner).process.exe);
+        let same = |&owner: &u32| program(owner) == program(eldest);
+        let age = |&owner: &u32| (instance(owner).started, instance(owner).pid);
+        socket.owners.iter().copied().filter(same).max_by_key(age).unwrap_or(eldest)
     }
 
     /// The process group of the service that accepted `socket`, if `owner` is

@@ -15,7 +15,7 @@ use crate::flow::process::{Instance, Process};
 use crate::flow::socket::{Direction, Protocol, Snapshot, Socket, State};
 
 /// Reads lines of `[netns] proto STATE local peer owner,owner… flags…`, an
-/// owner being `name/pid` or `name/pid/pgid`, a flag `active`, `passive`,
+/// owner being `name/pid` or `name/pid/pgid`, the name perhaps `name@user`, a flag `active`, `passive`,
 /// `v6only`, `chosen`; the peer `*` for none; the owner `-` for one that could
 /// not be found, `0` for a socket no process holds.
 fn snapshot(text: &str) -> Snapshot {
@@ -73,10 +73,11 @@ fn snapshot(text: &str) -> Snapshot {
 fn instance(owner: &str) -> Instance {
     let parts: Vec<&str> = owner.split('/').collect();
     let pid = parts[1].parse().unwrap();
+    let (name, user) = parts[0].split_once('@').unwrap_or((parts[0], ""));
     let process = Process {
-        name: parts[0].into(),
+        name: name.into(),
         exe: None,
-        user: None,
+        user: (!user.is_empty()).then(|| user.into()),
         unit: None,
         container: None,
         pod: None,
@@ -123,7 +124,10 @@ fn say(flow: &HostFlow) -> String {
         write!(line, " ({} connecting)", flow.counters.connecting).unwrap();
     }
     match &key.process {
-        Some(process) => write!(line, " {}", process.name).unwrap(),
+        Some(process) => {
+            write!(line, " {}", process.name).unwrap();
+            process.user.iter().for_each(|user| write!(line, "@{user}").unwrap());
+        }
         None => line.push_str(" ?"),
     }
     let owners: Vec<_> = flow
@@ -332,6 +336,18 @@ fn a_udp_socket_the_kernel_gave_a_port_is_a_tentative_listener() {
             udp passive 0.0.0.0:40000 * ×1 dnsmasq [dnsmasq/10/10] tentative
             udp passive 0.0.0.0:51820 * ×1 wg [wg/20/20]
             udp passive 10.0.0.10:53 10.0.0.11:many ×1 dnsmasq [dnsmasq/10/10]
+        "#]],
+    );
+}
+
+#[test]
+fn workers_under_another_user_are_the_service() {
+    check(
+        "tcp LISTEN 0.0.0.0:80 * nginx@root/10,nginx@www/11/10,nginx@www/12/10
+         tcp ESTAB 10.0.0.10:80 10.0.0.11:40000 nginx@www/12/10",
+        expect![[r#"
+            tcp passive 0.0.0.0:80 * ×1 nginx@www [nginx/11/10 nginx/10/10]
+            tcp passive 10.0.0.10:80 10.0.0.11:many ×1 nginx@www [nginx/12/10]
         "#]],
     );
 }
