@@ -27,10 +27,10 @@ mod ss;
 mod truth;
 mod wait;
 
-//mod addresses;
-//mod daemons;
+mod addresses;
+mod daemons;
 mod fleet;
-//mod names;
-//mod namespaces;
-//mod owners;
-//mod states;
+mod names;
+mod namespaces;
+mod owners;
+mod states;

@@ -2,6 +2,7 @@
 //! PostgreSQL server of the lab's own, reached through a unix socket, because
 //! that works from any network namespace.
 
+use std::cell::RefCell;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ pub(crate) struct Server {
     /// Where its data and its unix socket are.
     directory: PathBuf,
     options: Vec<String>,
-    process: std::cell::RefCell<Program>,
+    process: RefCell<Program>,
 }
 
 /// Debian's user for it; PostgreSQL refuses to run as root.
@@ -89,7 +90,15 @@ impl Server {
         let path = directory.display().to_string();
         let data = format!("{path}/data");
         let initdb = [
-            &binary("initdb"), "-D", &data, "-U", USER, "--auth=trust", "--no-sync", "-E", "UTF8",
+            &binary("initdb"),
+            "-D",
+            &data,
+            "-U",
+            USER,
+            "--auth=trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
             "--locale=C",
         ];
         host.succeeds(&[&as_user()[..], &initdb].concat());
@@ -133,20 +142,31 @@ impl Server {
     pub(crate) fn query(&self, database: &str, statement: &str) -> String {
         let directory = self.directory.display().to_string();
         self.host.succeeds(&[
-            &binary("psql"), "-h", &directory, "-U", USER, "-d", database, "-Atqc", statement,
+            &binary("psql"),
+            "-h",
+            &directory,
+            "-U",
+            USER,
+            "-d",
+            database,
+            "-Atqc",
+            statement,
         ])
     }
 
-    /// Ends it with all its connections, as an administrator would, and starts
-    /// it again; returns when it answers.
-    pub(crate) fn restart(&self) {
+    /// Ends it with all its connections, as an administrator would.
+    pub(crate) fn stop(&self) {
         self.host.signal(&self.process.borrow(), "INT");
         self.host.ended(&self.process.borrow());
+    }
+
+    /// Starts it again; returns when it answers.
+    pub(crate) fn begin(&self) {
         *self.process.borrow_mut() = launch(&self.host, &self.options);
         self.answers();
     }
 
-    /// What it logged in its present run and, by `Host::logs`, before.
+    /// What it logged, in all its runs.
     pub(crate) fn log(&self) -> String {
         self.host.logs_in_full()
     }
@@ -174,7 +194,14 @@ fn launch(host: &Host, options: &[String]) -> Program {
 }
 
 fn as_user() -> Vec<&'static str> {
-    vec!["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"]
+    vec![
+        "setpriv",
+        "--reuid",
+        USER,
+        "--regid",
+        USER,
+        "--clear-groups",
+    ]
 }
 
 /// A program of the newest PostgreSQL that Debian installed.

@@ -105,10 +105,13 @@ impl Host {
         wait::success(&mut self.command(words), LIMIT)
     }
 
-    /// Writes a file of the host; returns its path.
+    /// Writes a file of the host, in one step, because a program that was just
+    /// started may be reading the one before; returns its path.
     pub(crate) fn file(&self, name: &str, content: &str) -> String {
         let path = self.directory.join(name);
-        fs::write(&path, content).expect("a file of the host can be written");
+        let draft = self.directory.join(format!("{name}.new"));
+        fs::write(&draft, content).expect("a file of the host can be written");
+        fs::rename(&draft, &path).expect("a file of the host can be renamed");
         path.display().to_string()
     }
 
@@ -194,7 +197,10 @@ impl Host {
     }
 
     fn every_log(&self) -> impl Iterator<Item = (String, String)> {
-        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let entries = fs::read_dir(&self.directory)
+            .into_iter()
+            .flatten()
+            .flatten();
         let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
         paths.sort();

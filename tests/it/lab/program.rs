@@ -39,7 +39,10 @@ pub(crate) fn nginx_with_a_file(host: &Host, listens: &[&str]) -> Program {
         .iter()
         .map(|listen| format!("listen {listen};\n"))
         .collect();
-    nginx(host, &format!("server {{ {listens} {} }}", large_file(host)))
+    nginx(
+        host,
+        &format!("server {{ {listens} {} }}", large_file(host)),
+    )
 }
 
 /// An nginx location `/large` that no `curl` ever gets to the end of.
@@ -79,8 +82,17 @@ pub(crate) fn redis(host: &Host, address: &str) -> Program {
     let directory = host.directory.display().to_string();
     host.start(
         &[
-            "redis-server", "--bind", address, "--save", "", "--appendonly", "no",
-            "--protected-mode", "no", "--dir", &directory,
+            "redis-server",
+            "--bind",
+            address,
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--protected-mode",
+            "no",
+            "--dir",
+            &directory,
         ],
         &[],
     )
@@ -100,9 +112,16 @@ pub(crate) fn dnsmasq(host: &Host, address: &str) -> Program {
     let pid_file = format!("--pid-file={}/dnsmasq.pid", host.directory.display());
     host.start(
         &[
-            "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv",
-            "--no-hosts", "--bind-interfaces", "--log-facility=-",
-            "--address=/lab.test/10.77.0.10", &listen, &pid_file,
+            "dnsmasq",
+            "--keep-in-foreground",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            "--bind-interfaces",
+            "--log-facility=-",
+            "--address=/lab.test/10.77.0.10",
+            &listen,
+            &pid_file,
         ],
         &[],
     )
@@ -112,8 +131,17 @@ pub(crate) fn dnsmasq(host: &Host, address: &str) -> Program {
 pub(crate) fn curl(host: &Host, url: &str) -> Program {
     host.start(
         &[
-            "curl", "--silent", "--show-error", "--globoff", "--output", "/dev/null",
-            "--limit-rate", "10k", "--max-time", "120", url,
+            "curl",
+            "--silent",
+            "--show-error",
+            "--globoff",
+            "--output",
+            "/dev/null",
+            "--limit-rate",
+            "10k",
+            "--max-time",
+            "120",
+            url,
         ],
         &[],
     )
@@ -126,6 +154,14 @@ pub(crate) fn wrk(host: &Host, url: &str) -> Program {
 
 /// `sockets.py`, which stands beside this file; see there for the words.
 pub(crate) fn python(host: &Host, words: &[&str]) -> Program {
+    let line = python_words(host, words);
+    let line: Vec<&str> = line.iter().map(String::as_str).collect();
+    host.start(&line, &[])
+}
+
+/// The command line of it.
+pub(crate) fn python_words(host: &Host, words: &[&str]) -> Vec<String> {
     let path = host.file("sockets.py", include_str!("sockets.py"));
-    host.start(&[&[PYTHON, &path], words].concat(), &[])
+    let words = words.iter().map(|word| (*word).to_owned());
+    [PYTHON.to_owned(), path].into_iter().chain(words).collect()
 }

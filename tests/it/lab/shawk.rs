@@ -12,9 +12,15 @@ use crate::lab::host::{self, Host, Program};
 use crate::lab::network::Lab;
 use crate::lab::ss;
 use crate::lab::truth::{self, Edge, End};
-use crate::lab::wait::{self, LIMIT, Said};
+use crate::lab::wait::{self, LIMIT};
 
 const SHAWK: &str = env!("CARGO_BIN_EXE_shawk");
+
+/// Looks at a count of bytes that find it unchanged between two scans.
+const QUIET: u32 = 3;
+
+/// So many scans begun, all but the last have surely ended.
+const SCANS: u32 = 3;
 
 /// What `look -o json` promises, as far as a truth needs it.
 #[derive(Deserialize)]
@@ -39,7 +45,6 @@ pub(crate) struct Node {
 pub(crate) struct Process {
     pub(crate) name: String,
     pub(crate) exe: Option<String>,
-    pub(crate) user: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -108,14 +113,41 @@ impl Host {
 
     /// Starts a probe that goes on, at a quick pace.
     pub(crate) fn daemon(&self, cmdb: &Cmdb) -> Program {
+        self.daemon_that_flushes(cmdb, "1s")
+    }
+
+    /// Starts a probe that goes on and writes at this interval.
+    pub(crate) fn daemon_that_flushes(&self, cmdb: &Cmdb, interval: &str) -> Program {
         let mut settings = self.settings(cmdb);
         settings.push("SHAWK_PROBE_INTERVAL=200ms".to_owned());
-        settings.push("SHAWK_FLUSH_INTERVAL=1s".to_owned());
+        settings.push(format!("SHAWK_FLUSH_INTERVAL={interval}"));
         let pairs: Vec<_> = settings
             .iter()
             .filter_map(|setting| setting.split_once('='))
             .collect();
         self.start(&[SHAWK, "probe"], &pairs)
+    }
+
+    /// Waits until a probe has read its sockets several times over. That shows
+    /// in nothing but the bytes it has read: a scan is a burst of them after
+    /// some quiet.
+    pub(crate) fn has_scanned(&self, probe: &Program) {
+        let path = format!("/proc/{}/io", probe.pid);
+        let (mut last, mut quiet, mut scans) = (String::new(), 0, 0);
+        wait::until("a probe to scan and scan again", LIMIT, || {
+            let io = self.succeeds(&["cat", &path]);
+            let read = io.lines().next().unwrap_or("").to_owned();
+            if read == last {
+                quiet += 1;
+            } else {
+                scans += u32::from(quiet >= QUIET);
+                quiet = 0;
+            }
+            last = read;
+            (scans >= SCANS)
+                .then_some(())
+                .ok_or(format!("{scans} scans"))
+        });
     }
 
     fn settings(&self, cmdb: &Cmdb) -> Vec<String> {
@@ -162,9 +194,7 @@ impl Cmdb {
             }
         }
         let lines = most.into_iter();
-        lines
-            .flat_map(|(line, times)| vec![line; times])
-            .collect()
+        lines.flat_map(|(line, times)| vec![line; times]).collect()
     }
 
     /// Compares what it has around these hosts with the truth.
@@ -187,11 +217,6 @@ impl Cmdb {
     /// Runs `shawk` with this CMDB, outside of all hosts; it has to succeed.
     pub(crate) fn succeeds(&self, arguments: &[&str]) -> String {
         wait::success(&mut self.command(arguments), LIMIT)
-    }
-
-    /// Runs `shawk` with this CMDB, outside of all hosts.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
-        wait::output(&mut self.command(arguments), LIMIT)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -229,10 +254,14 @@ impl Look {
     fn edge(&self, edge: &Connection, label: impl Fn(&Node) -> String) -> Edge {
         let end = |id: u64, address: &Option<String>| {
             let node = self.nodes.iter().find(|node| node.id == id);
-            let node = node.unwrap_or_else(|| panic!("an edge names node {id}, which is not there"));
+            let node =
+                node.unwrap_or_else(|| panic!("an edge names node {id}, which is not there"));
             End {
                 label: label(node),
-                address: address.clone().or_else(|| node.address.clone()).unwrap_or_default(),
+                address: address
+                    .clone()
+                    .or_else(|| node.address.clone())
+                    .unwrap_or_default(),
             }
         };
         Edge {

@@ -2,7 +2,8 @@
 
   sockets.py serve ADDRESS PORT [reuseport] [prefork=N] [udp] [comm=HEX]
   sockets.py hold  ADDRESS PORT [count=N] [from=ADDRESS/PORT] [udp] [comm=HEX]
-  sockets.py open  ADDRESS PORT          (begins to connect, never succeeds)
+  sockets.py open  ADDRESS PORT          (begins to connect, and leaves it there)
+  sockets.py stall ADDRESS PORT          (listens, never accepts)
   sockets.py app   ADDRESS PORT REDIS POSTGRES
   sockets.py dns   ADDRESS               (asks over UDP and over TCP)
 
@@ -91,6 +92,13 @@ def begin(address, port):
     threading.Event().wait()
 
 
+def stall(address, port):
+    listener = socket.socket(family(address), socket.SOCK_STREAM)
+    listener.bind((address, int(port)))
+    listener.listen(64)
+    threading.Event().wait()
+
+
 def postgres(address):
     """A connection as the protocol's version 3 begins one, without a password."""
     one = socket.create_connection((address, 5432))
@@ -154,7 +162,7 @@ def dns(address):
 
 
 def main(mode, *words):
-    modes = {"serve": serve, "hold": hold, "open": begin, "app": app, "dns": dns}
+    modes = {"serve": serve, "hold": hold, "open": begin, "stall": stall, "app": app, "dns": dns}
     if mode in ("serve", "hold"):
         options = dict(word.partition("=")[::2] for word in words[2:])
         rename(options)

@@ -20,12 +20,16 @@ pub(crate) struct Line {
     pub(crate) peer: SocketAddr,
     /// Names of the processes that hold it.
     pub(crate) names: BTreeSet<String>,
+    /// Their pids.
+    pids: BTreeSet<u32>,
 }
 
 /// All sockets of one place.
 struct Seen {
     place: Rc<Host>,
     lines: Vec<Line>,
+    /// What `ip` prints of its addresses.
+    addresses: String,
 }
 
 /// The sockets of a place, TCP and UDP.
@@ -38,6 +42,15 @@ pub(crate) fn sockets(place: &Host) -> Vec<Line> {
         .collect()
 }
 
+/// The pids that hold connections of a certain kind.
+pub(crate) fn holders(place: &Host, which: impl Fn(&Line) -> bool) -> BTreeSet<u32> {
+    let lines = sockets(place);
+    let lines = lines
+        .iter()
+        .filter(|line| line.is_connection() && which(line));
+    lines.flat_map(|line| line.pids.clone()).collect()
+}
+
 /// Every edge that the sockets show at this moment, as sorted lines.
 pub(crate) fn edges(places: &[Rc<Host>]) -> Vec<String> {
     let seen: Vec<Seen> = places
@@ -45,6 +58,7 @@ pub(crate) fn edges(places: &[Rc<Host>]) -> Vec<String> {
         .map(|place| Seen {
             place: Rc::clone(place),
             lines: sockets(place),
+            addresses: place.succeeds(&["ip", "-o", "addr"]),
         })
         .collect();
     let mut edges = BTreeSet::new();
@@ -69,76 +83,75 @@ impl Seen {
             if other.is_some() {
                 return None;
             }
-            let active = End::nobody(line.peer.ip());
+            let active = self.bare_end(line, seen);
             return Some(Edge::new(active, own, line, line.local.port(), "passive"));
         }
-        let passive = other.or_else(|| self.unconnected(line, seen));
-        let told_by = match &passive {
-            Some((_, true)) => "both",
-            _ => "active",
-        };
-        let passive = passive.map_or_else(|| End::nobody(line.peer.ip()), |(end, _)| end);
+        let told_by = if other.is_some() { "both" } else { "active" };
+        let passive = other
+            .or_else(|| self.service(line, seen))
+            .unwrap_or_else(|| self.bare_end(line, seen));
         let mut edge = Edge::new(own, passive, line, line.peer.port(), told_by);
         edge.failing = failing;
         Some(edge)
     }
 
     /// The socket at the other end of a connection, if a process holds it.
-    fn other_end(&self, line: &Line, seen: &[Seen]) -> Option<(End, bool)> {
+    fn other_end(&self, line: &Line, seen: &[Seen]) -> Option<End> {
         self.within_reach(line, seen).find_map(|there| {
             let mut lines = there.lines.iter().filter(|other| other.is_connection());
             let other = lines.find(|other| {
                 other.protocol == line.protocol
                     && (other.local, other.peer) == (line.peer, line.local)
             })?;
-            Some((there.end(other), true))
+            Some(there.end(other))
         })
     }
 
-    /// The unconnected UDP socket that a connected one talks to.
-    fn unconnected(&self, line: &Line, seen: &[Seen]) -> Option<(End, bool)> {
-        if line.protocol != "udp" {
-            return None;
-        }
+    /// Who waits where a connection or a connected UDP socket goes to.
+    fn service(&self, line: &Line, seen: &[Seen]) -> Option<End> {
         self.within_reach(line, seen).find_map(|there| {
-            if !there.has_address(line.peer.ip()) {
-                return None;
-            }
-            let mut lines = there.lines.iter().filter(|other| other.state == "UNCONN");
+            let mut lines = there.lines.iter().filter(|other| other.waits());
             let other = lines.find(|other| {
-                other.local.port() == line.peer.port() && other.accepts(line.peer.ip())
+                other.protocol == line.protocol
+                    && other.local.port() == line.peer.port()
+                    && other.accepts(line.peer.ip())
+                    && there.has_address(line.peer.ip())
             })?;
             let mut end = there.end(other);
             end.address = line.peer.ip().to_string();
-            Some((end, false))
+            Some(end)
         })
     }
 
     /// Where the other end can be: the place itself first, because the same
     /// address may be elsewhere, too.
-    fn within_reach<'a>(
-        &'a self,
-        line: &Line,
-        seen: &'a [Seen],
-    ) -> impl Iterator<Item = &'a Seen> {
+    fn within_reach<'a>(&'a self, line: &Line, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
         let loopback = line.peer.ip().is_loopback();
-        let elsewhere = seen.iter().filter(move |there| {
-            !loopback && !Rc::ptr_eq(&there.place, &self.place)
-        });
+        let elsewhere = seen
+            .iter()
+            .filter(move |there| !loopback && !Rc::ptr_eq(&there.place, &self.place));
         std::iter::once(self).chain(elsewhere)
     }
 
     fn has_address(&self, address: IpAddr) -> bool {
-        let text = self.place.succeeds(&["ip", "-o", "addr"]);
-        let address = format!(" {address}/");
-        text.contains(&address)
+        self.addresses.contains(&format!(" {address}/"))
+    }
+
+    /// An end without a process: the place that has the address, or nobody.
+    fn bare_end(&self, line: &Line, seen: &[Seen]) -> End {
+        let address = line.peer.ip();
+        let mut places = self.within_reach(line, seen);
+        match places.find(|there| there.has_address(address)) {
+            Some(there) => End::new(&there.place.label(), address),
+            None => End::nobody(address),
+        }
     }
 
     /// Whether a listener here was connected to.
     fn is_passive(&self, line: &Line) -> bool {
         self.lines.iter().any(|listener| {
-            listener.state == "LISTEN"
-                && line.protocol == "tcp"
+            listener.waits()
+                && listener.protocol == line.protocol
                 && listener.local.port() == line.local.port()
                 && listener.accepts(line.local.ip())
         })
@@ -163,23 +176,31 @@ impl Line {
         // users:(("nginx",pid=7,fd=5),("nginx",pid=6,fd=5))
         let names = users.split("(\"").skip(1);
         let names = names.filter_map(|user| user.split_once('"'));
+        let pids = users.split("pid=").skip(1);
+        let pids = pids.filter_map(|user| user.split(',').next()?.parse().ok());
         Some(Line {
             protocol,
             state,
             local,
             peer,
             names: names.map(|(name, _)| name.to_owned()).collect(),
+            pids: pids.collect(),
         })
     }
 
     /// Whether it has two ends and a process holds it.
     pub(crate) fn is_connection(&self) -> bool {
-        !self.names.is_empty() && !matches!(self.state.as_str(), "LISTEN" | "UNCONN")
+        !self.names.is_empty() && !self.waits()
+    }
+
+    fn waits(&self) -> bool {
+        matches!(self.state.as_str(), "LISTEN" | "UNCONN")
     }
 
     fn accepts(&self, address: IpAddr) -> bool {
         let local = self.local.ip();
-        let any = local == IpAddr::V6(Ipv6Addr::UNSPECIFIED) || local.is_ipv4() == address.is_ipv4();
+        let any =
+            local == IpAddr::V6(Ipv6Addr::UNSPECIFIED) || local.is_ipv4() == address.is_ipv4();
         local == address || (local.is_unspecified() && any)
     }
 }
@@ -188,7 +209,9 @@ impl Line {
 fn address(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.rsplit_once(':')?;
     let address = address.trim_matches(['[', ']']);
-    let address = address.split_once('%').map_or(address, |(address, _)| address);
+    let address = address
+        .split_once('%')
+        .map_or(address, |(address, _)| address);
     let address: IpAddr = match address {
         "*" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         address => address.parse().ok()?,
@@ -200,10 +223,14 @@ fn address(text: &str) -> Option<SocketAddr> {
 /// Waits until a program listens at an address and port.
 pub(crate) fn listens(place: &Host, address: &str) {
     let address: SocketAddr = address.parse().expect("an address and a port");
-    wait::until(&format!("a listener at {address} on {}", place.name), LIMIT, || {
-        let found = sockets(place)
-            .iter()
-            .any(|line| line.state == "LISTEN" && line.local == address);
-        found.then_some(()).ok_or_else(|| place.logs())
-    });
+    wait::until(
+        &format!("a listener at {address} on {}", place.name),
+        LIMIT,
+        || {
+            let found = sockets(place)
+                .iter()
+                .any(|line| line.state == "LISTEN" && line.local == address);
+            found.then_some(()).ok_or_else(|| place.logs())
+        },
+    );
 }
