@@ -132,10 +132,11 @@ impl Server {
         server
     }
 
-    /// The address of a database, for any host of any lab.
+    /// The address of a database, for any host of any lab. What stands where a
+    /// host name does is not used, but a URL with a user has to have one.
     pub(crate) fn url(&self, database: &str) -> String {
         let directory = self.directory.display();
-        format!("postgres://{USER}@/{database}?host={directory}")
+        format!("postgres://{USER}@localhost/{database}?host={directory}")
     }
 
     /// Runs a statement; returns what `psql` prints of it.

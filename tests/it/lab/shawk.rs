@@ -289,3 +289,31 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_becomes_lines() {
+        let text = r#"{"schema": "shawk.look/1", "nodes": [
+            {"id": 0, "host": "web-1", "scope": "", "address": "10.77.0.10", "probe": true,
+             "process": {"name": "nginx", "exe": "/usr/sbin/nginx"}, "pgid": 5},
+            {"id": 1, "host": "box", "scope": "netns:blue", "process": {"name": "wrk"}, "pgid": 7},
+            {"id": 2, "address": "10.77.0.99", "probe": false}], "edges": [
+            {"active": 1, "passive": 0, "protocol": "tcp", "port": 80, "told_by": "both",
+             "active_address": "10.77.0.20", "passive_address": "10.77.0.10",
+             "failing": false, "direction": "known"},
+            {"active": 0, "passive": 2, "protocol": "udp", "port": 53, "told_by": "active",
+             "active_address": "10.77.0.10", "passive_address": "10.77.0.99",
+             "failing": true, "direction": "unknown"}]}"#;
+        let look: Look = serde_json::from_str(text).expect("the schema is as promised");
+        assert_eq!(
+            look.lines_with_groups(),
+            [
+                "box[netns:blue]/wrk#7 10.77.0.20 -> web-1/nginx#5 10.77.0.10 tcp/80 both",
+                "web-1/nginx#5 10.77.0.10 -> 10.77.0.99 udp/53 active failing direction-unknown",
+            ]
+        );
+    }
+}
