@@ -3,6 +3,7 @@
 //! Nothing here knows a kernel, a file, a clock, a database or a network.
 
 pub mod bundle;
+pub mod filter;
 pub mod host;
 pub mod key;
 pub mod process;

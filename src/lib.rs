@@ -6,6 +6,7 @@
 //! kernel → `probe` → `flow` → `agent` → `cmdb` → `graph` → `view`.
 //! `ARCHITECTURE.md` has the map.
 
+pub mod cli;
 pub mod cmdb;
 pub mod flow;
 pub mod graph;

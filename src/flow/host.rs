@@ -25,6 +25,10 @@ pub struct Namespace {
     pub scope: Arc<str>,
     /// The addresses its interfaces have, loopback included.
     pub addresses: Vec<IpAddr>,
+    /// The ports the kernel gives to sockets that chose none, first and last
+    /// (`net.ipv4.ip_local_port_range`); absent where it could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ephemeral_ports: Option<(u16, u16)>,
 }
 
 /// How sockets were read: the rung of the ladder, best first. It says how

@@ -51,6 +51,9 @@ pub struct HostFlow {
     pub owners_more: u32,
     /// Numbers.
     pub counters: Counters,
+    /// A UDP listener whose port the kernel may have picked: as likely a
+    /// resolver's query as a service. A tally waits before it tells of one.
+    pub tentative: bool,
 }
 
 /// Most owners that one host flow names. The rest are counted.
@@ -129,7 +132,13 @@ impl Process {
     pub fn hash(&self) -> i64 {
         let mut digest = Fields::new("process");
         digest.text(&self.name);
-        for field in [&self.exe, &self.user, &self.unit, &self.container, &self.pod] {
+        for field in [
+            &self.exe,
+            &self.user,
+            &self.unit,
+            &self.container,
+            &self.pod,
+        ] {
             digest.text(field.as_deref().unwrap_or(""));
         }
         digest.finish()
@@ -185,5 +194,38 @@ impl Fields {
         let mut first = [0; 8];
         first.copy_from_slice(&digest[..8]);
         i64::from_be_bytes(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hash is what the CMDB knows a flow by: if this fails, every stored
+    /// flow has become a stranger.
+    #[test]
+    fn the_hash_of_a_flow_is_a_promise() {
+        let process = Process {
+            name: "nginx".into(),
+            exe: Some("/usr/sbin/nginx".into()),
+            user: Some("www-data".into()),
+            unit: Some("nginx.service".into()),
+            container: None,
+            pod: None,
+        };
+        let key = FlowKey {
+            scope: "".into(),
+            direction: Direction::Passive,
+            protocol: Protocol::Tcp,
+            local: [10, 0, 0, 10].into(),
+            local_port: Some(80),
+            peer: Some([10, 0, 0, 11].into()),
+            peer_port: None,
+            process: Some(Arc::new(process)),
+        };
+        assert_eq!(key.hash(), -642211276126893764);
+        let other_end = FlowKey { local_port: None, peer_port: Some(80), ..key.clone() };
+        assert_ne!(other_end.hash(), key.hash());
+        assert_eq!(Host { id: "web-1".into(), name: "any".into() }.hash(), -2925822702414634734);
     }
 }

@@ -1,0 +1,281 @@
+//! The loop of a probe: scans at one interval, reports at another.
+//!
+//! Scans run on a thread of their own, so that a slow CMDB never delays one;
+//! what they see is added up in a [`Tally`], and only from there it goes to the
+//! CMDB. Whatever the CMDB has not acknowledged stays in the tally.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use jiff::{SignedDuration, Timestamp};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use crate::cmdb::Cmdb;
+use crate::cmdb::url::CmdbUrl;
+use crate::flow::filter::Filter;
+use crate::flow::key::Observation;
+use crate::flow::report::Report;
+use crate::flow::socket::Snapshot;
+use crate::flow::tally::Tally;
+use crate::probe::{Probe, record};
+
+/// Longest time one delivery to the CMDB may take before it counts as failed.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(30);
+
+/// Longest time the last delivery may take after the signal to stop: less than
+/// the ten seconds that Docker and Kubernetes' `preStop` grant at least.
+const LAST_DELIVERY_LIMIT: Duration = Duration::from_secs(8);
+
+/// Waits between two attempts to deliver while the CMDB is away: doubled from
+/// the first to the last, so that a restart of it is noticed within seconds.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_LAST: Duration = Duration::from_secs(3);
+
+/// How a probe is to run.
+#[derive(Debug)]
+pub struct Plan {
+    /// Where reports go.
+    pub cmdb: CmdbUrl,
+    /// Between scans.
+    pub interval: Duration,
+    /// Between reports.
+    pub flush: Duration,
+    /// Which peers are reported.
+    pub filter: Filter,
+}
+
+/// Where `--record` writes every snapshot.
+pub type Recorder = Box<dyn Write + Send>;
+
+/// Opens the file that `--record` names; `-` is standard output.
+pub fn open_recorder(path: &Path) -> Result<Recorder> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdout()));
+    }
+    let file = File::create(path).with_context(|| format!("create '{}'", path.display()))?;
+    Ok(Box::new(BufWriter::new(file)))
+}
+
+/// Scans once, delivers, and returns what was delivered.
+pub async fn once(probe: Probe, recorder: Option<Recorder>, plan: &Plan) -> Result<Report> {
+    let cmdb = Cmdb::open(&plan.cmdb).await?;
+    // A thread, as a scan changes the namespace of the thread it runs on.
+    let mut scanner = Scanner { probe, recorder, filter: plan.filter };
+    let scan = std::thread::Builder::new().name("scan".into());
+    let scan = scan.spawn(move || scanner.scan()).context("start the scan thread")?;
+    let observation = scan.join().map_err(|_| anyhow::anyhow!("the scan panicked"))??;
+    deliver(&cmdb, vec![observation], SignedDuration::ZERO).await
+}
+
+/// Delivers what a recording holds, as if it were seen now by the probe that
+/// made it. The first snapshot's time names the epoch, so that replaying a file
+/// twice changes nothing.
+pub async fn replay(snapshots: Vec<Snapshot>, plan: &Plan) -> Result<Report> {
+    let cmdb = Cmdb::open(&plan.cmdb).await?;
+    let observations = snapshots.into_iter().map(|snapshot| filtered(snapshot, plan.filter));
+    deliver(&cmdb, observations.collect(), SignedDuration::try_from(plan.flush)?).await
+}
+
+async fn deliver(
+    cmdb: &Cmdb,
+    observations: Vec<Observation>,
+    linger: SignedDuration,
+) -> Result<Report> {
+    let first = observations.first().context("there is no snapshot in it")?;
+    let mut tally = Tally::new(first.taken, linger);
+    for observation in observations {
+        tally.observe(observation);
+    }
+    let report = tally.take().context("there is nothing to report")?;
+    cmdb.record(&report).await?;
+    Ok(report)
+}
+
+/// Scans and reports until SIGTERM or SIGINT; then the last report is
+/// delivered. An error means that it could not be.
+pub async fn run(probe: Probe, recorder: Option<Recorder>, plan: Plan) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("watch for SIGINT")?;
+    let linger = SignedDuration::try_from(plan.flush)?;
+    let tally = Arc::new(Mutex::new(Tally::new(Timestamp::now(), linger)));
+    let (stop, stopped) = mpsc::channel();
+    let (scanned, mut first_scan) = watch::channel(());
+    let scanner = Scanner { probe, recorder, filter: plan.filter };
+    let (shared, interval) = (Arc::clone(&tally), plan.interval);
+    let thread = std::thread::Builder::new()
+        .name("scan".into())
+        .spawn(move || scanner.run(&shared, interval, &stopped, &scanned))
+        .context("start the scan thread")?;
+
+    let mut delivery = Delivery { url: plan.cmdb.clone(), cmdb: None, failing_since: None };
+    let mut stopping = tokio::select! {
+        _ = first_scan.changed() => false,
+        _ = terminate.recv() => true,
+        _ = interrupt.recv() => true,
+    };
+    notify(&[sd_notify::NotifyState::Ready]);
+    let mut retry = RETRY_FIRST;
+    while !stopping {
+        let delivered = delivery.flush(&tally, DELIVERY_LIMIT).await;
+        let wait = if delivered { plan.flush } else { retry.min(plan.flush) };
+        retry = if delivered { RETRY_FIRST } else { RETRY_LAST.min(retry * 2) };
+        stopping = tokio::select! {
+            () = tokio::time::sleep(wait) => false,
+            _ = terminate.recv() => true,
+            _ = interrupt.recv() => true,
+        };
+    }
+    notify(&[sd_notify::NotifyState::Stopping]);
+    drop(stop);
+    tokio::task::spawn_blocking(move || thread.join()).await.ok();
+    let last = delivery.flush(&tally, LAST_DELIVERY_LIMIT);
+    let delivered = tokio::select! {
+        delivered = last => delivered,
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+    };
+    anyhow::ensure!(delivered, "stopped before the last report reached the CMDB");
+    info!("stopped; the last report is in the CMDB");
+    Ok(())
+}
+
+/// Tells a service manager, where there is one. Its absence is the common case.
+fn notify(states: &[sd_notify::NotifyState]) {
+    if let Err(error) = sd_notify::notify(states) {
+        debug!("the service manager cannot be told: {error}");
+    }
+}
+
+/// The thread that looks: everything it needs, and nothing that can wait for a
+/// network.
+struct Scanner {
+    probe: Probe,
+    recorder: Option<Recorder>,
+    filter: Filter,
+}
+
+impl Scanner {
+    /// Scans at the interval until `stopped` is closed. A scan that takes
+    /// longer than the interval delays the next, and what was skipped is
+    /// counted; two never run at once.
+    fn run(
+        mut self,
+        tally: &Mutex<Tally>,
+        interval: Duration,
+        stopped: &mpsc::Receiver<()>,
+        scanned: &watch::Sender<()>,
+    ) {
+        let mut due = Instant::now();
+        let mut skipped = 0;
+        let mut failing = false;
+        loop {
+            match self.scan() {
+                Ok(mut observation) => {
+                    observation.coverage.scans_skipped = skipped;
+                    lock(tally).observe(observation);
+                    scanned.send_replace(());
+                    if std::mem::take(&mut failing) {
+                        info!("scans work again");
+                    }
+                }
+                Err(error) if failing => debug!("scan: {error:#}"),
+                Err(error) => {
+                    warn!("a scan failed, the next is tried: {error:#}");
+                    failing = true;
+                }
+            }
+            due += interval;
+            let late = Instant::now().saturating_duration_since(due);
+            let missed = late.as_nanos() / interval.as_nanos();
+            if missed > 0 {
+                let missed = u32::try_from(missed).unwrap_or(u32::MAX);
+                skipped += u64::from(missed);
+                due += interval.saturating_mul(missed);
+            }
+            let wait = due.saturating_duration_since(Instant::now());
+            if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    }
+
+    fn scan(&mut self) -> Result<Observation> {
+        let started = Instant::now();
+        let snapshot = self.probe.snapshot()?;
+        if let Some(recorder) = &mut self.recorder {
+            record::write(&snapshot, &mut *recorder).context("record the snapshot")?;
+            recorder.flush().context("record the snapshot")?;
+        }
+        let sockets = snapshot.sockets.len();
+        let observation = filtered(snapshot, self.filter);
+        debug!(
+            "scanned {sockets} sockets into {} host flows in {:?}",
+            observation.flows.len(),
+            started.elapsed()
+        );
+        Ok(observation)
+    }
+}
+
+fn filtered(snapshot: Snapshot, filter: Filter) -> Observation {
+    let mut observation = snapshot.observe();
+    observation.flows.retain(|flow| filter.keeps(flow));
+    observation
+}
+
+/// A panic elsewhere ends the process (see `main`), so a poisoned lock is only
+/// ever seen on the way out, and its tally is still worth delivering.
+fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The way to the CMDB, which may be away.
+struct Delivery {
+    url: CmdbUrl,
+    cmdb: Option<Cmdb>,
+    failing_since: Option<Instant>,
+}
+
+impl Delivery {
+    /// Tries to deliver what the tally holds; whether it is delivered. Says so
+    /// once when that begins to fail and once when it works again.
+    async fn flush(&mut self, tally: &Mutex<Tally>, limit: Duration) -> bool {
+        let Some(report) = lock(tally).take() else { return true };
+        let attempt = tokio::time::timeout(limit, self.deliver(&report)).await;
+        match attempt.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {limit:?}"))) {
+            Ok(()) => {
+                lock(tally).acknowledge();
+                debug!("report {}: {} flows", report.sequence, report.flows.len());
+                if let Some(since) = self.failing_since.take() {
+                    info!("the CMDB is back after {:.1?}; nothing is lost", since.elapsed());
+                }
+                true
+            }
+            Err(error) => {
+                self.cmdb = None;
+                if self.failing_since.is_none() {
+                    self.failing_since = Some(Instant::now());
+                    warn!("the CMDB cannot be written, flows are kept and merged: {error:#}");
+                }
+                false
+            }
+        }
+    }
+
+    async fn deliver(&mut self, report: &Report) -> Result<()> {
+        let cmdb = match self.cmdb.take() {
+            Some(cmdb) => cmdb,
+            None => Cmdb::open(&self.url).await?,
+        };
+        cmdb.record(report).await?;
+        self.cmdb = Some(cmdb);
+        Ok(())
+    }
+}

@@ -1,0 +1,369 @@
+//! The command line and the environment → one command with its values.
+//!
+//! The one place that reads either. What it hands on are plain structs; what
+//! it refuses is one line that names the value and the remedy.
+
+pub mod args;
+pub mod duration;
+pub mod settings;
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use crate::cli::args::{Arguments, LookArguments, ProbeArguments, Word};
+use crate::cli::settings::Settings;
+use crate::cmdb::url::CmdbUrl;
+use crate::cmdb::{Selector, Window};
+use crate::flow::filter::Filter;
+use crate::view::Format;
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Command {
+    /// Print this text.
+    Print(String),
+    /// Print the licences.
+    Credits,
+    /// Probe this host.
+    Probe(Box<ProbeOptions>),
+    /// Look at the graph.
+    Look(Box<LookOptions>),
+    /// Create or migrate the schema.
+    CreateScheme(CmdbUrl),
+}
+
+/// Everything the command line and the environment said.
+#[derive(Debug)]
+pub struct Invocation {
+    /// What is to be done.
+    pub command: Command,
+    /// Whether to log in detail.
+    pub debug: bool,
+    /// To be said on standard error before anything else, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// How sockets are to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// At an interval.
+    Polling,
+    /// As the kernel tells of them.
+    Streaming,
+}
+
+/// What `shawk probe` was asked.
+#[derive(Debug)]
+pub struct ProbeOptions {
+    pub cmdb: CmdbUrl,
+    pub mode: Mode,
+    pub interval: Duration,
+    pub flush: Duration,
+    pub once: bool,
+    pub filter: Filter,
+    pub host_id: Option<String>,
+    pub hostname: Option<String>,
+    pub record: Option<PathBuf>,
+    pub replay: Option<PathBuf>,
+}
+
+/// What `shawk look` was asked.
+#[derive(Debug)]
+pub struct LookOptions {
+    pub cmdb: CmdbUrl,
+    /// What a word may mean, likeliest first; empty for "this host".
+    pub selectors: Vec<Selector>,
+    /// `SHAWK_HOST_ID`, for "this host".
+    pub host_id: Option<String>,
+    pub window: Window,
+    pub depth: u32,
+    pub up: bool,
+    pub down: bool,
+    pub format: Format,
+}
+
+/// Most steps that a walk may be asked for. The longest path in a graph of
+/// services is far shorter.
+const MAX_DEPTH: u32 = 100;
+
+/// Longest interval: a day. Longer is a mistake in the unit.
+const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
+
+/// Shortest interval between scans.
+const MIN_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Reads the command line (without the program's name) and the environment.
+/// The error is one line, without the program's name, for exit code 2.
+pub fn parse(
+    arguments: impl Iterator<Item = OsString>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
+    now: Timestamp,
+) -> Result<Invocation, String> {
+    let words = std::iter::once("shawk".into()).chain(arguments);
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(error) => return help_or_refusal(&error),
+    };
+    let settings = Settings::read(environment, arguments.global.env_file.as_deref())?;
+    let debug = arguments.global.debug
+        || pick(None, "--debug", &settings, &["SHAWK_DEBUG"], boolean)?.unwrap_or(false);
+    let version = || Command::Print(format!("shawk {}\n", env!("CARGO_PKG_VERSION")));
+    let command = match arguments.command {
+        _ if arguments.global.version => version(),
+        _ if arguments.global.credits => Command::Credits,
+        Some(Word::Version) => version(),
+        Some(Word::Credits) => Command::Credits,
+        Some(Word::CreateScheme(words)) => Command::CreateScheme(cmdb(words.cmdb, &settings)?),
+        Some(Word::Probe(words)) => Command::Probe(Box::new(probe(words, &settings)?)),
+        Some(Word::Look(words)) => Command::Look(Box::new(look(words, &settings, now)?)),
+        None => return Err("no command given; see 'shawk --help'".into()),
+    };
+    let warning = |name: &String| {
+        format!("{name} is not a setting of shawk and is ignored; see 'shawk --help'")
+    };
+    let warnings = settings.unknown.iter().map(warning).collect();
+    Ok(Invocation { command, debug, warnings })
+}
+
+/// clap answers `--help` as an error too. Its real errors are folded into one
+/// line.
+fn help_or_refusal(error: &clap::Error) -> Result<Invocation, String> {
+    if matches!(error.kind(), ErrorKind::DisplayHelp) {
+        let command = Command::Print(error.to_string());
+        return Ok(Invocation { command, debug: false, warnings: Vec::new() });
+    }
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or("wrong arguments");
+    let mut said = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    if said.ends_with(':') {
+        said.extend(lines.clone().next().map(|line| format!(" {line}")));
+    }
+    let tip = lines.find_map(|line| line.strip_prefix("tip: "));
+    let remedy = tip.unwrap_or("see 'shawk --help'");
+    Err(format!("{said}; {remedy}"))
+}
+
+/// A value by flag, or by the first of some variables that is set. The error
+/// says where the value stood.
+fn pick<T>(
+    flag: Option<String>,
+    flag_name: &str,
+    settings: &Settings,
+    names: &[&str],
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, String> {
+    if let Some(value) = flag {
+        return read(&value).map(Some).map_err(|error| format!("{flag_name}: {error}"));
+    }
+    for name in names {
+        if let Some(value) = settings.get(name) {
+            return read(&value).map(Some).map_err(|error| format!("{name}: {error}"));
+        }
+    }
+    Ok(None)
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err(format!("'{text}' is neither true nor false; write 1 or 0")),
+    }
+}
+
+fn text(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("is empty; give it a value or leave it out".into());
+    }
+    Ok(text.to_owned())
+}
+
+fn cmdb(flag: Option<String>, settings: &Settings) -> Result<CmdbUrl, String> {
+    let url = pick(flag, "--cmdb", settings, &["SHAWK_CMDB_URL"], CmdbUrl::parse)?;
+    url.map_or_else(default_cmdb, Ok)
+}
+
+/// The embedded CMDB where systemd's `StateDirectory=` and the XDG base
+/// directory specification put such files.
+fn default_cmdb() -> Result<CmdbUrl, String> {
+    let directory = if rustix::process::geteuid().is_root() {
+        PathBuf::from("/var/lib/shawk")
+    } else {
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let state = absolute("XDG_STATE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
+            .ok_or("no place for the CMDB, as HOME is not set; name one with --cmdb")?;
+        state.join("shawk")
+    };
+    let path = directory.join("cmdb.db");
+    let path = path.to_str().ok_or("HOME is not valid UTF-8; name a CMDB with --cmdb")?;
+    CmdbUrl::parse(&format!("sqlite:{path}"))
+}
+
+fn probe(words: ProbeArguments, settings: &Settings) -> Result<ProbeOptions, String> {
+    let mode = |text: &str| match text {
+        "polling" => Ok(Mode::Polling),
+        "streaming" => Ok(Mode::Streaming),
+        _ => Err(format!("'{text}' is not a mode; write polling or streaming")),
+    };
+    let filter = |text: &str| match text {
+        "all" => Ok(Filter::All),
+        "public" => Ok(Filter::Public),
+        "private" => Ok(Filter::Private),
+        _ => Err(format!("'{text}' is not a filter; write all, public or private")),
+    };
+    let period = |text: &str| {
+        let period = duration::parse(text)?;
+        if !(MIN_INTERVAL..=MAX_INTERVAL).contains(&period) {
+            return Err(format!("'{text}' is out of range; choose from 10ms to 24h"));
+        }
+        Ok(period)
+    };
+    let flush_names = ["SHAWK_FLUSH_INTERVAL", "SHAWK_PROBE_FLUSH_INTERVAL"];
+    let interval =
+        pick(words.interval, "--interval", settings, &["SHAWK_PROBE_INTERVAL"], period)?;
+    let flush = pick(words.flush_interval, "--flush-interval", settings, &flush_names, period)?;
+    let interval = interval.unwrap_or(Duration::from_secs(1));
+    let flush = flush.unwrap_or(Duration::from_secs(30));
+    if interval > flush {
+        return Err(format!(
+            "the probe's interval {interval:?} is longer than the flush interval {flush:?}; \
+             make --interval shorter or --flush-interval longer"
+        ));
+    }
+    Ok(ProbeOptions {
+        cmdb: cmdb(words.cmdb.cmdb, settings)?,
+        mode: pick(words.mode, "--mode", settings, &["SHAWK_PROBE_MODE"], mode)?
+            .unwrap_or(Mode::Polling),
+        interval,
+        flush,
+        once: words.once,
+        filter: pick(words.filter, "--filter", settings, &["SHAWK_PROBE_FILTER"], filter)?
+            .unwrap_or(Filter::All),
+        host_id: pick(words.host_id, "--host-id", settings, &["SHAWK_HOST_ID"], text)?,
+        hostname: pick(words.hostname, "--hostname", settings, &["SHAWK_HOSTNAME"], text)?,
+        record: words.record.map(PathBuf::from),
+        replay: words.replay.map(PathBuf::from),
+    })
+}
+
+fn look(words: LookArguments, settings: &Settings, now: Timestamp) -> Result<LookOptions, String> {
+    let window = window(&words, now)?;
+    let depth = words.depth.parse().ok().filter(|depth| (1..=MAX_DEPTH).contains(depth));
+    let depth = depth.ok_or_else(|| {
+        format!("--depth: '{}' is not a number of steps; choose from 1 to {MAX_DEPTH}", words.depth)
+    })?;
+    let format = words.output.parse().map_err(|error| format!("--output: {error}"))?;
+    let (words_up, words_down) = (words.up, words.down);
+    let both = words_up == words_down;
+    Ok(LookOptions {
+        cmdb: cmdb(words.cmdb.cmdb.clone(), settings)?,
+        selectors: selectors(words)?,
+        host_id: pick(None, "", settings, &["SHAWK_HOST_ID"], text)?,
+        window,
+        depth,
+        up: words_up || both,
+        down: words_down || both,
+        format,
+    })
+}
+
+fn window(words: &LookArguments, now: Timestamp) -> Result<Window, String> {
+    let moment = |flag: &str, value: &Option<String>| match value {
+        Some(value) => duration::parse_moment(value, now)
+            .map(Some)
+            .map_err(|error| format!("{flag}: {error}")),
+        None => Ok(None),
+    };
+    if let Some(at) = moment("--at", &words.at)? {
+        return Ok(Window { since: Some(at), until: Some(at) });
+    }
+    let window =
+        Window { since: moment("--since", &words.since)?, until: moment("--until", &words.until)? };
+    if let (Some(since), Some(until)) = (window.since, window.until)
+        && since > until
+    {
+        return Err(format!("--since {since} is later than --until {until}; swap them"));
+    }
+    Ok(window)
+}
+
+/// What the user means. A bare word may mean several things; the likeliest
+/// comes first.
+fn selectors(words: LookArguments) -> Result<Vec<Selector>, String> {
+    let one = |flag: &str, read: Result<Selector, String>| {
+        read.map(|selector| vec![selector]).map_err(|error| format!("{flag}: {error}"))
+    };
+    if let Some(value) = words.ip {
+        return one("--ip", address(&value, |_| true));
+    }
+    if let Some(value) = words.ipv4 {
+        return one("--ipv4", address(&value, IpAddr::is_ipv4));
+    }
+    if let Some(value) = words.ipv6 {
+        return one("--ipv6", address(&value, IpAddr::is_ipv6));
+    }
+    if let Some(value) = words.host {
+        return one("--host", text(&value).map(Selector::Host));
+    }
+    if let Some(value) = words.process {
+        return one("--process", text(&value).map(Selector::Process));
+    }
+    if let Some(value) = words.port {
+        return one("--port", port(&value));
+    }
+    let Some(word) = words.what else { return Ok(Vec::new()) };
+    if let Ok(selector) = address(&word, |_| true) {
+        return Ok(vec![selector]);
+    }
+    if word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return one("a port", port(&word));
+    }
+    if let Some(number) = word.strip_prefix(':') {
+        return one("a port", port(number));
+    }
+    // No host name has a colon or a slash, and none is all digits and points
+    // (RFC 1123, section 2.1): such a word is an address gone wrong.
+    let looks_like_address = word.contains([':', '/'])
+        || word.contains('.') && word.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if looks_like_address {
+        return address(&word, |_| true).map(|selector| vec![selector]);
+    }
+    let name = text(&word)?;
+    Ok(vec![Selector::Host(name.clone()), Selector::Process(name)])
+}
+
+/// An address, or a network with its prefix; brackets around IPv6 are taken
+/// off, and an IPv4-mapped address is IPv4.
+fn address(value: &str, family: impl Fn(&IpAddr) -> bool) -> Result<Selector, String> {
+    let bare = value.strip_prefix('[').and_then(|v| v.strip_suffix(']')).unwrap_or(value);
+    let of_family = |ip: IpAddr| {
+        let ip = ip.to_canonical();
+        if family(&ip) { Ok(ip) } else { Err(format!("'{value}' is of the other IP family; use --ip")) }
+    };
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return of_family(ip).map(Selector::Address);
+    }
+    if let Ok(network) = bare.parse::<IpNet>() {
+        return of_family(network.addr()).map(|_| Selector::Network(network.trunc()));
+    }
+    Err(format!("'{value}' is not an address or network; write 10.0.0.10, fd00::10 or 10.0.0.0/24"))
+}
+
+fn port(value: &str) -> Result<Selector, String> {
+    match value.parse() {
+        Ok(0) | Err(_) => Err(format!("'{value}' is not a port; choose from 1 to 65535")),
+        Ok(port) => Ok(Selector::Port(port)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

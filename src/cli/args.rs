@@ -1,0 +1,146 @@
+//! What may stand on the command line, as clap reads it: words, not values.
+//!
+//! Values are read in `cli`, because a flag and a variable of the environment
+//! mean the same and must be refused in the same words.
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+/// What talks to what on a fleet of Linux hosts, which process, and since when.
+#[derive(Debug, Parser)]
+#[command(
+    name = "shawk",
+    disable_version_flag = true,
+    arg_required_else_help = false,
+    after_help = "Every flag may be given by environment, a flag going first:\n  \
+        SHAWK_CMDB_URL, SHAWK_PROBE_MODE, SHAWK_PROBE_INTERVAL, SHAWK_PROBE_FILTER,\n  \
+        SHAWK_FLUSH_INTERVAL (or SHAWK_PROBE_FLUSH_INTERVAL), SHAWK_HOST_ID,\n  \
+        SHAWK_HOSTNAME, SHAWK_DEBUG, and SHAWK_ENV_FILE, a file of such lines."
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Option<Word>,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Print the version
+    #[arg(long, short = 'V', action = ArgAction::SetTrue)]
+    pub version: bool,
+    /// Print the licences of what shawk is built from
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub credits: bool,
+    /// Log what is done and why, to standard error
+    #[arg(long, global = true, action = ArgAction::SetTrue)]
+    pub debug: bool,
+    /// A file of settings, NAME=value a line
+    #[arg(long, global = true, value_name = "FILE")]
+    pub env_file: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Word {
+    /// Read this host's sockets and record its host flows in the CMDB
+    Probe(ProbeArguments),
+    /// Print what depends on a host, process or port, and what it depends on
+    Look(LookArguments),
+    /// Create the CMDB's schema, or bring it up to date
+    #[command(name = "create-scheme", visible_alias = "create-schema")]
+    CreateScheme(CmdbArguments),
+    /// Print the version
+    Version,
+    /// Print the licences of what shawk is built from
+    Credits,
+}
+
+#[derive(Debug, Args)]
+pub struct CmdbArguments {
+    /// Where the CMDB is: sqlite:PATH or postgres://USER@HOST/DATABASE
+    /// [default: sqlite:/var/lib/shawk/cmdb.db, for others than root
+    /// sqlite:~/.local/state/shawk/cmdb.db]
+    #[arg(long, visible_alias = "cmdb-url", value_name = "URL")]
+    pub cmdb: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ProbeArguments {
+    #[command(flatten)]
+    pub cmdb: CmdbArguments,
+    /// How sockets are read: polling [default] or streaming
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
+    /// Time between two scans [default: 1s]
+    #[arg(long, value_name = "DURATION")]
+    pub interval: Option<String>,
+    /// Time between two reports to the CMDB [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    pub flush_interval: Option<String>,
+    /// Scan once, record it and exit
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub once: bool,
+    /// Which peers to report: all [default], public or private
+    #[arg(long, value_name = "WHICH")]
+    pub filter: Option<String>,
+    /// The host's id, instead of one derived from its machine id
+    #[arg(long, value_name = "ID")]
+    pub host_id: Option<String>,
+    /// The host's name, instead of the kernel's
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// Write every snapshot of sockets to a file as well (- for standard output)
+    #[arg(long, value_name = "FILE", conflicts_with = "replay")]
+    pub record: Option<String>,
+    /// Take snapshots from a file that --record wrote, instead of the kernel
+    #[arg(long, value_name = "FILE")]
+    pub replay: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct LookArguments {
+    /// An address, a network (10.0.0.0/24), a port, a host or a process
+    /// [default: this host]
+    #[arg(value_name = "WHAT")]
+    pub what: Option<String>,
+    #[command(flatten)]
+    pub cmdb: CmdbArguments,
+    /// An address or a network
+    #[arg(long, value_name = "ADDRESS", group = "selector", conflicts_with = "what")]
+    pub ip: Option<String>,
+    /// An IPv4 address or network
+    #[arg(long, value_name = "ADDRESS", group = "selector", conflicts_with = "what")]
+    pub ipv4: Option<String>,
+    /// An IPv6 address or network
+    #[arg(long, value_name = "ADDRESS", group = "selector", conflicts_with = "what")]
+    pub ipv6: Option<String>,
+    /// A host, by name or id
+    #[arg(long, value_name = "NAME", group = "selector", conflicts_with = "what")]
+    pub host: Option<String>,
+    /// A process, by name, on any host
+    #[arg(long, value_name = "NAME", group = "selector", conflicts_with = "what")]
+    pub process: Option<String>,
+    /// A service, by port, on any host
+    #[arg(long, value_name = "PORT", group = "selector", conflicts_with = "what")]
+    pub port: Option<String>,
+    /// How many steps to walk
+    #[arg(long, value_name = "STEPS", default_value = "1")]
+    pub depth: String,
+    /// Only what depends on it
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub up: bool,
+    /// Only what it depends on
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub down: bool,
+    /// Only what was alive since then: 15m, 2h45m, or 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "MOMENT")]
+    pub since: Option<String>,
+    /// Only what was alive until then
+    #[arg(long, value_name = "MOMENT")]
+    pub until: Option<String>,
+    /// Only what was alive at that moment
+    #[arg(long, value_name = "MOMENT", conflicts_with_all = ["since", "until"])]
+    pub at: Option<String>,
+    /// tree, table, json, csv, dot or mermaid
+    #[arg(long, short = 'o', value_name = "FORMAT", default_value = "tree")]
+    pub output: String,
+}

@@ -1,0 +1,164 @@
+//! What a user types → what is done, or the one line that refuses it.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::cli::{Command, Invocation, LookOptions, Mode, ProbeOptions, parse};
+use crate::cmdb::Selector;
+use crate::flow::filter::Filter;
+
+fn run(line: &str, environment: &[(&str, &str)]) -> Result<Invocation, String> {
+    let words: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
+    let pairs: Vec<(OsString, OsString)> =
+        environment.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+    parse(words.into_iter(), pairs.into_iter(), "2026-01-31T12:00:00Z".parse().unwrap())
+}
+
+fn probe(line: &str, environment: &[(&str, &str)]) -> Box<ProbeOptions> {
+    match run(&format!("probe {line}"), environment).unwrap().command {
+        Command::Probe(options) => options,
+        other => panic!("not a probe: {other:?}"),
+    }
+}
+
+fn look(line: &str) -> Box<LookOptions> {
+    match run(&format!("look {line}"), &[]).unwrap().command {
+        Command::Look(options) => options,
+        other => panic!("not a look: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn refused(line: &str, environment: &[(&str, &str)], said: &str) {
+    let error = run(line, environment).expect_err(line);
+    assert!(error.contains(said), "{line}: {error}");
+    assert!(!error.contains('\n'), "{line}: more than one line: {error}");
+}
+
+#[test]
+fn the_defaults_are_those_of_the_manual() {
+    let options = probe("", &[]);
+    assert_eq!(options.mode, Mode::Polling);
+    assert_eq!(options.interval, Duration::from_secs(1));
+    assert_eq!(options.flush, Duration::from_secs(30));
+    assert_eq!(options.filter, Filter::All);
+    assert!(!options.once);
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_and_the_new_name_before_the_old() {
+    let environment = [
+        ("SHAWK_PROBE_INTERVAL", "2s"),
+        ("SHAWK_FLUSH_INTERVAL", "1m"),
+        ("SHAWK_PROBE_FLUSH_INTERVAL", "2m"),
+        ("SHAWK_PROBE_MODE", "streaming"),
+        ("SHAWK_HOST_ID", "a"),
+    ];
+    let options = probe("--interval 3s --host-id b", &environment);
+    assert_eq!(options.interval, Duration::from_secs(3));
+    assert_eq!(options.flush, Duration::from_secs(60));
+    assert_eq!(options.mode, Mode::Streaming);
+    assert_eq!(options.host_id.as_deref(), Some("b"));
+    let options = probe("", &[("SHAWK_PROBE_FLUSH_INTERVAL", "2m")]);
+    assert_eq!(options.flush, Duration::from_secs(120));
+}
+
+#[test]
+fn a_mistake_is_one_line_with_the_value_and_the_remedy() {
+    refused("", &[], "no command given; see 'shawk --help'");
+    refused("prob", &[], "prob");
+    refused("probe --bogus", &[], "--bogus");
+    refused("probe --interval abc", &[], "--interval: 'abc' is not a duration; write it like 1s");
+    refused("probe", &[("SHAWK_PROBE_INTERVAL", "1")], "SHAWK_PROBE_INTERVAL: '1' is not a duration");
+    refused("probe --interval 1ms", &[], "out of range");
+    refused("probe --interval 31s", &[], "longer than the flush interval");
+    refused("probe --mode fast", &[], "--mode: 'fast' is not a mode; write polling or streaming");
+    refused("probe --filter some", &[], "'some' is not a filter");
+    refused("probe --record a --replay b", &[], "cannot be used with");
+    refused("probe", &[("SHAWK_DEBUG", "perhaps")], "SHAWK_DEBUG: 'perhaps' is neither true nor false");
+    refused("probe --cmdb mysql://root:hunter2@h/d", &[], "--cmdb");
+    refused("look 10.0.0.300", &[], "'10.0.0.300' is not an address");
+    refused("look 10.0.0.0/33", &[], "'10.0.0.0/33' is not an address");
+    refused("look --ipv4 fd00::1", &[], "'fd00::1' is of the other IP family");
+    refused("look --ip nonsense", &[], "--ip: 'nonsense' is not an address");
+    refused("look --port 0", &[], "--port: '0' is not a port");
+    refused("look 70000", &[], "'70000' is not a port");
+    refused("look --host a --port 1", &[], "cannot be used with");
+    refused("look a --host b", &[], "cannot be used with");
+    refused("look --depth 0", &[], "--depth: '0' is not a number of steps");
+    refused("look -o yaml", &[], "'yaml'");
+    refused("look --since yesterday", &[], "--since: 'yesterday' is not a moment");
+    refused("look --since 1h --until 2h", &[], "is later than --until");
+    refused("look --at 1h --since 2h", &[], "cannot be used with");
+}
+
+#[test]
+fn a_password_is_never_repeated() {
+    let error = run("probe --cmdb mysql://root:hunter2@h/d", &[]).expect_err("a wrong scheme");
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_bare_word_may_mean_any_of_them() {
+    let ip = |text: &str| Selector::Address(text.parse().unwrap());
+    for (word, selectors) in [
+        ("10.0.0.10", vec![ip("10.0.0.10")]),
+        ("::ffff:10.0.0.10", vec![ip("10.0.0.10")]),
+        ("[fd00::1]", vec![ip("fd00::1")]),
+        ("10.0.0.9/24", vec![Selector::Network("10.0.0.0/24".parse().unwrap())]),
+        ("5432", vec![Selector::Port(5432)]),
+        (":5432", vec![Selector::Port(5432)]),
+        ("web-1", vec![Selector::Host("web-1".into()), Selector::Process("web-1".into())]),
+        ("--ipv4 10.0.0.10", vec![ip("10.0.0.10")]),
+        ("--ipv6 fd00::/64", vec![Selector::Network("fd00::/64".parse().unwrap())]),
+        ("--process 80", vec![Selector::Process("80".into())]),
+        ("", vec![]),
+    ] {
+        assert_eq!(look(word).selectors, selectors, "{word}");
+    }
+}
+
+#[test]
+fn a_walk_goes_both_ways_unless_told_one() {
+    let ways = |line| (look(line).up, look(line).down);
+    assert_eq!(ways(""), (true, true));
+    assert_eq!(ways("--up"), (true, false));
+    assert_eq!(ways("--down"), (false, true));
+    assert_eq!(ways("--up --down"), (true, true));
+}
+
+#[test]
+fn windows_are_moments_or_whiles_ago() {
+    let moment = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+    let window = look("--since 2h --until 2026-01-31T11:30:00Z").window;
+    assert_eq!(window.since, moment("2026-01-31T10:00:00Z"));
+    assert_eq!(window.until, moment("2026-01-31T11:30:00Z"));
+    let window = look("--at 1h").window;
+    assert_eq!((window.since, window.until), (moment("2026-01-31T11:00:00Z"), moment("2026-01-31T11:00:00Z")));
+}
+
+#[test]
+fn words_and_flags_for_help_version_and_credits() {
+    for line in ["--help", "-h", "help", "probe --help", "help look"] {
+        let command = run(line, &[]).unwrap().command;
+        assert!(matches!(command, Command::Print(ref text) if text.contains("Usage: shawk")), "{line}");
+    }
+    for line in ["--version", "version", "-V"] {
+        let command = run(line, &[]).unwrap().command;
+        let version = concat!("shawk ", env!("CARGO_PKG_VERSION"), "\n");
+        assert!(matches!(command, Command::Print(ref text) if text == version), "{line}");
+    }
+    for line in ["--credits", "credits"] {
+        assert!(matches!(run(line, &[]).unwrap().command, Command::Credits), "{line}");
+    }
+}
+
+#[test]
+fn a_name_that_is_no_setting_warns() {
+    let invocation = run("version", &[("SHAWK_PROBE_INTERVALL", "1s")]).unwrap();
+    assert_eq!(invocation.warnings.len(), 1);
+    assert!(invocation.warnings[0].contains("SHAWK_PROBE_INTERVALL"));
+}

@@ -1,0 +1,337 @@
+//! A snapshot as a file, and a file as a source of snapshots.
+//!
+//! JSON Lines: a header with `"shawk_snapshot": 1`, then a line for each
+//! namespace, instance and socket, in this order, the first two with the
+//! numbers by which sockets refer to them. A file may hold several snapshots,
+//! one after another. Anybody may have edited it: what is not understood is
+//! counted and passed over, and strings and addresses are brought into the
+//! form in which the kernel's rungs have them.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::flow::host::{Coverage, Host, Namespace, Rung};
+use crate::flow::process::{Instance, Process, decode};
+use crate::flow::socket::{Snapshot, Socket};
+
+/// The version that is written, and the newest that is read.
+const VERSION: u64 = 1;
+
+/// Longest line that is read, in bytes. A namespace with 65,536 IPv6
+/// addresses has the longest that is written.
+const LINE: u64 = 4 * 1024 * 1024;
+
+/// Most namespaces, instances and sockets together that are read.
+const LINES: u64 = 8_000_000;
+
+#[derive(Deserialize)]
+struct Version {
+    shawk_snapshot: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    shawk_snapshot: u64,
+    taken: Timestamp,
+    host: Host,
+    rung: Rung,
+    coverage: Coverage,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Out<'a> {
+    Namespace(usize, &'a Namespace),
+    Instance(usize, &'a Instance),
+    Socket(&'a Socket),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    Namespace(u32, Namespace),
+    Instance(u32, Instance),
+    Socket(Socket),
+}
+
+/// Writes a snapshot.
+pub fn write(snapshot: &Snapshot, out: impl Write) -> Result<()> {
+    let mut out = BufWriter::with_capacity(256 * 1024, out);
+    let header = Header {
+        shawk_snapshot: VERSION,
+        taken: snapshot.taken,
+        host: snapshot.host.clone(),
+        rung: snapshot.rung,
+        coverage: snapshot.coverage.clone(),
+    };
+    let namespaces = snapshot.namespaces.iter().enumerate();
+    let instances = snapshot.instances.iter().enumerate();
+    write_line(&mut out, &header)?;
+    for (at, namespace) in namespaces {
+        write_line(&mut out, &Out::Namespace(at, namespace))?;
+    }
+    for (at, instance) in instances {
+        write_line(&mut out, &Out::Instance(at, instance))?;
+    }
+    for socket in &snapshot.sockets {
+        write_line(&mut out, &Out::Socket(socket))?;
+    }
+    out.flush().context("write snapshot")
+}
+
+fn write_line(out: &mut impl Write, line: &impl Serialize) -> Result<()> {
+    serde_json::to_writer(&mut *out, line).context("write snapshot")?;
+    out.write_all(b"\n").context("write snapshot")
+}
+
+/// Reads the first snapshot of a file.
+pub fn read(input: impl BufRead) -> Result<Snapshot> {
+    Reader::new(input)
+        .read_next()?
+        .context("no header line: this is not a snapshot of shawk's")
+}
+
+/// The snapshots of a file, one at a time.
+#[derive(Debug)]
+pub struct Reader<R> {
+    input: R,
+    line: Vec<u8>,
+    /// The header of the next one, already read.
+    next: Option<Box<Snapshot>>,
+}
+
+/// What a line turned out to be.
+enum Read1 {
+    End,
+    Malformed,
+    Header(Box<Snapshot>),
+    Line(Line),
+}
+
+impl<R: BufRead> Reader<R> {
+    /// Reads nothing yet.
+    pub fn new(input: R) -> Reader<R> {
+        Reader {
+            input,
+            line: Vec::new(),
+            next: None,
+        }
+    }
+
+    /// The next snapshot, or none at the end. A file that was cut off yields
+    /// what is there. Fails where it cannot be read, or was written by a newer
+    /// version.
+    pub fn read_next(&mut self) -> Result<Option<Snapshot>> {
+        let mut malformed = 0;
+        let mut snapshot = loop {
+            if let Some(header) = self.next.take() {
+                break header;
+            }
+            match self.read_line()? {
+                Read1::End => return Ok(None),
+                Read1::Header(header) => break header,
+                Read1::Malformed | Read1::Line(_) => malformed += 1,
+            }
+        };
+        let mut body = Body::default();
+        loop {
+            match self.read_line()? {
+                Read1::End => break,
+                Read1::Header(header) => {
+                    self.next = Some(header);
+                    break;
+                }
+                Read1::Malformed => malformed += 1,
+                Read1::Line(line) => malformed += body.add(&mut snapshot, line),
+            }
+        }
+        snapshot.coverage.malformed += malformed;
+        snapshot.coverage.flows_dropped += body.dropped;
+        Ok(Some(*snapshot))
+    }
+
+    fn read_line(&mut self) -> Result<Read1> {
+        self.line.clear();
+        let got = self
+            .input
+            .by_ref()
+            .take(LINE)
+            .read_until(b'\n', &mut self.line);
+        if got.context("read snapshot")? == 0 {
+            return Ok(Read1::End);
+        }
+        if !self.line.ends_with(b"\n") && self.line.len() as u64 == LINE {
+            self.input.skip_until(b'\n').context("read snapshot")?;
+            return Ok(Read1::Malformed);
+        }
+        if let Ok(line) = serde_json::from_slice(&self.line) {
+            return Ok(Read1::Line(line));
+        }
+        let Ok(version) = serde_json::from_slice::<Version>(&self.line) else {
+            return Ok(Read1::Malformed);
+        };
+        let version = version.shawk_snapshot;
+        ensure!(
+            version <= VERSION,
+            "the snapshot has version {version} and this shawk reads {VERSION}; use a newer one"
+        );
+        match serde_json::from_slice::<Header>(&self.line) {
+            Ok(header) => Ok(Read1::Header(Box::new(header.into_snapshot()))),
+            Err(error) => bail!("the snapshot's header cannot be understood: {error}"),
+        }
+    }
+}
+
+impl Header {
+    fn into_snapshot(self) -> Snapshot {
+        let text = |text: String| decode(text.as_bytes());
+        Snapshot {
+            taken: self.taken,
+            host: Host {
+                id: text(self.host.id),
+                name: text(self.host.name),
+            },
+            rung: self.rung,
+            namespaces: Vec::new(),
+            instances: Vec::new(),
+            sockets: Vec::new(),
+            coverage: self.coverage,
+        }
+    }
+}
+
+/// Where the file's numbers lead. They are those of the lines' order, unless
+/// some are missing.
+#[derive(Default)]
+struct Body {
+    namespaces: HashMap<u32, u32>,
+    instances: HashMap<u32, u32>,
+    lines: u64,
+    dropped: u64,
+}
+
+impl Body {
+    /// Adds a line, and returns how many things in it were not understood.
+    fn add(&mut self, snapshot: &mut Snapshot, line: Line) -> u64 {
+        self.lines += 1;
+        if self.lines > LINES {
+            self.dropped += 1;
+            return 0;
+        }
+        match line {
+            Line::Namespace(at, namespace) => {
+                self.namespaces.insert(at, count(&snapshot.namespaces));
+                snapshot.namespaces.push(clean_namespace(namespace));
+            }
+            Line::Instance(at, instance) => {
+                self.instances.insert(at, count(&snapshot.instances));
+                snapshot.instances.push(clean_instance(instance));
+            }
+            Line::Socket(mut socket) => {
+                let Some(&namespace) = self.namespaces.get(&socket.namespace) else {
+                    return 1;
+                };
+                socket.namespace = namespace;
+                let all = socket.owners.len();
+                socket
+                    .owners
+                    .retain(|owner| match self.instances.get(owner) {
+                        Some(&at) => {
+                            *owner = at;
+                            true
+                        }
+                        None => false,
+                    });
+                let missing = all - socket.owners.len();
+                socket.owners.sort_unstable();
+                socket.owners.dedup();
+                socket.local.set_ip(socket.local.ip().to_canonical());
+                if let Some(peer) = &mut socket.peer {
+                    peer.set_ip(peer.ip().to_canonical());
+                }
+                snapshot.sockets.push(socket);
+                return missing as u64;
+            }
+        }
+        0
+    }
+}
+
+fn count<T>(list: &[T]) -> u32 {
+    u32::try_from(list.len()).expect("the number of lines is limited")
+}
+
+fn clean_namespace(namespace: Namespace) -> Namespace {
+    Namespace {
+        scope: decode(namespace.scope.as_bytes()).into(),
+        addresses: namespace
+            .addresses
+            .iter()
+            .map(|address| address.to_canonical())
+            .collect(),
+    }
+}
+
+fn clean_instance(instance: Instance) -> Instance {
+    let text = |text: &String| decode(text.as_bytes());
+    let process = &instance.process;
+    let process = Process {
+        name: text(&process.name),
+        exe: process.exe.as_ref().map(text),
+        user: process.user.as_ref().map(text),
+        unit: process.unit.as_ref().map(text),
+        container: process.container.as_ref().map(text),
+        pod: process.pod.as_ref().map(text),
+    };
+    Instance {
+        process: Arc::new(process),
+        ..instance
+    }
+}
+
+/// A file in place of a kernel.
+#[derive(Debug)]
+pub struct Replay {
+    path: PathBuf,
+    rest: Option<Reader<BufReader<File>>>,
+    last: Option<Snapshot>,
+}
+
+impl Replay {
+    /// Opens the file.
+    pub fn open(path: &Path) -> Result<Replay> {
+        let file = File::open(path).with_context(|| format!("open snapshot {}", path.display()))?;
+        let reader = Reader::new(BufReader::with_capacity(256 * 1024, file));
+        Ok(Replay {
+            path: path.to_owned(),
+            rest: Some(reader),
+            last: None,
+        })
+    }
+
+    /// The next snapshot of the file, and after the last the last.
+    pub fn snapshot(&mut self) -> Result<Snapshot> {
+        if let Some(rest) = &mut self.rest {
+            let next = rest
+                .read_next()
+                .with_context(|| format!("replay {}", self.path.display()))?;
+            match next {
+                Some(next) => self.last = Some(next),
+                None => self.rest = None,
+            }
+        }
+        self.last.clone().with_context(|| {
+            format!(
+                "no header line: {} is not a snapshot of shawk's",
+                self.path.display()
+            )
+        })
+    }
+}

@@ -1,0 +1,3 @@
+//! The outer tests, in one binary: they drive `shawk` as a user does.
+
+mod lab;
