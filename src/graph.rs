@@ -18,21 +18,17 @@ use crate::flow::process::Process;
 use crate::flow::socket::Protocol;
 
 mod address;
-#[cfg(test)]
-mod cases;
 mod index;
 pub mod join;
 mod merge;
 mod mirror;
-#[cfg(test)]
-mod notation;
 mod resolve;
 pub mod roots;
 pub mod search;
 mod service;
-mod times;
 #[cfg(test)]
-mod truth;
+pub(crate) mod tests;
+mod times;
 mod unknown;
 pub mod walk;
 

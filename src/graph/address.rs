@@ -104,9 +104,12 @@ impl Owners {
         if only_inside(address) {
             return Whose::Place(from);
         }
-        for (interface, near) in
-            [(true, Near::Overlap), (true, Near::Tolerated), (false, Near::Overlap), (false, Near::Tolerated)]
-        {
+        for (interface, near) in [
+            (true, Near::Overlap),
+            (true, Near::Tolerated),
+            (false, Near::Overlap),
+            (false, Near::Tolerated),
+        ] {
             let places: SmallVec<[PlaceId; 2]> = self
                 .at(address)
                 .iter()

@@ -107,8 +107,7 @@ impl<'r> Index<'r> {
         if record.spans.is_empty() {
             return self.malformed += 1;
         }
-        let place =
-            self.places.number(&Place { host: record.host, scope: Arc::clone(&key.scope) });
+        let place = self.places.number(&Place { host: record.host, scope: Arc::clone(&key.scope) });
         let process = key.process.as_ref().map(|process| self.processes.number(process));
         let times = Times::of_spans(&record.spans);
         let protocol = key.protocol;
@@ -188,7 +187,8 @@ impl<T: Clone + Eq + Hash> Numbers<T> {
         if let Some(number) = self.numbers.get(value) {
             return *number;
         }
-        let number = u32::try_from(self.values.len()).expect("fewer than 2^32 of anything in memory");
+        let number =
+            u32::try_from(self.values.len()).expect("fewer than 2^32 of anything in memory");
         self.values.push(value.clone());
         self.numbers.insert(value.clone(), number);
         number

@@ -144,7 +144,11 @@ fn build(records: &Records, index: &Index<'_>, merging: Merging<'_>, mut seen: S
     Graph {
         nodes: nodes.into_iter().map(|(_, node)| node).collect(),
         edges,
-        hosts: records.hosts.iter().map(|host| (host.key, host.clone())).collect::<BTreeMap<_, _>>(),
+        hosts: records
+            .hosts
+            .iter()
+            .map(|host| (host.key, host.clone()))
+            .collect::<BTreeMap<_, _>>(),
         addresses: records.addresses.clone(),
         malformed: index.malformed,
     }

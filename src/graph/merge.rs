@@ -139,12 +139,7 @@ impl Life {
 
 impl<'r> Merging<'r> {
     /// Takes what a sighting says.
-    pub(crate) fn tell(
-        &mut self,
-        sighting: &Sighting<'r>,
-        rung: Option<Rung>,
-        saying: Saying,
-    ) {
+    pub(crate) fn tell(&mut self, sighting: &Sighting<'r>, rung: Option<Rung>, saying: Saying) {
         let shared = u32::try_from(saying.edges.len()).unwrap_or(u32::MAX);
         for (key, said) in saying.edges {
             let Some(mut any) = said.any else { continue };

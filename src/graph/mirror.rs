@@ -76,7 +76,8 @@ impl Mirrors {
     pub(crate) fn ever(&self, index: &Index<'_>, me: u32, place: PlaceId) -> Option<u32> {
         let sighting = &index.sightings[me as usize];
         let ends = self.pairs.get(&sighting.pair()?)?;
-        let others = if matches!(sighting.side, Side::Active(_)) { &ends.passive } else { &ends.active };
+        let others =
+            if matches!(sighting.side, Side::Active(_)) { &ends.passive } else { &ends.active };
         let mut there = others.iter().filter(|at| index.sightings[**at as usize].place == place);
         let only = there.next()?;
         there.next().is_none().then_some(*only)
@@ -91,7 +92,11 @@ impl Mirrors {
         for (me, sighting) in (0..).zip(&index.sightings) {
             let mut wants = Chosen::new();
             if let Some(ends) = sighting.pair().and_then(|pair| self.pairs.get(&pair)) {
-                let others = if matches!(sighting.side, Side::Active(_)) { &ends.passive } else { &ends.active };
+                let others = if matches!(sighting.side, Side::Active(_)) {
+                    &ends.passive
+                } else {
+                    &ends.active
+                };
                 for range in sighting.times.ranges() {
                     wants.extend(self.choose(index, owners, me, *range, others));
                 }
@@ -163,12 +168,7 @@ impl Mirrors {
     }
 }
 
-fn at_best(
-    index: &Index<'_>,
-    me: u32,
-    scored: &[Scored],
-    best: (Near, u8),
-) -> Chosen {
+fn at_best(index: &Index<'_>, me: u32, scored: &[Scored], best: (Near, u8)) -> Chosen {
     let place = |scored: &Scored| index.sightings[scored.at as usize].place;
     let places: SmallVec<[PlaceId; 2]> =
         scored.iter().filter(|scored| scored.score == best).map(place).collect();

@@ -44,9 +44,12 @@ impl Resolver<'_, '_> {
     pub(crate) fn own(&self, sighting: &Sighting<'_>) -> Keys {
         let place = sighting.place;
         match (sighting.side, sighting.process) {
-            (Side::Passive(_), Some(_)) => {
-                self.services.server_of(sighting).map(|server| server_key(place, server)).into_iter().collect()
-            }
+            (Side::Passive(_), Some(_)) => self
+                .services
+                .server_of(sighting)
+                .map(|server| server_key(place, server))
+                .into_iter()
+                .collect(),
             (Side::Passive(port), None) => {
                 let range = sighting.times.hull();
                 let at = (place, sighting.protocol, port);
@@ -98,14 +101,15 @@ impl Resolver<'_, '_> {
             Side::Active(port) | Side::Unknown(_, port) => Some(port),
             Side::Passive(_) => None,
         };
-        let (link, claimed) = match self.owners.whose(self.index, sighting.place, sighting.peer, range) {
-            Whose::Place(place) => {
-                let keys = self.at_place(me, place, range);
-                return Other { keys, met: false, claimed: SmallVec::new() };
-            }
-            Whose::Nobody(link) => (link, SmallVec::new()),
-            Whose::Several(places) => (None, places),
-        };
+        let (link, claimed) =
+            match self.owners.whose(self.index, sighting.place, sighting.peer, range) {
+                Whose::Place(place) => {
+                    let keys = self.at_place(me, place, range);
+                    return Other { keys, met: false, claimed: SmallVec::new() };
+                }
+                Whose::Nobody(link) => (link, SmallVec::new()),
+                Whose::Several(places) => (None, places),
+            };
         let peer = Key::Peer { address: sighting.peer, port, link };
         Other { keys: [peer].into_iter().collect(), met: false, claimed }
     }

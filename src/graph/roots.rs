@@ -24,9 +24,8 @@ impl Graph {
                 node.identity.process().is_some_and(|process| process.name == *name)
             }),
             Selector::Port(port) => {
-                let mut roots = self.nodes_where(|node| {
-                    node.listens.iter().any(|listen| listen.port == *port)
-                });
+                let mut roots =
+                    self.nodes_where(|node| node.listens.iter().any(|listen| listen.port == *port));
                 for edge in &self.edges {
                     if edge.port == *port {
                         roots.push(edge.passive);

@@ -17,8 +17,9 @@ use crate::graph::{Graph, NodeId};
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// Where to begin.
-    pub selector: Selector,
+    /// What the words may mean, likeliest first; not empty. The first that the
+    /// CMDB knows anything of is meant.
+    pub selectors: Vec<Selector>,
     /// The range of time meant.
     pub window: Window,
     /// How far to walk.
@@ -43,6 +44,7 @@ pub struct Ask {
 #[derive(Debug)]
 pub struct Search {
     question: Question,
+    selector: Selector,
     records: Gathered,
     asked: BTreeSet<HostKey>,
     addresses_cut: usize,
@@ -56,6 +58,8 @@ pub struct Search {
 pub struct Answer {
     /// What was asked.
     pub question: Question,
+    /// What of it was meant.
+    pub selector: Selector,
     /// When it was answered: what ages are counted to.
     pub now: Timestamp,
     /// Everything that was fetched, joined.
@@ -80,8 +84,10 @@ pub struct Cut {
 }
 
 /// What is known of something at whatever time.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Otherwise {
+    /// Which of the meanings is known.
+    pub selector: Selector,
     /// The hosts that are meant, or have a process or port that is.
     pub hosts: Vec<HostRecord>,
     /// When an edge of it was last seen.
@@ -99,9 +105,10 @@ struct Gathered {
 
 impl Search {
     /// Begins at what the CMDB found for the selector.
-    pub fn begin(question: Question, found: Found) -> Self {
+    pub fn begin(question: Question, selector: Selector, found: Found) -> Self {
         Search {
             question,
+            selector,
             records: Gathered::default(),
             asked: BTreeSet::new(),
             addresses_cut: 0,
@@ -139,17 +146,19 @@ impl Search {
     pub fn answer(self, now: Timestamp) -> Answer {
         let roots = self.roots();
         let walk = self.graph.walk(&roots, self.question.reach);
-        let hosts: BTreeSet<HostKey> = self.found.hosts.iter().copied().chain(self.unasked()).collect();
+        let hosts: BTreeSet<HostKey> =
+            self.found.hosts.iter().copied().chain(self.unasked()).collect();
         let cut = Cut {
             hosts: hosts.difference(&self.asked).count(),
             addresses: self.addresses_cut,
             edges: walk.edges_cut,
         };
-        Answer { question: self.question, now, graph: self.graph, walk, cut, otherwise: None }
+        let Search { question, selector, graph, .. } = self;
+        Answer { question, selector, now, graph, walk, cut, otherwise: None }
     }
 
     fn roots(&self) -> Vec<NodeId> {
-        self.graph.roots(&self.question.selector)
+        self.graph.roots(&self.selector)
     }
 
     /// Hosts whose own records the walk needs: those of every node but the
@@ -175,16 +184,25 @@ impl Search {
 
 impl Otherwise {
     /// What records without regard to time say of a selector.
-    pub fn of(selector: &Selector, found: &Found, records: &Records, tolerance: SignedDuration) -> Self {
+    pub fn of(
+        selector: Selector,
+        found: &Found,
+        records: &Records,
+        tolerance: SignedDuration,
+    ) -> Self {
         let graph = join(records, tolerance);
-        let roots: HashSet<NodeId> = graph.roots(selector).into_iter().collect();
+        let roots: HashSet<NodeId> = graph.roots(&selector).into_iter().collect();
         let edges = graph.edges.iter();
         let last_edge = edges
             .filter(|edge| roots.contains(&edge.active) || roots.contains(&edge.passive))
             .map(|edge| edge.last_seen)
             .max();
         let meant = |host: &&HostRecord| found.hosts.contains(&host.key);
-        Otherwise { hosts: records.hosts.iter().filter(meant).cloned().collect(), last_edge }
+        Otherwise {
+            selector,
+            hosts: records.hosts.iter().filter(meant).cloned().collect(),
+            last_edge,
+        }
     }
 }
 

@@ -74,7 +74,8 @@ impl Listeners {
     ) -> Option<Server> {
         let candidates = self.by_port.get(&port).into_iter().flatten().filter_map(|at| {
             let listener = &index.listeners[*at];
-            let process = listener.process.filter(|process| only.is_none_or(|only| only == *process))?;
+            let process =
+                listener.process.filter(|process| only.is_none_or(|only| only == *process))?;
             let near = listener.times.near(range.0, range.1, self.tolerance)?;
             let fit = fit(listener.address, address)?;
             let pgid = groups(listener.record).first().map(|group| group.0);
@@ -114,7 +115,12 @@ impl Services {
         let mut services = Services { flows: HashMap::new(), groups: Groups::default() };
         for listener in &index.listeners {
             if let Some(process) = listener.process {
-                services.groups.unite((listener.place, process), None, &groups(listener.record), true);
+                services.groups.unite(
+                    (listener.place, process),
+                    None,
+                    &groups(listener.record),
+                    true,
+                );
             }
         }
         for (at, sighting) in index.sightings.iter().enumerate() {
@@ -197,7 +203,8 @@ impl Groups {
         }
         let all: Vec<u32> = with.into_iter().chain(owners.iter().map(|owner| owner.0)).collect();
         for pair in all.windows(2) {
-            let (a, b) = (self.root((place, process), pair[0]), self.root((place, process), pair[1]));
+            let (a, b) =
+                (self.root((place, process), pair[0]), self.root((place, process), pair[1]));
             let name = self.0.get(&(place, process, b)).map(|member| member.name);
             if let Some(member) = self.0.get_mut(&(place, process, b)) {
                 member.parent = a;

@@ -56,8 +56,10 @@ impl Times {
         if later.is_some_and(|gap| !gap.is_positive()) {
             return Some(Near::Overlap);
         }
-        let earlier =
-            at.checked_sub(1).and_then(|i| self.0.get(i)).map(|range| since.duration_since(range.1));
+        let earlier = at
+            .checked_sub(1)
+            .and_then(|i| self.0.get(i))
+            .map(|range| since.duration_since(range.1));
         let gap = later.into_iter().chain(earlier).min()?;
         (gap <= tolerance).then_some(Near::Tolerated)
     }
@@ -90,7 +92,12 @@ mod tests {
 
     #[test]
     fn times_meet_by_overlap_or_within_the_tolerance() {
-        let times = Times::of([(20, 30), (0, 5), (4, 10), (50, 40)].map(|(a, b)| (at(a), at(b))).into_iter().collect());
+        let times = Times::of(
+            [(20, 30), (0, 5), (4, 10), (50, 40)]
+                .map(|(a, b)| (at(a), at(b)))
+                .into_iter()
+                .collect(),
+        );
         let near = |a, b| times.near(at(a), at(b), SignedDuration::from_secs(3));
         assert_eq!(near(10, 10), Some(Near::Overlap));
         assert_eq!(near(11, 12), Some(Near::Tolerated));

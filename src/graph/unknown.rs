@@ -40,7 +40,9 @@ pub(crate) fn settle(
             let opened = Pair { protocol, port: peer_port, active: local, passive: peer, within };
             let called = Pair { protocol, port, active: peer, passive: local, within };
             let heard = match owners.whose(index, me.place, peer, range) {
-                Whose::Place(place) => listeners.any(index, (place, protocol, peer_port), peer, range),
+                Whose::Place(place) => {
+                    listeners.any(index, (place, protocol, peer_port), peer, range)
+                }
                 Whose::Nobody(_) | Whose::Several(_) => false,
             };
             let active = heard || met(me, opened, |ends| &ends.passive);

@@ -90,7 +90,8 @@ impl Graph {
     /// Walks from the roots. Each edge is taken once, each node followed once
     /// a way.
     pub fn walk(&self, roots: &[NodeId], reach: Reach) -> Walk {
-        let (mut up, mut down) = (vec![Vec::new(); self.nodes.len()], vec![Vec::new(); self.nodes.len()]);
+        let (mut up, mut down) =
+            (vec![Vec::new(); self.nodes.len()], vec![Vec::new(); self.nodes.len()]);
         for (id, edge) in self.edges.iter().enumerate() {
             up[edge.passive].push(id);
             down[edge.active].push(id);
@@ -116,7 +117,12 @@ impl Graph {
             };
             for way in ways {
                 if walker.visited.insert((*root, *way)) {
-                    walker.queue.push_back(Visit { node: *root, way: *way, depth: 0, anchor: None });
+                    walker.queue.push_back(Visit {
+                        node: *root,
+                        way: *way,
+                        depth: 0,
+                        anchor: None,
+                    });
                 }
             }
         }
@@ -165,7 +171,12 @@ impl Walker<'_> {
             }
         };
         if fresh {
-            self.queue.push_back(Visit { node: to, way: visit.way, depth: visit.depth + 1, anchor });
+            self.queue.push_back(Visit {
+                node: to,
+                way: visit.way,
+                depth: visit.depth + 1,
+                anchor,
+            });
         }
     }
 

@@ -4,7 +4,7 @@ use expect_test::{Expect, expect};
 use jiff::SignedDuration;
 
 use crate::graph::join::join;
-use crate::graph::notation::{print, records};
+use crate::graph::tests::notation::{print, records};
 
 fn check(text: &str, expected: Expect) {
     let mut forwards = records(text);

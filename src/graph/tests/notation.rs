@@ -118,8 +118,9 @@ fn flow(place: Place, key: Key, words: &[&str]) -> FlowRecord {
     let scope = place.scope;
     let key = FlowKey { scope, direction, protocol, local, local_port, peer, peer_port, process };
     let counters = Counters { open: 1, ..Counters::default() };
-    let flow = HostFlow { key, owners, owners_more: 0, counters };
-    let mut record = FlowRecord { host: place.host, flow, spans: Vec::new(), first_seen: second(0) };
+    let flow = HostFlow { key, owners, owners_more: 0, counters, tentative: false };
+    let mut record =
+        FlowRecord { host: place.host, flow, spans: Vec::new(), first_seen: second(0) };
     for word in &words[1..] {
         match word.split_once('=') {
             Some(("open", n)) => record.flow.counters.open = number(n),
