@@ -3,16 +3,41 @@
 //! It knows no graph: it never decides that two hosts' flows are one edge.
 //! Two calls write and read it, [`Cmdb::record`] and [`Cmdb::around`]; a third,
 //! [`Cmdb::find`], turns what a user named into the hosts to begin from.
+//!
+//! What it promises: a report that was recorded survives a loss of power
+//! (SQLite: write-ahead log, `synchronous = FULL`; PostgreSQL: as its
+//! `synchronous_commit` says); recording it again changes nothing.
+
+pub mod connect;
+pub mod engine;
+pub mod fault;
+mod find;
+mod read;
+pub mod scheme;
+pub mod sql;
+mod text;
+pub mod url;
+pub mod write;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::{Context, Result};
 use ipnet::IpNet;
 use jiff::Timestamp;
+use tokio::time::{sleep, timeout};
 
+use crate::cmdb::connect::{Lease, Limits, Pool, late};
+use crate::cmdb::engine::Access;
+use crate::cmdb::fault::{Fault, Meaning, Trouble};
+use crate::cmdb::scheme::Change;
+use crate::cmdb::url::CmdbUrl;
+use crate::cmdb::write::Recorded;
 use crate::flow::host::{Coverage, Rung};
 use crate::flow::key::HostFlow;
+use crate::flow::report::Report;
 
 /// A host's key in the CMDB: [`crate::flow::host::Host::hash`].
 pub type HostKey = i64;
@@ -122,4 +147,168 @@ pub struct Span {
     pub until: Timestamp,
     /// It was said to be over; else its host has just not spoken since.
     pub ended: bool,
+}
+
+/// A CMDB that can be asked and told.
+pub struct Cmdb {
+    pool: Pool,
+}
+
+/// How often one call is tried when it loses against another (PostgreSQL's
+/// 40001 and 40P01) or finds that its idle connection had died.
+const TRIES: u32 = 5;
+
+/// The first pause before another try; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(10);
+
+impl Cmdb {
+    /// Connects and checks the scheme. The embedded CMDB makes its directory,
+    /// its file and its scheme where they are missing. The error says which
+    /// CMDB, why, and what to do; see [`Fault`].
+    pub async fn open(url: &CmdbUrl, limits: &Limits) -> Result<Cmdb> {
+        let pool = Pool::new(url, limits);
+        let checking = async {
+            let mut lease = pool.take().await?;
+            scheme::check(lease.connection(), sql::STEPS).await?;
+            lease.give_back();
+            Ok(())
+        };
+        let checked = timeout(limits.connect, checking).await;
+        checked
+            .unwrap_or_else(|_| Err(late("no answer", limits.connect)))
+            .with_context(|| format!("open the CMDB {url}"))?;
+        Ok(Cmdb { pool })
+    }
+
+    /// Creates the scheme, or brings it up to date. May be called by any
+    /// number at once, and again.
+    pub async fn create_scheme(url: &CmdbUrl, limits: &Limits) -> Result<Change> {
+        let pool = Pool::new(url, limits);
+        let creating = async {
+            let mut lease = pool.take().await?;
+            scheme::create(lease.connection(), sql::STEPS).await
+        };
+        let change = creating.await.with_context(|| format!("create the scheme in the CMDB {url}"))?;
+        pool.close().await;
+        Ok(change)
+    }
+
+    /// Keeps reports, all in one transaction. A row that the CMDB refuses is
+    /// left out, logged and counted. After an error nothing or, where the
+    /// connection broke at the commit, everything was kept; recording the same
+    /// again is right in both cases.
+    pub async fn record(&self, reports: &[&Report]) -> Result<Recorded> {
+        let tables = write::tables(reports).context("write what a report covers as JSON")?;
+        let limit = self.pool.limits().write;
+        let recording = async {
+            let mut pause = PAUSE;
+            for try_ in 1.. {
+                let mut lease = self.pool.take().await?;
+                let stored = write::store(lease.connection(), &tables).await;
+                match stored {
+                    Ok(recorded) => {
+                        lease.give_back();
+                        return Ok(recorded);
+                    }
+                    Err(error) => self.again(Trouble::Driver(error), lease, try_)?,
+                }
+                sleep(pause).await;
+                pause *= 2;
+            }
+            Err(Fault::Away("no try succeeded".to_owned()))
+        };
+        timeout(limit, recording)
+            .await
+            .unwrap_or_else(|_| Err(late("not recorded", limit)))
+            .with_context(|| format!("record in the CMDB {}", self.pool.url()))
+    }
+
+    /// The hosts and addresses that a selector means, in a window. With an
+    /// open window ([`Window::default`]) it tells whether it is known at all.
+    pub async fn find(&self, selector: &Selector, window: &Window) -> Result<Found> {
+        self.read("look in", async |lease: &mut Lease<'_>| find::find(lease.connection(), selector, window).await)
+            .await
+    }
+
+    /// What was recorded in a window around some hosts and addresses:
+    /// - the flows of these hosts;
+    /// - the flows of any host whose peer is one of the addresses, or one that
+    ///   these hosts had (loopback, link-local and unspecified ones left out:
+    ///   they mean another machine on every machine);
+    /// - the listeners, at the ports that these hosts' flows lead to, of the
+    ///   hosts that had the peers' addresses;
+    /// - who had which address: these hosts' own, and all owners of any
+    ///   address named by peers above;
+    /// - every host named in any of it.
+    ///
+    /// All of one moment, in a fixed number of statements.
+    pub async fn around(&self, hosts: &[HostKey], addresses: &[IpAddr], window: &Window) -> Result<Records> {
+        self.read("look in", async |lease: &mut Lease<'_>| {
+            read::around(lease.connection(), hosts, addresses, window).await
+        })
+        .await
+    }
+
+    /// Closes the connections that are idle, and waits for it.
+    pub async fn close(self) {
+        self.pool.close().await;
+    }
+
+    async fn read<T>(
+        &self,
+        doing: &str,
+        question: impl AsyncFn(&mut Lease<'_>) -> Result<T, Trouble>,
+    ) -> Result<T> {
+        let limit = self.pool.limits().read;
+        let asking = async {
+            for try_ in 1.. {
+                let mut lease = self.pool.take().await?;
+                match asked(&mut lease, &question).await {
+                    Ok(answer) => {
+                        lease.give_back();
+                        return Ok(answer);
+                    }
+                    Err(trouble) => self.again(trouble, lease, try_)?,
+                }
+            }
+            Err(Fault::Away("no try succeeded".to_owned()))
+        };
+        timeout(limit, asking)
+            .await
+            .unwrap_or_else(|_| Err(late("no answer", limit)))
+            .with_context(|| format!("{doing} the CMDB {}", self.pool.url()))
+    }
+
+    /// Whether a call that failed is worth another try now; else its fault.
+    /// A server that restarted left all connections dead; any other failure
+    /// was rolled back, and its connection stays good.
+    fn again(&self, trouble: Trouble, lease: Lease<'_>, try_: u32) -> Result<(), Fault> {
+        let meaning = trouble.meaning();
+        let worth = match meaning {
+            Meaning::Again => true,
+            Meaning::Away => lease.reused,
+            _ => false,
+        };
+        if meaning == Meaning::Away {
+            drop(lease);
+            self.pool.forget();
+        } else {
+            lease.give_back();
+        }
+        if worth && try_ < TRIES { Ok(()) } else { Err(trouble.fault()) }
+    }
+}
+
+/// All statements of one question see one moment.
+async fn asked<T>(
+    lease: &mut Lease<'_>,
+    question: impl AsyncFn(&mut Lease<'_>) -> Result<T, Trouble>,
+) -> Result<T, Trouble> {
+    lease.connection().begin(Access::Read).await?;
+    let answer = question(lease).await;
+    let end = if answer.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = lease.connection().run(end).await;
+    let answer = answer?;
+    ended?;
+    Ok(answer)
 }

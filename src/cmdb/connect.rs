@@ -1,0 +1,204 @@
+//! Connections: opens them, keeps the few that are idle, limits how long
+//! anybody waits. It knows SQLite's file; it must not know a statement.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection as _};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::timeout;
+
+use crate::cmdb::engine::Connection;
+use crate::cmdb::fault::{Fault, fault};
+use crate::cmdb::url::{CmdbUrl, Place};
+
+/// How long and how wide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For a connection: name look-up, handshake, the check of the scheme.
+    /// Also for SQLite's locks.
+    pub connect: Duration,
+    /// For one statement, and for one whole question.
+    pub read: Duration,
+    /// For one call of `record`.
+    pub write: Duration,
+    /// Connections at once, at least 1.
+    pub connections: usize,
+}
+
+impl Limits {
+    /// What the commands use: an answer, or a reason, within five seconds.
+    pub const STANDARD: Limits = Limits {
+        connect: Duration::from_millis(4500),
+        read: Duration::from_secs(5),
+        write: Duration::from_secs(30),
+        connections: 2,
+    };
+}
+
+/// The connections to one CMDB.
+pub(crate) struct Pool {
+    url: CmdbUrl,
+    limits: Limits,
+    idle: Mutex<Vec<Connection>>,
+    free: Semaphore,
+}
+
+/// A connection in use. It is closed when dropped: a call that failed or was
+/// given up has left it in a state nobody knows. [`Lease::give_back`] keeps it.
+pub(crate) struct Lease<'a> {
+    pool: &'a Pool,
+    connection: Connection,
+    /// It was idle before, so it may have died unnoticed.
+    pub(crate) reused: bool,
+    _free: SemaphorePermit<'a>,
+}
+
+impl Pool {
+    pub(crate) fn new(url: &CmdbUrl, limits: &Limits) -> Pool {
+        // Each connection to memory is a database of its own.
+        let connections = match url.place() {
+            Place::Memory => 1,
+            _ => limits.connections.max(1),
+        };
+        Pool {
+            url: url.clone(),
+            limits: *limits,
+            idle: Mutex::new(Vec::new()),
+            free: Semaphore::new(connections),
+        }
+    }
+
+    pub(crate) fn url(&self) -> &CmdbUrl {
+        &self.url
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// A connection, idle or new.
+    pub(crate) async fn take(&self) -> Result<Lease<'_>, Fault> {
+        let waiting = timeout(self.limits.connect, self.free.acquire()).await;
+        let free = match waiting {
+            Ok(Ok(permit)) => permit,
+            Ok(Err(_)) => return Err(Fault::Refused("it was closed".to_owned())),
+            Err(_) => return Err(late("all its connections were in use", self.limits.connect)),
+        };
+        let idle = self.lock().pop();
+        let reused = idle.is_some();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => timeout(self.limits.connect, connect(&self.url, &self.limits))
+                .await
+                .unwrap_or_else(|_| Err(late("no connection", self.limits.connect)))?,
+        };
+        Ok(Lease { pool: self, connection, reused, _free: free })
+    }
+
+    /// Closes what is idle, and waits for it: SQLite then has its log written
+    /// back into the one file.
+    pub(crate) async fn close(self) {
+        self.free.close();
+        let idle = std::mem::take(&mut *self.lock());
+        for connection in idle {
+            // A failure to say goodbye changes nothing that was committed.
+            let _ = match connection {
+                Connection::Sqlite(sqlite) => sqlite.close().await,
+                Connection::Postgres(postgres) => postgres.close().await,
+            };
+        }
+    }
+
+    /// Forgets the idle connections: the server they led to is gone.
+    pub(crate) fn forget(&self) {
+        if !matches!(self.url.place(), Place::Memory) {
+            self.lock().clear();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease<'_> {
+    pub(crate) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// Keeps the connection for the next who asks. No transaction is open.
+    pub(crate) fn give_back(self) {
+        let Lease { pool, connection, .. } = self;
+        pool.lock().push(connection);
+    }
+}
+
+/// The words for a wait that was too long.
+pub(crate) fn late(what: &str, limit: Duration) -> Fault {
+    Fault::Away(format!("{what} within {} s", limit.as_secs_f64()))
+}
+
+async fn connect(url: &CmdbUrl, limits: &Limits) -> Result<Connection, Fault> {
+    match url.place() {
+        Place::Memory => sqlite(SqliteConnectOptions::new().in_memory(true), limits).await,
+        Place::File(path) => {
+            create_file(path).map_err(|error| Fault::Refused(error.to_string()))?;
+            sqlite(SqliteConnectOptions::new().filename(path), limits).await
+        }
+        Place::Postgres(options) => postgres(options, limits).await,
+    }
+}
+
+/// SQLite with a write-ahead log: readers and one writer never wait for each
+/// other. `synchronous = FULL` makes a commit survive a loss of power, at the
+/// cost of one fsync each; there is one commit a flush.
+async fn sqlite(options: SqliteConnectOptions, limits: &Limits) -> Result<Connection, Fault> {
+    let connection = options
+        .busy_timeout(limits.connect)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("journal_size_limit", "67108864")
+        .disable_statement_logging()
+        .connect()
+        .await
+        .map_err(|error| fault(&error))?;
+    Ok(Connection::Sqlite(Box::new(connection)))
+}
+
+/// The file says who talks to whom, so it and the directories made for it are
+/// the owner's alone. SQLite gives its log the mode of the file.
+fn create_file(path: &Path) -> std::io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The settings are made by a statement rather than in the start-up message,
+/// which a connection pooler in between may refuse.
+async fn postgres(options: &PgConnectOptions, limits: &Limits) -> Result<Connection, Fault> {
+    let mut options = options.clone().disable_statement_logging();
+    if options.get_application_name().is_none() {
+        options = options.application_name("shawk");
+    }
+    let connected = options.connect().await.map_err(|error| fault(&error))?;
+    let mut connection = Connection::Postgres(Box::new(connected));
+    let settings = format!(
+        "SET search_path = shawk; SET statement_timeout = {}",
+        limits.read.as_millis()
+    );
+    connection.run(&settings).await.map_err(|error| fault(&error))?;
+    Ok(connection)
+}

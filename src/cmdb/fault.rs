@@ -1,0 +1,219 @@
+//! What can be wrong with a CMDB, told apart where somebody acts on it. It
+//! knows the drivers' error codes, so that nobody else has to.
+//!
+//! A [`Fault`] is the root of the `anyhow::Error`s that this room returns.
+
+use std::fmt;
+
+use sqlx::postgres::PgDatabaseError;
+
+/// Why the CMDB did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Not there, gone, busy or too slow: the same call may work later.
+    Away(String),
+    /// Its scheme is missing, older or newer; the text says what to do.
+    Scheme(String),
+    /// It refused, and will refuse again: permission, a damaged file, a text
+    /// it cannot store.
+    Refused(String),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Fault::Away(text) | Fault::Scheme(text) | Fault::Refused(text)) = self;
+        f.write_str(text)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// Whether trying again later may help: the agent then keeps what it has.
+pub fn is_away(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<Fault>(), Some(Fault::Away(_)))
+}
+
+/// What a driver's error means for the transaction it happened in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// The transaction lost against another: do it again at once.
+    Again,
+    /// The connection is of no use any more, or the server is overloaded.
+    Away,
+    /// One of the rows cannot be stored.
+    Row,
+    /// There is no such table.
+    NoScheme,
+    /// Anything else.
+    Refused,
+}
+
+// SQLite's primary result codes: https://www.sqlite.org/rescode.html
+const SQLITE_BUSY: i32 = 5;
+const SQLITE_LOCKED: i32 = 6;
+const SQLITE_INTERRUPT: i32 = 9;
+const SQLITE_IOERR: i32 = 10;
+const SQLITE_CORRUPT: i32 = 11;
+const SQLITE_FULL: i32 = 13;
+const SQLITE_TOOBIG: i32 = 18;
+const SQLITE_CONSTRAINT: i32 = 19;
+const SQLITE_MISMATCH: i32 = 20;
+const SQLITE_NOTADB: i32 = 26;
+
+pub(crate) fn meaning(error: &sqlx::Error) -> Meaning {
+    use sqlx::Error;
+    match error {
+        Error::Database(told) => {
+            let code = told.code().unwrap_or_default();
+            if told.try_downcast_ref::<PgDatabaseError>().is_some() {
+                of_sqlstate(&code)
+            } else {
+                of_sqlite(code.parse().unwrap_or(0))
+            }
+        }
+        Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::WorkerCrashed => Meaning::Away,
+        _ => Meaning::Refused,
+    }
+}
+
+/// PostgreSQL's codes: appendix A of its manual.
+fn of_sqlstate(code: &str) -> Meaning {
+    match code {
+        // Serialization failure, deadlock.
+        "40001" | "40P01" => Meaning::Again,
+        // A statement or a lock took too long; idle sessions that were ended.
+        "57014" | "55P03" | "25P02" | "25P03" | "57P05" => Meaning::Away,
+        // Undefined table, schema that does not exist.
+        "42P01" | "3F000" => Meaning::NoScheme,
+        _ => match code.get(..2) {
+            // Connection, insufficient resources, shut down or starting up,
+            // transaction rolled back, I/O.
+            Some("08" | "53" | "57" | "40" | "58") => Meaning::Away,
+            // Data, integrity, program limit (an index row that is too long).
+            Some("22" | "23" | "54") => Meaning::Row,
+            _ => Meaning::Refused,
+        },
+    }
+}
+
+fn of_sqlite(extended: i32) -> Meaning {
+    match extended & 0xff {
+        SQLITE_BUSY | SQLITE_LOCKED | SQLITE_INTERRUPT | SQLITE_IOERR | SQLITE_FULL => Meaning::Away,
+        SQLITE_TOOBIG | SQLITE_CONSTRAINT | SQLITE_MISMATCH => Meaning::Row,
+        _ => Meaning::Refused,
+    }
+}
+
+/// What a piece of work with a connection fails with: the driver's error, from
+/// which it may be tried again, or a fault that is known for what it is.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    Driver(sqlx::Error),
+    Known(Fault),
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Trouble {
+        Trouble::Driver(error)
+    }
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Trouble {
+        Trouble::Known(fault)
+    }
+}
+
+impl Trouble {
+    pub(crate) fn meaning(&self) -> Meaning {
+        match self {
+            Trouble::Driver(error) => meaning(error),
+            Trouble::Known(Fault::Away(_)) => Meaning::Away,
+            Trouble::Known(Fault::Scheme(_)) => Meaning::NoScheme,
+            Trouble::Known(Fault::Refused(_)) => Meaning::Refused,
+        }
+    }
+
+    pub(crate) fn fault(self) -> Fault {
+        match self {
+            Trouble::Driver(error) => fault(&error),
+            Trouble::Known(fault) => fault,
+        }
+    }
+}
+
+/// A driver's error as the fault it is, in one line.
+pub(crate) fn fault(error: &sqlx::Error) -> Fault {
+    let text = one_line(error);
+    match meaning(error) {
+        Meaning::Again | Meaning::Away => Fault::Away(text),
+        Meaning::NoScheme => Fault::Scheme(format!(
+            "it has no scheme of shawk's ({text}): run shawk create-scheme"
+        )),
+        Meaning::Row | Meaning::Refused => Fault::Refused(match damaged(error) {
+            Some(damage) => format!("{damage}; it was left as it is: move it away or restore a copy"),
+            None => text,
+        }),
+    }
+}
+
+fn damaged(error: &sqlx::Error) -> Option<&'static str> {
+    let told = error.as_database_error()?;
+    if told.try_downcast_ref::<PgDatabaseError>().is_some() {
+        return None;
+    }
+    match told.code()?.parse::<i32>().ok()? & 0xff {
+        SQLITE_NOTADB => Some("the file is no SQLite database"),
+        SQLITE_CORRUPT => Some("the file is damaged"),
+        _ => None,
+    }
+}
+
+/// The driver's words without its preamble. Messages of a server may have
+/// several lines, and quote names that are not ours.
+fn one_line(error: &sqlx::Error) -> String {
+    let text = match error {
+        sqlx::Error::Database(told) => told.message().to_owned(),
+        sqlx::Error::Io(io) => io.to_string(),
+        other => other.to_string(),
+    };
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_race_is_not_a_bad_row_is_not_an_absence() {
+        for (code, means) in [
+            ("40001", Meaning::Again),
+            ("40P01", Meaning::Again),
+            ("08006", Meaning::Away),
+            ("57P01", Meaning::Away),
+            ("57P03", Meaning::Away),
+            ("53300", Meaning::Away),
+            ("57014", Meaning::Away),
+            ("22021", Meaning::Row),
+            ("23505", Meaning::Row),
+            ("54000", Meaning::Row),
+            ("42P01", Meaning::NoScheme),
+            ("42501", Meaning::Refused),
+            ("28P01", Meaning::Refused),
+            ("", Meaning::Refused),
+        ] {
+            assert_eq!(of_sqlstate(code), means, "{code}");
+        }
+        // SQLITE_BUSY_SNAPSHOT, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_NOTADB.
+        assert_eq!(of_sqlite(517), Meaning::Away);
+        assert_eq!(of_sqlite(1555), Meaning::Row);
+        assert_eq!(of_sqlite(26), Meaning::Refused);
+    }
+
+    #[test]
+    fn a_fault_is_found_under_its_context() {
+        let away = anyhow::Error::new(Fault::Away("gone".to_owned())).context("record a report");
+        assert!(is_away(&away));
+        assert!(!is_away(&anyhow::anyhow!("gone")));
+    }
+}

@@ -1,0 +1,300 @@
+//! What was recorded around some hosts and addresses, in a fixed number of
+//! statements however many flows there are. It must not know an edge.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::cmdb::engine::{Connection, Row, Value};
+use crate::cmdb::fault::{Fault, Trouble};
+use crate::cmdb::sql;
+use crate::cmdb::text::{Owner, address_bytes, address_of, is_local_only, number, owners_of, small, time};
+use crate::cmdb::{AddressRecord, FlowRecord, HostKey, HostRecord, Records, Span, Window};
+use crate::flow::host::Rung;
+use crate::flow::key::{Counters, FlowKey, HostFlow};
+use crate::flow::process::{Instance, Process};
+use crate::flow::socket::{Direction, Protocol};
+
+/// Most rows that one statement may give: what fits in memory (about 400 bytes
+/// each). At it, the question is refused with the remedy; nothing is dropped.
+pub(crate) const MAX_ROWS: i64 = 500_000;
+
+/// The window as the statements have it.
+pub(crate) fn ends(window: &Window) -> [Value<'static>; 2] {
+    let since = window.since.map_or(i64::MIN, |since| since.as_microsecond());
+    let until = window.until.map_or(i64::MAX, |until| until.as_microsecond());
+    [Value::Int(since), Value::Int(until)]
+}
+
+/// Rows of a statement that asks for one more than [`MAX_ROWS`].
+pub(crate) async fn fetch(
+    connection: &mut Connection,
+    statement: &'static str,
+    values: &[Value<'_>],
+) -> Result<Vec<Row>, Trouble> {
+    let rows = connection.fetch(statement, values).await?;
+    if i64::try_from(rows.len()).unwrap_or(i64::MAX) > MAX_ROWS {
+        let text = format!("more than {MAX_ROWS} records in the answer: ask for less, or narrow --since and --until");
+        return Err(Fault::Refused(text).into());
+    }
+    Ok(rows)
+}
+
+/// See [`crate::cmdb::Cmdb::around`].
+pub(crate) async fn around(
+    connection: &mut Connection,
+    hosts: &[HostKey],
+    addresses: &[IpAddr],
+    window: &Window,
+) -> Result<Records, Trouble> {
+    let mut reading = Reading::default();
+    let [since, until] = ends(window);
+    let limit = Value::Int(MAX_ROWS + 1);
+    let values = |list: Value<'static>| [since.clone(), until.clone(), list, limit.clone()];
+
+    let own = values(Value::Ints(hosts.to_vec()));
+    reading.add_addresses(&fetch(connection, sql::ADDRESSES_OF_HOSTS, &own).await?)?;
+    let theirs = reading.addresses.values().map(|record| record.address);
+    let reached: BTreeSet<IpAddr> =
+        theirs.chain(addresses.iter().copied()).filter(|address| !is_local_only(*address)).collect();
+
+    reading.add_flows(&fetch(connection, sql::FLOWS_OF_HOSTS, &own).await?)?;
+    let peers = reading.flows.values().filter_map(|flow| flow.key.peer).filter(|peer| !is_local_only(*peer));
+    let owned: BTreeSet<IpAddr> = peers.chain(reached.iter().copied()).collect();
+    let ports: BTreeSet<i64> =
+        reading.flows.values().filter_map(|flow| flow.key.peer_port.map(i64::from)).collect();
+
+    if !reached.is_empty() {
+        let list = values(Value::Addresses(reached.iter().copied().map(address_bytes).collect()));
+        reading.add_flows(&fetch(connection, sql::FLOWS_TO_ADDRESSES, &list).await?)?;
+    }
+    if !owned.is_empty() {
+        let list = values(Value::Addresses(owned.iter().copied().map(address_bytes).collect()));
+        reading.add_addresses(&fetch(connection, sql::OWNERS_OF_ADDRESSES, &list).await?)?;
+    }
+    let asked: BTreeSet<HostKey> = hosts.iter().copied().collect();
+    let owners: BTreeSet<HostKey> =
+        reading.addresses.values().map(|record| record.host).filter(|host| !asked.contains(host)).collect();
+    if !owners.is_empty() && !ports.is_empty() {
+        let [a, b, list, limit] = values(Value::Ints(owners.into_iter().collect()));
+        let list = [a, b, list, limit, Value::Ints(ports.into_iter().collect())];
+        reading.add_flows(&fetch(connection, sql::LISTENERS, &list).await?)?;
+    }
+    reading.finish(connection, asked).await
+}
+
+/// What was read so far, by key: the statements' answers overlap.
+#[derive(Default)]
+struct Reading {
+    scopes: HashMap<String, Arc<str>>,
+    addresses: BTreeMap<(HostKey, Arc<str>, IpAddr, i64), AddressRecord>,
+    flows: BTreeMap<(HostKey, i64), Raw>,
+}
+
+/// A flow whose processes are still keys.
+struct Raw {
+    key: FlowKey,
+    process: Option<i64>,
+    owners: Vec<Owner>,
+    owners_more: u32,
+    counters: Counters,
+    first_seen: i64,
+    spans: BTreeMap<i64, Span>,
+}
+
+impl Reading {
+    fn scope(&mut self, scope: &str) -> Arc<str> {
+        if let Some(known) = self.scopes.get(scope) {
+            return known.clone();
+        }
+        let new: Arc<str> = scope.into();
+        self.scopes.insert(scope.to_owned(), new.clone());
+        new
+    }
+
+    /// Rows of a statement made by `addresses!`.
+    fn add_addresses(&mut self, rows: &[Row]) -> Result<(), Trouble> {
+        for row in rows {
+            let (host, since) = (row.int(0)?, row.int(3)?);
+            let scope = self.scope(row.text(1)?);
+            let address = address(row, 2)?.ok_or_else(|| unreadable("address"))?;
+            let record = AddressRecord {
+                host,
+                scope: scope.clone(),
+                address,
+                since: time(since),
+                until: time(row.int(4)?.max(since)),
+            };
+            self.addresses.insert((host, scope, address, since), record);
+        }
+        Ok(())
+    }
+
+    /// Rows of a statement made by `flows!`.
+    fn add_flows(&mut self, rows: &[Row]) -> Result<(), Trouble> {
+        for row in rows {
+            let id = (row.int(0)?, row.int(1)?);
+            let since = row.int(2)?;
+            let span = Span { since: time(since), until: time(row.int(3)?.max(since)), ended: row.int(4)? != 0 };
+            if let Some(known) = self.flows.get_mut(&id) {
+                known.spans.insert(since, span);
+                continue;
+            }
+            let scope = self.scope(row.text(6)?);
+            let mut raw = raw(row, scope)?;
+            raw.spans.insert(since, span);
+            self.flows.insert(id, raw);
+        }
+        Ok(())
+    }
+
+    /// Adds the hosts and the processes that were named.
+    async fn finish(self, connection: &mut Connection, asked: BTreeSet<HostKey>) -> Result<Records, Trouble> {
+        let mut named = asked;
+        named.extend(self.flows.keys().map(|key| key.0));
+        named.extend(self.addresses.keys().map(|key| key.0));
+        let hosts = hosts(connection, named).await?;
+        let processes = self.processes(connection).await?;
+        let flows = self.flows.into_iter().map(|((host, _), raw)| raw.finish(host, &processes)).collect();
+        Ok(Records { hosts, addresses: self.addresses.into_values().collect(), flows })
+    }
+
+    /// A process's key is computed from all that it is, so any host's row of
+    /// it will do.
+    async fn processes(&self, connection: &mut Connection) -> Result<HashMap<i64, Arc<Process>>, Trouble> {
+        let mut wanted: BTreeMap<i64, HostKey> = BTreeMap::new();
+        for ((host, _), raw) in &self.flows {
+            for process in raw.process.into_iter().chain(raw.owners.iter().filter_map(|owner| owner.process)) {
+                wanted.insert(process, *host);
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let pairs = [Value::Ints(wanted.values().copied().collect()), Value::Ints(wanted.keys().copied().collect())];
+        let mut processes = HashMap::new();
+        for row in connection.fetch(sql::PROCESSES, &pairs).await? {
+            let text = |column| Ok::<_, sqlx::Error>(row.optional_text(column)?.map(str::to_owned));
+            let process = Process {
+                name: row.text(1)?.to_owned(),
+                exe: text(2)?,
+                user: text(3)?,
+                unit: text(4)?,
+                container: text(5)?,
+                pod: text(6)?,
+            };
+            processes.insert(row.int(0)?, Arc::new(process));
+        }
+        Ok(processes)
+    }
+}
+
+impl Raw {
+    fn finish(self, host: HostKey, processes: &HashMap<i64, Arc<Process>>) -> FlowRecord {
+        let mut owners_more = self.owners_more;
+        let mut owners = Vec::with_capacity(self.owners.len());
+        for owner in &self.owners {
+            // An owner whose process was refused when it was stored is one
+            // more that cannot be named.
+            match owner.process.or(self.process).and_then(|key| processes.get(&key)) {
+                Some(process) => owners.push(Instance {
+                    process: process.clone(),
+                    pid: owner.pid,
+                    pgid: owner.pgid,
+                    started: time(owner.started),
+                }),
+                None => owners_more = owners_more.saturating_add(1),
+            }
+        }
+        let process = self.process.and_then(|key| processes.get(&key)).cloned();
+        FlowRecord {
+            host,
+            flow: HostFlow { key: FlowKey { process, ..self.key }, owners, owners_more, counters: self.counters },
+            spans: self.spans.into_values().collect(),
+            first_seen: time(self.first_seen),
+        }
+    }
+}
+
+fn raw(row: &Row, scope: Arc<str>) -> Result<Raw, Trouble> {
+    let total = |column| Ok::<_, sqlx::Error>(row.optional_int(column)?.map(number));
+    let port = |column| Ok::<_, sqlx::Error>(row.optional_int(column)?.and_then(|port| u16::try_from(port).ok()));
+    let (owners, strange) = owners_of(row.text(13)?);
+    Ok(Raw {
+        key: FlowKey {
+            scope,
+            direction: direction(row.int(7)?),
+            protocol: protocol(row.int(8)?)?,
+            local: address(row, 9)?.ok_or_else(|| unreadable("address"))?,
+            local_port: port(10)?,
+            peer: address(row, 11)?,
+            peer_port: port(12)?,
+            process: None,
+        },
+        process: row.optional_int(5)?,
+        owners,
+        owners_more: small(row.int(14)?).saturating_add(strange),
+        counters: Counters {
+            open: small(row.int(15)?),
+            connecting: small(row.int(16)?),
+            opened: total(17)?,
+            failed: total(18)?,
+            bytes_sent: total(19)?,
+            bytes_received: total(20)?,
+            retransmits: total(21)?,
+            rtt_us: row.optional_int(22)?.map(small),
+        },
+        first_seen: row.int(23)?,
+        spans: BTreeMap::new(),
+    })
+}
+
+async fn hosts(connection: &mut Connection, named: BTreeSet<HostKey>) -> Result<Vec<HostRecord>, Trouble> {
+    if named.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut hosts = Vec::new();
+    for row in connection.fetch(sql::HOSTS, &[Value::Ints(named.into_iter().collect())]).await? {
+        let rung = row.text(3)?;
+        hosts.push(HostRecord {
+            key: row.int(0)?,
+            id: row.text(1)?.to_owned(),
+            name: row.text(2)?.to_owned(),
+            rung: Rung::ALL
+                .into_iter()
+                .find(|known| known.name() == rung)
+                .ok_or_else(|| unreadable("rung"))?,
+            coverage: serde_json::from_str(row.text(4)?).map_err(|_| unreadable("coverage"))?,
+            first_seen: time(row.int(5)?),
+            last_seen: time(row.int(6)?),
+        });
+    }
+    hosts.sort_by_key(|host| host.key);
+    Ok(hosts)
+}
+
+fn address(row: &Row, column: usize) -> Result<Option<IpAddr>, Trouble> {
+    match row.optional_bytes(column)? {
+        None => Ok(None),
+        Some(bytes) => address_of(bytes).map(Some).ok_or_else(|| unreadable("address")),
+    }
+}
+
+fn direction(number: i64) -> Direction {
+    [Direction::Active, Direction::Passive]
+        .into_iter()
+        .find(|known| i64::from(known.number()) == number)
+        .unwrap_or(Direction::Unknown)
+}
+
+fn protocol(number: i64) -> Result<Protocol, Trouble> {
+    [Protocol::Tcp, Protocol::Udp]
+        .into_iter()
+        .find(|known| i64::from(known.number()) == number)
+        .ok_or_else(|| unreadable("protocol"))
+}
+
+/// A value that no version of this scheme writes.
+fn unreadable(what: &str) -> Trouble {
+    Fault::Refused(format!("it holds a value that is no {what}: it was not written by shawk, or is damaged")).into()
+}

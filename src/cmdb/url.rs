@@ -1,0 +1,265 @@
+//! Where a CMDB is: the one setting that names it, checked before anything is
+//! opened. It must not know how to connect.
+//!
+//! A URL may carry a password. It is kept, and shown to nobody: every text
+//! made here has `***` in its place, also one that could not be understood.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use sqlx::postgres::PgConnectOptions;
+
+/// An address of a CMDB that was understood.
+#[derive(Clone)]
+pub struct CmdbUrl {
+    place: Place,
+    shown: String,
+}
+
+#[derive(Clone)]
+pub(crate) enum Place {
+    /// A SQLite database that lives as long as its one connection.
+    Memory,
+    /// A SQLite file.
+    File(PathBuf),
+    /// A PostgreSQL server's database.
+    Postgres(Box<PgConnectOptions>),
+}
+
+/// Parameters that a PostgreSQL URL may have. Any other one would be ignored
+/// by the driver, which is worse than refusing it: `sslmod=verify-full` would
+/// connect without the check that was asked for.
+const PARAMETERS: [&str; 18] = [
+    "application_name",
+    "dbname",
+    "host",
+    "hostaddr",
+    "options",
+    "password",
+    "port",
+    "ssl-ca",
+    "ssl-cert",
+    "ssl-key",
+    "ssl-mode",
+    "ssl-root-cert",
+    "sslcert",
+    "sslkey",
+    "sslmode",
+    "sslrootcert",
+    "statement-cache-capacity",
+    "user",
+];
+
+/// What to do instead, at the end of each refusal.
+const REMEDY: &str =
+    "use sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full";
+
+impl CmdbUrl {
+    /// Understands `sqlite:PATH`, `sqlite://PATH`, `sqlite::memory:`,
+    /// `postgres://…` and `postgresql://…`. The error is one line that names
+    /// the value, without its password, and the remedy.
+    pub fn parse(text: &str) -> Result<CmdbUrl, String> {
+        let shown = masked(text);
+        let place = match text.split_once(':') {
+            Some(("sqlite", rest)) => sqlite(rest),
+            Some(("postgres" | "postgresql", _)) => postgres(text),
+            _ => Err(format!("is not the address of a CMDB: {REMEDY}")),
+        };
+        match place {
+            Ok(place) => Ok(CmdbUrl { place, shown }),
+            Err(why) => Err(format!("{shown:?} {why}")),
+        }
+    }
+
+    /// The embedded CMDB in a file.
+    pub fn file(path: &Path) -> CmdbUrl {
+        CmdbUrl {
+            place: Place::File(path.to_owned()),
+            shown: format!("sqlite:{}", path.display()),
+        }
+    }
+
+    /// Whether it is a SQLite database, which creates its own scheme.
+    pub fn is_embedded(&self) -> bool {
+        !matches!(self.place, Place::Postgres(_))
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+}
+
+impl fmt::Display for CmdbUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for CmdbUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CmdbUrl({:?})", self.shown)
+    }
+}
+
+fn sqlite(rest: &str) -> Result<Place, String> {
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    if path == ":memory:" {
+        return Ok(Place::Memory);
+    }
+    if path.is_empty() {
+        return Err("names no file: use sqlite:PATH".to_owned());
+    }
+    // The shell expands a tilde at the beginning of a word only, so one that
+    // arrives here was meant and not done; and what follows a question mark is
+    // a setting to other programs. Either would make a file of a strange name.
+    if path.starts_with('~') {
+        return Err("begins with ~, which only a shell expands: write the whole path".to_owned());
+    }
+    if path.contains('?') {
+        return Err("has parameters, which a SQLite CMDB has none of: use sqlite:PATH".to_owned());
+    }
+    Ok(Place::File(PathBuf::from(path)))
+}
+
+fn postgres(text: &str) -> Result<Place, String> {
+    if !text.contains("://") {
+        return Err(format!("lacks the // after the colon: {REMEDY}"));
+    }
+    let unclear = || {
+        format!("cannot be understood (in a password, @ : / ? # and % must be percent-encoded): {REMEDY}")
+    };
+    let query = query(text);
+    // With an @ in it, this is the rest of a password rather than parameters.
+    if query.contains('@') {
+        return Err(unclear());
+    }
+    // Asked before the driver is, which would log an unknown parameter's value.
+    for key in query.split('&').filter(|pair| !pair.is_empty()).map(key_of) {
+        if !PARAMETERS.contains(&key) && !key.starts_with("options[") {
+            return Err(format!("has an unknown parameter {key:?}: known are {}", PARAMETERS.join(", ")));
+        }
+    }
+    // The driver's own words are not passed on: they may quote what they could
+    // not parse.
+    match text.parse::<PgConnectOptions>() {
+        Ok(options) => Ok(Place::Postgres(Box::new(options))),
+        Err(_) => Err(unclear()),
+    }
+}
+
+fn query(text: &str) -> &str {
+    let text = text.split('#').next().unwrap_or(text);
+    text.split_once('?').map_or("", |(_, query)| query)
+}
+
+fn key_of(pair: &str) -> &str {
+    pair.split('=').next().unwrap_or(pair)
+}
+
+/// The text without what may be a password: all from the first colon after
+/// the scheme to the last `@` (a password that was not percent-encoded may
+/// hold any character), a "port" that is no number, and the value of every
+/// parameter that is not known to be harmless.
+fn masked(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None if text.starts_with("sqlite:") => return text.to_owned(),
+        None => (String::new(), text),
+    };
+    if scheme == "sqlite://" {
+        return text.to_owned();
+    }
+    let (before, after) = match rest.rsplit_once('@') {
+        Some((user, after)) => (Some(user), after),
+        None => (None, rest),
+    };
+    let user = match before.map(|user| user.split_once(':')) {
+        Some(Some((name, _))) => format!("{name}:***@"),
+        Some(None) => format!("{}@", before.unwrap_or_default()),
+        None => String::new(),
+    };
+    let (place, query) = match after.split_once(['?', '#']) {
+        Some((place, query)) => (place, Some(query)),
+        None => (after, None),
+    };
+    let query = query.map_or(String::new(), |query| format!("?{}", masked_query(query)));
+    format!("{scheme}{user}{}{query}", masked_port(place))
+}
+
+fn masked_port(place: &str) -> String {
+    let authority = place.split('/').next().unwrap_or(place);
+    let after_host = authority.rfind(']').unwrap_or(0);
+    let Some(colon) = authority[after_host..].find(':').map(|at| at + after_host) else {
+        return place.to_owned();
+    };
+    let port = &authority[colon + 1..];
+    if port.bytes().all(|byte| byte.is_ascii_digit()) {
+        place.to_owned()
+    } else {
+        format!("{}:***", &authority[..colon])
+    }
+}
+
+fn masked_query(query: &str) -> String {
+    let shown = |pair: &str| match key_of(pair) {
+        "password" | "options" => format!("{}=***", key_of(pair)),
+        key if PARAMETERS.contains(&key) => pair.to_owned(),
+        key => format!("{key}=***"),
+    };
+    query.split('&').map(shown).collect::<Vec<_>>().join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+
+    #[test]
+    fn the_three_forms_of_a_file_are_one() {
+        for (text, path) in [("sqlite:a/b.db", "a/b.db"), ("sqlite://a/b.db", "a/b.db"), ("sqlite:///a/b.db", "/a/b.db")] {
+            let url = CmdbUrl::parse(text).unwrap();
+            assert!(matches!(url.place(), Place::File(file) if file == Path::new(path)), "{text}");
+            assert!(url.is_embedded());
+        }
+        assert!(matches!(CmdbUrl::parse("sqlite::memory:").unwrap().place(), Place::Memory));
+    }
+
+    #[test]
+    fn a_password_is_kept_and_never_shown() {
+        for text in [
+            "postgres://shawk:s3cr3t@db:5432/cmdb?sslmode=require",
+            "postgresql://shawk:s3cr3t@[::1]:5432/cmdb",
+            "postgres://shawk@db/cmdb?password=s3cr3t",
+            "postgres:///cmdb?host=/run/postgresql&password=s3cr3t",
+        ] {
+            let url = CmdbUrl::parse(text).unwrap();
+            assert!(!format!("{url} {url:?}").contains("s3cr3t"), "{url}");
+            assert!(url.to_string().contains("***"), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_one_line_with_the_remedy_and_without_the_password() {
+        for (text, says) in [
+            ("", "sqlite:PATH"),
+            ("/var/lib/shawk.db", "sqlite:PATH"),
+            ("mysql://shawk:s3cr3t@db/cmdb", "postgres://"),
+            ("shawk:s3cr3t@db", "postgres://"),
+            ("postgres:shawk:s3cr3t@db", "//"),
+            ("postgres://shawk:s3cr3t", "percent-encoded"),
+            ("postgres://shawk:s3cr3t/1@db:5432/cmdb", "percent-encoded"),
+            ("postgres://shawk:s3?cr3t@db:5432/cmdb", "percent-encoded"),
+            ("postgres://db:x/cmdb", "percent-encoded"),
+            ("postgres://db/cmdb?sslmode=perhaps", "percent-encoded"),
+            ("postgres://db/cmdb?sslmod=verify-full", "sslmod"),
+            ("postgres://db/cmdb?passwort=s3cr3t", "passwort"),
+            ("sqlite:", "names no file"),
+            ("sqlite:~/shawk.db", "whole path"),
+            ("sqlite:shawk.db?mode=ro", "parameters"),
+        ] {
+            let refusal = CmdbUrl::parse(text).unwrap_err();
+            assert!(refusal.contains(says), "{refusal}");
+            assert!(!refusal.contains("cr3t") && !refusal.contains('\n'), "{refusal}");
+        }
+    }
+}

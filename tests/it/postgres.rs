@@ -1,0 +1,222 @@
+//! Real PostgreSQL servers for the tests: started once per test process, each
+//! in a directory of its own, and gone with the process however it ends.
+//!
+//! A keeper (a shell) runs as an unprivileged user, because PostgreSQL refuses
+//! root. It starts and stops the server when told so on its standard input;
+//! at the end of that, which the kernel makes when the test process is gone,
+//! it stops the server and removes the directory.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
+
+/// The versions that scripts/test-servers installs: the oldest and the newest
+/// that the CMDB promises to run on, and one between.
+pub const VERSIONS: [u32; 3] = [10, 15, 18];
+
+/// The password that TCP connections need; tests look for it where it must
+/// never be.
+pub const PASSWORD: &str = "s3cr3t-Passw0rd";
+
+/// A running server.
+pub struct Server {
+    /// Major version.
+    pub version: u32,
+    directory: PathBuf,
+    port: u16,
+    keeper: Mutex<Keeper>,
+    databases: AtomicU32,
+}
+
+struct Keeper {
+    _child: Child,
+    told: ChildStdin,
+    says: BufReader<ChildStdout>,
+}
+
+const KEEPER: &str = r#"
+set -u
+bin=$1 data=$2/data sockets=$2 port=$3 password=$4
+export LC_ALL=C TZ=UTC
+if [ -d "$bin/../lib" ]; then export LD_LIBRARY_PATH=$bin/../lib; fi
+start() {
+  "$bin/pg_ctl" -D "$data" -l "$2/log" -w -t 60 -s start -o "-p $port -k $sockets" </dev/null >/dev/null 2>&1 &&
+    echo ok || { echo "failed: $(tail -n 5 "$2/log" | tr '\n' ' ')"; }
+}
+stop() { "$bin/pg_ctl" -D "$data" -m "$1" -w -t 60 -s stop </dev/null >/dev/null 2>&1; }
+cd "$2"
+printf '%s' "$password" >password
+"$bin/initdb" -D "$data" -U shawk --pwfile=password -A trust -E UTF8 --no-locale --nosync </dev/null >log 2>&1 || {
+  echo "failed: initdb: $(tail -n 5 log | tr '\n' ' ')"; exit 1
+}
+cat >>"$data/postgresql.conf" <<CONF
+listen_addresses = '127.0.0.1'
+fsync = off
+max_connections = 100
+shared_buffers = 64MB
+log_lock_waits = on
+CONF
+cat >"$data/pg_hba.conf" <<HBA
+local all all trust
+host all all 127.0.0.1/32 md5
+HBA
+start "$@"
+while read -r word; do
+  case $word in
+    start) start "$@" ;;
+    stop) stop fast && echo ok || echo "failed: stop" ;;
+    kill) stop immediate && echo ok || echo "failed: kill" ;;
+  esac
+done
+stop immediate
+cd /
+rm -rf "$2"
+"#;
+
+/// The server of a version, started at the first call.
+pub fn server(version: u32) -> &'static Server {
+    static SERVERS: [OnceLock<Server>; VERSIONS.len()] = [const { OnceLock::new() }; VERSIONS.len()];
+    let at = VERSIONS.iter().position(|known| *known == version);
+    let at = at.unwrap_or_else(|| panic!("no test server of version {version}"));
+    SERVERS[at].get_or_init(|| Server::start(version))
+}
+
+/// A server that nobody shares, for a test that stops it.
+pub fn own_server(version: u32) -> Server {
+    Server::start(version)
+}
+
+impl Server {
+    fn start(version: u32) -> Server {
+        let bin = binaries(version);
+        let directory = tempfile::Builder::new().prefix("shawk-pg-").tempdir().expect("make a directory").keep();
+        let port = free_port();
+        let mut command = unprivileged(&bin, &directory);
+        command.args(["bash", "-c", KEEPER, "keeper"]);
+        command.args([bin.as_os_str(), directory.as_os_str()]).args([&port.to_string(), PASSWORD]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("start the keeper of a PostgreSQL server");
+        let told = child.stdin.take().expect("was piped");
+        let says = BufReader::new(child.stdout.take().expect("was piped"));
+        let mut keeper = Keeper { _child: child, told, says };
+        keeper.heard(version);
+        Server { version, directory, port, keeper: Mutex::new(keeper), databases: AtomicU32::new(0) }
+    }
+
+    /// A new database, reached through the server's Unix socket, from any
+    /// network namespace and without a password.
+    pub fn url_for_new_database(&self) -> String {
+        let name = self.create_database();
+        format!("postgres://shawk@localhost:{}/{name}?host={}", self.port, self.directory.display())
+    }
+
+    /// A new database, reached through 127.0.0.1 with [`PASSWORD`].
+    pub fn tcp_url_for_new_database(&self) -> String {
+        let name = self.create_database();
+        format!("postgres://shawk:{PASSWORD}@127.0.0.1:{}/{name}?sslmode=disable", self.port)
+    }
+
+    /// Stops it as `systemctl stop` would: connections are ended.
+    pub fn stop(&self) {
+        self.tell("stop");
+    }
+
+    /// Stops it as a crash would.
+    pub fn kill(&self) {
+        self.tell("kill");
+    }
+
+    /// Starts it again, at the same port, with what it had.
+    pub fn start_again(&self) {
+        self.tell("start");
+    }
+
+    fn tell(&self, word: &str) {
+        let mut keeper = self.keeper.lock().expect("no test panics while it tells");
+        writeln!(keeper.told, "{word}").expect("tell the keeper");
+        keeper.heard(self.version);
+    }
+
+    fn create_database(&self) -> String {
+        let name = format!("cmdb_{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let url = format!("postgres://shawk@localhost:{}/postgres?host={}", self.port, self.directory.display());
+        let statement = format!("CREATE DATABASE {name}");
+        // A thread of its own, so that a test may call this inside a runtime
+        // or outside of one.
+        let making = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let mut connection: PgConnection = connect(&url).await;
+                connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.expect("create a database");
+                connection.close().await.expect("close");
+            });
+        });
+        making.join().expect("make a database");
+        name
+    }
+}
+
+/// A plain connection, for what a test looks at behind the CMDB's back.
+pub async fn connect(url: &str) -> PgConnection {
+    let options: sqlx::postgres::PgConnectOptions = url.parse().expect("a test's own URL");
+    options.disable_statement_logging().connect().await.expect("connect to a test server")
+}
+
+impl Keeper {
+    fn heard(&mut self, version: u32) {
+        let mut line = String::new();
+        self.says.read_line(&mut line).expect("hear the keeper");
+        if line.trim_end() != "ok" {
+            let mut rest = String::new();
+            let _ = self.says.by_ref().take(4096).read_to_string(&mut rest);
+            panic!("PostgreSQL {version}: {line}{rest}");
+        }
+    }
+}
+
+fn binaries(version: u32) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-servers").join(version.to_string());
+    let bin = root.join("bin");
+    assert!(
+        bin.join("postgres").exists() && root.join("complete").exists(),
+        "no PostgreSQL {version} in {}: run scripts/test-servers",
+        root.display()
+    );
+    bin
+}
+
+/// The command's beginning: as root, a change to an unprivileged user who owns
+/// the directory, and who may read the server's files though they lie in
+/// root's home.
+fn unprivileged(bin: &Path, directory: &Path) -> Command {
+    if !rustix::process::geteuid().is_root() {
+        return Command::new("env");
+    }
+    // Debian's nobody and nogroup.
+    let (user, group) = (65534, 65534);
+    std::os::unix::fs::chown(directory, Some(user), Some(group)).expect("give the directory away");
+    let mut command = Command::new("setpriv");
+    command.args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".to_owned()]);
+    if !bin.ancestors().all(open_to_all) {
+        command.args(["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]);
+    }
+    command
+}
+
+fn open_to_all(directory: &Path) -> bool {
+    directory.metadata().is_ok_and(|metadata| metadata.mode() & 0o001 != 0)
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("find a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
