@@ -10,5 +10,6 @@ pub mod cli;
 pub mod cmdb;
 pub mod flow;
 pub mod graph;
+pub mod look;
 pub mod probe;
 pub mod view;

@@ -1,12 +1,13 @@
 //! For Graphviz: a node or an edge a line.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use crate::graph::search::Answer;
-use crate::graph::{Edge, NodeId};
+use crate::graph::{Edge, Identity, NodeId};
 use crate::view::escape;
 use crate::view::footer::limits;
-use crate::view::label::{name, place};
+use crate::view::label::{end, name, place};
 use crate::view::lines::{State, edges};
 
 /// An answer as a directed graph.
@@ -16,11 +17,12 @@ pub(crate) fn dot(answer: &Answer) -> String {
         // Writing to a String cannot fail.
         writeln!(out, "  // {note}").ok();
     }
-    for id in ends(answer) {
-        let label = escape::dot(&label(answer, id));
-        let unknown = answer.graph.nodes[id].identity.process().is_none();
+    let numbers = numbers(answer);
+    for (id, number) in &numbers {
+        let label = escape::dot(&label(answer, *id));
+        let unknown = answer.graph.nodes[*id].identity.process().is_none();
         let style = if unknown { ", style=dashed" } else { "" };
-        writeln!(out, "  n{id} [label={label}{style}];").ok();
+        writeln!(out, "  n{number} [label={label}{style}];").ok();
     }
     for edge in edges(answer) {
         let mut style = match State::of(edge, answer) {
@@ -32,32 +34,37 @@ pub(crate) fn dot(answer: &Answer) -> String {
             style.push_str(", dir=both");
         }
         let label = escape::dot(&edge_label(edge));
-        writeln!(out, "  n{} -> n{} [label={label}{style}];", edge.active, edge.passive).ok();
+        let (active, passive) = (numbers[&edge.active], numbers[&edge.passive]);
+        writeln!(out, "  n{active} -> n{passive} [label={label}{style}];").ok();
     }
     out.push_str("}\n");
     out
 }
 
-/// The nodes that edges run between, in order.
-pub(crate) fn ends(answer: &Answer) -> Vec<NodeId> {
+/// The nodes that edges run between, numbered in order.
+pub(crate) fn numbers(answer: &Answer) -> BTreeMap<NodeId, usize> {
     let ends = answer.walk.steps.iter().flat_map(|step| [step.from, step.to]);
-    ends.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+    let ends: BTreeSet<NodeId> = ends.collect();
+    ends.into_iter().enumerate().map(|(number, id)| (id, number)).collect()
 }
 
-/// A node in a picture: where, and who. An address is the edges' matter, but
-/// for one that is all there is.
+/// A node in a picture: where, and who. Where nobody was seen, the port says
+/// what it is.
 pub(crate) fn label(answer: &Answer, id: NodeId) -> String {
     let node = &answer.graph.nodes[id];
-    let place = match (&node.identity, node.identity.place()) {
-        (_, Some(at)) => place(&answer.graph, at),
-        (crate::graph::Identity::Peer { address, .. }, None) => address.to_string(),
-        (_, None) => String::new(),
+    let at = match &node.identity {
+        Identity::Process { place: at, .. } => place(&answer.graph, at),
+        Identity::Unseen { place: at, port } => {
+            let port = port.map_or(String::new(), |port| format!(" :{port}"));
+            format!("{}{port}", place(&answer.graph, at))
+        }
+        Identity::Peer { address, port, .. } => end(*address, *port),
     };
-    format!("{place} {}", name(node))
+    format!("{at} {}", name(node))
 }
 
 /// `tcp 10.0.0.10:80`.
 pub(crate) fn edge_label(edge: &Edge) -> String {
-    let at = crate::view::label::end(edge.passive_address, Some(edge.port));
+    let at = end(edge.passive_address, Some(edge.port));
     format!("{} {at}", edge.protocol.name())
 }

@@ -35,6 +35,13 @@ pub fn quoted(text: &str) -> String {
     format!("'{}'", escaped(text, |character| matches!(character, '\\' | '\'')))
 }
 
+/// A name that stands among words: as it is where it looks like a host name,
+/// else between quotes, so that it cannot be taken for what a view says.
+pub fn word(text: &str) -> String {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "._-:/@".contains(character);
+    if !text.is_empty() && text.chars().all(plain) { text.to_owned() } else { quoted(text) }
+}
+
 fn escaped(text: &str, slashed: impl Fn(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
@@ -111,7 +118,7 @@ pub fn mermaid(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{csv, dot, mermaid, quoted, terminal, visible};
+    use super::{csv, dot, mermaid, quoted, terminal, visible, word};
 
     #[test]
     fn what_is_hidden_becomes_visible() {
@@ -123,6 +130,8 @@ mod tests {
         assert_eq!(terminal("C:\\temp naïve 日本"), "C:\\temp naïve 日本");
         assert_eq!(visible("\\n\n"), "\\\\n\\n");
         assert_eq!(quoted("it's \\x1b"), "'it\\'s \\\\x1b'");
+        assert_eq!(word("web-1.example"), "web-1.example");
+        assert_eq!(word("web-1, tcp, both ends"), "'web-1, tcp, both ends'");
     }
 
     #[test]

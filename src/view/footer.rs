@@ -8,7 +8,7 @@ use crate::cmdb::{HostRecord, Selector, Window};
 use crate::flow::host::Coverage;
 use crate::graph::search::{Answer, Otherwise};
 use crate::graph::{Identity, Listen, NodeId};
-use crate::view::escape::{quoted, terminal};
+use crate::view::escape::{quoted, word};
 use crate::view::label::{age, end, host, name};
 use crate::view::lines::{is_silent, nodes};
 
@@ -80,7 +80,7 @@ pub(crate) fn footer(answer: &Answer) -> Vec<String> {
         .hosts
         .iter()
         .filter_map(|host| Some((host, unseen(&host.coverage)?)))
-        .map(|(host, unseen)| format!("not seen on {}: {unseen}", terminal(&host.name)))
+        .map(|(host, unseen)| format!("not seen on {}: {unseen}", word(&host.name)))
         .collect();
     lines.extend(unseen.iter().take(LISTED).cloned());
     if unseen.len() > LISTED {
@@ -109,18 +109,18 @@ pub(crate) fn limits(answer: &Answer) -> Vec<String> {
 }
 
 fn ages(answer: &Answer, hosts: &[&HostRecord]) -> Option<String> {
-    let word = |host: &HostRecord| {
+    let said = |host: &HostRecord| {
         let silent = if is_silent(answer, host.last_seen) { " (silent)" } else { "" };
-        format!("{} {} old{silent}", terminal(&host.name), age(answer.now, host.last_seen))
+        format!("{} {} old{silent}", word(&host.name), age(answer.now, host.last_seen))
     };
     let youngest = hosts.iter().max_by_key(|host| host.last_seen)?;
     let oldest = hosts.iter().min_by_key(|host| host.last_seen)?;
     let words: Vec<String> = if hosts.len() <= LISTED {
-        hosts.iter().map(|host| word(host)).collect()
+        hosts.iter().map(|host| said(host)).collect()
     } else {
         let silent = hosts.iter().filter(|host| is_silent(answer, host.last_seen)).count();
         let silent = (silent > 0).then(|| format!("{silent} silent"));
-        let ends = [format!("youngest {}", word(youngest)), format!("oldest {}", word(oldest))];
+        let ends = [format!("youngest {}", said(youngest)), format!("oldest {}", said(oldest))];
         ends.into_iter().chain(silent).collect()
     };
     let count =
@@ -199,7 +199,7 @@ fn known(answer: &Answer, otherwise: &Otherwise, asked: &str, when: &str) -> Vec
     }];
     for known in otherwise.hosts.iter().take(LISTED) {
         let age = age(answer.now, known.last_seen);
-        let name = terminal(&known.name);
+        let name = word(&known.name);
         lines.push(format!("host {name} was last heard of {age} ago ({})", known.last_seen));
     }
     if otherwise.hosts.len() > LISTED {

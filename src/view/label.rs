@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::cmdb::HostKey;
 use crate::graph::{Confidence, Edge, Graph, Identity, Node, Place, ToldBy};
-use crate::view::escape::{quoted, terminal};
+use crate::view::escape::{quoted, word};
 
 /// `10.0.0.10:80`, `[fd00::1]:many`: a port that was not chosen is many.
 pub(crate) fn end(address: IpAddr, port: Option<u16>) -> String {
@@ -33,8 +33,8 @@ pub(crate) fn name(node: &Node) -> String {
 /// The name of a host, or its key where the CMDB has no more of it.
 pub(crate) fn host(graph: &Graph, key: HostKey) -> String {
     match graph.hosts.get(&key) {
-        Some(host) if !host.name.is_empty() => terminal(&host.name),
-        Some(host) => terminal(&host.id),
+        Some(host) if !host.name.is_empty() => word(&host.name),
+        Some(host) => word(&host.id),
         None => format!("host {key:x}"),
     }
 }
@@ -49,9 +49,9 @@ pub(crate) fn place(graph: &Graph, place: &Place) -> String {
 fn scope(scope: &str) -> String {
     match scope.split_once(':') {
         Some(("container", id)) if id.len() == 64 && id.is_ascii() => {
-            format!("container:{}", terminal(&id[..12]))
+            word(&format!("container:{}", &id[..12]))
         }
-        _ => terminal(scope),
+        _ => word(scope),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::graph::search::Answer;
-use crate::view::dot::{edge_label, ends, label};
+use crate::view::dot::{edge_label, label, numbers};
 use crate::view::escape;
 use crate::view::footer::limits;
 use crate::view::lines::{State, edges};
@@ -15,8 +15,9 @@ pub(crate) fn mermaid(answer: &Answer) -> String {
         // Writing to a String cannot fail.
         writeln!(out, "  %% {note}").ok();
     }
-    for id in ends(answer) {
-        writeln!(out, "  n{id}[{}]", escape::mermaid(&label(answer, id))).ok();
+    let numbers = numbers(answer);
+    for (id, number) in &numbers {
+        writeln!(out, "  n{number}[{}]", escape::mermaid(&label(answer, *id))).ok();
     }
     for edge in edges(answer) {
         let arrow = match (edge.directed, State::of(edge, answer)) {
@@ -26,7 +27,8 @@ pub(crate) fn mermaid(answer: &Answer) -> String {
             (true, State::Ended | State::Silent) => "-.->",
         };
         let label = escape::mermaid(&edge_label(edge));
-        writeln!(out, "  n{} {arrow}|{label}| n{}", edge.active, edge.passive).ok();
+        let (active, passive) = (numbers[&edge.active], numbers[&edge.passive]);
+        writeln!(out, "  n{active} {arrow}|{label}| n{passive}").ok();
     }
     out
 }

@@ -1,1 +1,350 @@
-//! Every output, by its bytes.
+//! Every output, by its bytes, and every hostile name through every output.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use expect_test::{Expect, expect};
+use jiff::SignedDuration;
+
+use crate::cmdb::{Found, Records, Selector, Window};
+use crate::graph::search::{Answer, Otherwise, Question, Search};
+use crate::graph::tests::notation::{host_key, records, second};
+use crate::graph::walk::{Reach, Ways};
+use crate::view::{Format, write};
+
+mod hostile;
+
+/// The answer, ten seconds after the last word of the hosts, of a CMDB that
+/// has just these records.
+pub(super) fn answer(records: Records, selector: Selector, depth: u32) -> Answer {
+    let question = Question {
+        selectors: vec![selector.clone()],
+        window: Window::default(),
+        reach: Reach { depth, ways: Ways::Both, edges: 1000 },
+        hosts: 100,
+        tolerance: SignedDuration::from_secs(30),
+    };
+    let hosts = records.hosts.iter().map(|host| host.key).collect();
+    let found = Found { hosts, ..Found::default() };
+    let mut search = Search::begin(question, selector, found);
+    while let Some(ask) = search.ask() {
+        assert_eq!(ask.hosts.len(), records.hosts.len());
+        search.take(records.clone());
+    }
+    search.answer(second(70))
+}
+
+pub(super) fn print(answer: &Answer, format: Format) -> String {
+    let mut out = Vec::new();
+    write(answer, format, false, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+const FLEET: &str = "
+    host web-1
+    host wrk-1
+    host app-1
+    host log-1
+    web-1 has 127.0.0.1 10.0.0.10 10.0.1.10
+    wrk-1 has 127.0.0.1 10.0.0.11
+    app-1 has 127.0.0.1 10.0.0.12 fd00::12
+    log-1 has 127.0.0.1 10.0.0.13
+    web-1 tcp 0.0.0.0:80 listens nginx/4656
+    web-1 tcp 0.0.0.0:22 listens sshd/700
+    web-1 tcp 10.0.0.10:80 <- 10.0.0.11 nginx/4656 open=12
+    web-1 tcp 10.0.0.10 -> 10.0.0.12:8080 nginx/4656
+    web-1 tcp 127.0.0.1 -> 127.0.0.1:6379 nginx/4656
+    web-1 tcp 127.0.0.1:6379 <- 127.0.0.1 redis-server/5000
+    web-1 tcp 127.0.0.1:6379 listens redis-server/5000
+    web-1 tcp 10.0.0.10 -> 10.0.0.13:24224 fluentd/2127 more=2
+    web-1 udp 10.0.0.10 -> 10.0.0.2:53 nginx/4656 40-50.
+    wrk-1 tcp 10.0.0.11 -> 10.0.0.10:80 wrk/5982 open=12
+    app-1 tcp 10.0.0.12:8080 <- 10.0.0.10 python/6111
+    app-1 tcp 0.0.0.0:8080 listens python/6111
+    app-1 tcp 10.0.0.12 -> 10.0.0.99:5432 python/6111 connecting=1
+    log-1 tcp 10.0.0.13:24224 <- 10.0.0.10 fluentd/2001
+    log-1 tcp 0.0.0.0:24224 listens fluentd/2001";
+
+fn check(text: &str, selector: Selector, depth: u32, format: Format, expected: Expect) {
+    let answer = answer(records(text), selector, depth);
+    expected.assert_eq(&print(&answer, format));
+}
+
+fn host(name: &str) -> Selector {
+    Selector::Host(name.to_owned())
+}
+
+#[test]
+fn a_tree_has_the_form_of_the_original() {
+    let address = Selector::Address("10.0.0.10".parse().unwrap());
+    check(
+        FLEET,
+        address,
+        1,
+        Format::Tree,
+        expect![[r#"
+        10.0.0.10:80 ('nginx', pgid=4656)  web-1
+        └<-- 10.0.0.11:many ('wrk', pgid=5982)  wrk-1, tcp, both ends, 10s ago
+        └--> 10.0.0.2:53 (no probe)  udp, active end only, ended 20s ago
+        └--> 10.0.0.12:8080 ('python', pgid=6111)  app-1, tcp, both ends, 10s ago
+        └--> 127.0.0.1:6379 ('redis-server', pgid=5000)  tcp, from 127.0.0.1, both ends, 10s ago
+        10.0.0.10:many ('fluentd', pgid=2127)  web-1, +2 owners
+        └--> 10.0.0.13:24224 ('fluentd', pgid=2001)  log-1, tcp, both ends, 10s ago
+
+        data of 4 hosts: app-1 10s old, log-1 10s old, web-1 10s old, wrk-1 10s old
+        1 peer has no probe
+        1 listener that nobody called
+    "#]],
+    );
+}
+
+#[test]
+fn a_deeper_tree_is_indented_and_marks_cycles() {
+    check(
+        FLEET,
+        host("app-1"),
+        3,
+        Format::Tree,
+        expect![[r#"
+        10.0.0.12:8080 ('python', pgid=6111)  app-1
+        └<-- 10.0.0.10:many ('nginx', pgid=4656)  web-1, tcp, both ends, 10s ago
+            └<-- 10.0.0.11:many ('wrk', pgid=5982)  wrk-1, tcp, at 10.0.0.10:80, both ends, 10s ago
+        └--> 10.0.0.99:5432 (no probe)  FAILING: no answer, tcp, active end only, 10s ago
+
+        data of 3 hosts: app-1 10s old, web-1 10s old, wrk-1 10s old
+        1 peer has no probe
+    "#]],
+    );
+    check(
+        "host a
+        host b
+        host c
+        a has 10.0.0.1 fd00::1
+        b has 10.0.0.2
+        c@container:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef has fd00::3
+        a tcp 10.0.0.1 -> 10.0.0.2:90 one/1
+        b tcp 0.0.0.0:90 listens two/2
+        b tcp 10.0.0.2 -> 10.0.0.1:80 two/2
+        a tcp 10.0.0.1:80 <- 10.0.0.2 one/1
+        a tcp fd00::1 -> [fd00::3]:443 one/1
+        c@container:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef tcp [::]:443 listens three/3
+        a tcp 10.0.0.1:5000 -- 10.0.0.77:6000 one/1
+        a tcp 10.0.0.1 -> 10.0.0.66:1 gone/9 0-1.",
+        Selector::Process("one".to_owned()),
+        3,
+        Format::Tree,
+        expect![[r#"
+            10.0.0.1:80 ('one', pgid=1)  a
+            └<-- 10.0.0.2:many ('two', pgid=2)  b, tcp, both ends, 10s ago, (cycle)
+            └--> 10.0.0.2:90 ('two', pgid=2)  b, tcp, active end only, 10s ago, (cycle)
+            └--> [fd00::3]:443 ('three', pgid=3)  c [container:0123456789ab], tcp, from fd00::1, active end only, 10s ago
+            └<-> 10.0.0.77:6000 (no probe)  tcp, at 10.0.0.1:5000, direction unknown, one end only, 10s ago
+
+            data of 3 hosts: a 10s old, b 10s old, c 10s old
+            1 peer has no probe
+        "#]],
+    );
+}
+
+#[test]
+fn a_table_has_columns() {
+    check(
+        FLEET,
+        host("web-1"),
+        1,
+        Format::Table,
+        expect![[r#"
+        ACTIVE                                  PASSIVE                                      PROTO   PORT  STATE  CONNS  TOLD BY          FIRST SEEN  LAST SEEN
+        web-1 10.0.0.10 ('fluentd', pgid=2127)  log-1 10.0.0.13 ('fluentd', pgid=2001)       tcp    24224  alive      1  both ends               70s        10s
+        web-1 10.0.0.10 ('nginx', pgid=4656)    10.0.0.2 (no probe)                          udp       53  ended      0  active end only         30s        20s
+        web-1 10.0.0.10 ('nginx', pgid=4656)    app-1 10.0.0.12 ('python', pgid=6111)        tcp     8080  alive      1  both ends               70s        10s
+        wrk-1 10.0.0.11 ('wrk', pgid=5982)      web-1 10.0.0.10 ('nginx', pgid=4656)         tcp       80  alive     12  both ends               70s        10s
+        web-1 127.0.0.1 ('nginx', pgid=4656)    web-1 127.0.0.1 ('redis-server', pgid=5000)  tcp     6379  alive      1  both ends               70s        10s
+
+        data of 4 hosts: app-1 10s old, log-1 10s old, web-1 10s old, wrk-1 10s old
+        1 peer has no probe
+        1 listener that nobody called
+    "#]],
+    );
+}
+
+#[test]
+fn csv_dot_and_mermaid_have_an_edge_a_line() {
+    check(
+        FLEET,
+        host("app-1"),
+        1,
+        Format::Csv,
+        expect![[r#"
+        active_host,active_scope,active_address,active_port,active_process,active_pgid,passive_host,passive_scope,passive_address,passive_port,passive_process,passive_pgid,direction,protocol,state,failing,told_by,confidence,open,connecting,opened,failed,first_seen,last_seen
+        web-1,,10.0.0.10,,nginx,4656,app-1,,10.0.0.12,8080,python,6111,known,tcp,alive,false,both,confirmed,1,0,,,2026-05-28T20:26:40Z,2026-05-28T20:27:40Z
+        app-1,,10.0.0.12,,python,6111,,,10.0.0.99,5432,,,known,tcp,failing,true,active,"one end, no probe at the other",1,1,,,2026-05-28T20:26:40Z,2026-05-28T20:27:40Z
+    "#]],
+    );
+    check(
+        FLEET,
+        host("app-1"),
+        1,
+        Format::Dot,
+        expect![[r#"
+        digraph shawk {
+          rankdir=LR;
+          node [shape=box];
+          n0 [label="app-1 ('python', pgid=6111)"];
+          n1 [label="web-1 ('nginx', pgid=4656)"];
+          n2 [label="10.0.0.99:5432 (no probe)", style=dashed];
+          n1 -> n0 [label="tcp 10.0.0.12:8080"];
+          n0 -> n2 [label="tcp 10.0.0.99:5432", color=red];
+        }
+    "#]],
+    );
+    check(
+        FLEET,
+        host("app-1"),
+        1,
+        Format::Mermaid,
+        expect![[r#"
+        flowchart LR
+          n0["app-1 ('python', pgid=6111)"]
+          n1["web-1 ('nginx', pgid=4656)"]
+          n2["10.0.0.99:5432 (no probe)"]
+          n1 -->|"tcp 10.0.0.12:8080"| n0
+          n0 --x|"tcp 10.0.0.99:5432"| n2
+    "#]],
+    );
+}
+
+#[test]
+fn json_keeps_its_promise() {
+    check(
+        FLEET,
+        host("app-1"),
+        1,
+        Format::Json,
+        expect![[r#"
+        {"schema":"shawk.look/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"host","value":"app-1"},"depth":1,"ways":"both"},"nodes":[{"id":0,"host":"app-1","host_id":"app-1-id","scope":"","address":"10.0.0.12","probe":true,"process":{"name":"python"},"pid":6111,"pgid":6111,"listens":[{"protocol":"tcp","address":"0.0.0.0","port":8080}],"root":true},{"id":1,"host":"web-1","host_id":"web-1-id","scope":"","address":"10.0.0.10","probe":true,"process":{"name":"nginx"},"pid":4656,"pgid":4656,"listens":[{"protocol":"tcp","address":"0.0.0.0","port":80}],"root":false},{"id":2,"address":"10.0.0.99","port":5432,"probe":false,"root":false}],"edges":[{"active":0,"passive":2,"direction":"known","protocol":"tcp","port":5432,"active_address":"10.0.0.12","passive_address":"10.0.0.99","told_by":"active","confidence":"one end, no probe at the other","rungs":["netlink"],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","state":"failing","failing":true,"open":1,"connecting":1,"depth":1,"way":"down","cycle":false},{"active":1,"passive":0,"direction":"known","protocol":"tcp","port":8080,"active_address":"10.0.0.10","passive_address":"10.0.0.12","told_by":"both","confidence":"confirmed","rungs":["netlink"],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","state":"alive","failing":false,"open":1,"connecting":0,"depth":1,"way":"up","cycle":false}],"hosts":[{"name":"app-1","id":"app-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"scans_skipped":0}},{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"scans_skipped":0}}],"unprobed_peers":1,"unused_listeners":0,"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
+    "#]],
+    );
+}
+
+#[test]
+fn what_was_not_seen_and_what_was_cut_is_said() {
+    let mut records = records(FLEET);
+    for host in &mut records.hosts {
+        host.coverage.sockets_unattributed = 3;
+        if host.key == host_key("app-1") {
+            host.coverage.confined = true;
+            host.last_seen = second(10);
+        }
+    }
+    let mut cut = answer(records, host("web-1"), 1);
+    assert!(print(&cut, Format::Tree).contains("not seen on app-1: anything outside"));
+    cut.question.reach.edges = 2;
+    cut.walk = cut.graph.walk(&cut.walk.roots.clone(), cut.question.reach);
+    cut.cut.edges = cut.walk.edges_cut;
+    cut.cut.hosts = 4;
+    expect![[r#"
+        10.0.0.10:80 ('nginx', pgid=4656)  web-1
+        └<-- 10.0.0.11:many ('wrk', pgid=5982)  wrk-1, tcp, both ends, 10s ago
+        10.0.0.10:many ('fluentd', pgid=2127)  web-1, +2 owners
+        └--> 10.0.0.13:24224 ('fluentd', pgid=2001)  log-1, tcp, both ends, 10s ago
+
+        data of 3 hosts: log-1 10s old, web-1 10s old, wrk-1 10s old
+        1 listener that nobody called
+        not seen on log-1: 3 sockets without a known owner
+        not seen on web-1: 3 sockets without a known owner
+        not seen on wrk-1: 3 sockets without a known owner
+        cut: 4 hosts within reach were not looked at: too many
+        cut: 3 edges within reach are not shown: too many
+    "#]]
+    .assert_eq(&print(&cut, Format::Tree));
+    expect![[r#"
+        flowchart LR
+          %% cut: 4 hosts within reach were not looked at: too many
+          %% cut: 3 edges within reach are not shown: too many
+          n0["wrk-1 ('wrk', pgid=5982)"]
+          n1["log-1 ('fluentd', pgid=2001)"]
+          n2["web-1 ('fluentd', pgid=2127)"]
+          n3["web-1 ('nginx', pgid=4656)"]
+          n2 -->|"tcp 10.0.0.13:24224"| n1
+          n0 -->|"tcp 10.0.0.10:80"| n3
+    "#]]
+    .assert_eq(&print(&cut, Format::Mermaid));
+}
+
+#[test]
+fn colour_only_if_asked_for() {
+    let answer = answer(records(FLEET), host("app-1"), 1);
+    for format in Format::ALL {
+        assert!(!print(&answer, format).contains('\u{1b}'));
+    }
+    let mut out = Vec::new();
+    write(&answer, Format::Tree, true, &mut out).unwrap();
+    expect![[r#"
+        ^[1m10.0.0.12:8080 ('python', pgid=6111)^[0m  ^[2mapp-1^[0m
+        └<-- 10.0.0.10:many ('nginx', pgid=4656)  ^[2mweb-1, tcp, both ends, 10s ago^[0m
+        └--> 10.0.0.99:5432 (no probe)  ^[1;31mFAILING: no answer^[0m, ^[2mtcp, active end only, 10s ago^[0m
+
+        ^[2mdata of 2 hosts: app-1 10s old, web-1 10s old^[0m
+        ^[2m1 peer has no probe^[0m
+    "#]].assert_eq(&String::from_utf8(out).unwrap().replace('\u{1b}', "^"));
+}
+
+#[test]
+fn an_empty_answer_says_what_is_known() {
+    let idle = "host a\nhost b\na has 10.0.0.1\na tcp 0.0.0.0:80 listens web/1\na tcp [::]:443 listens web/1";
+    let idle = |selector| answer(records(idle), selector, 1);
+    let address: Selector = Selector::Address("10.0.0.1".parse().unwrap());
+    let mut known = idle(address.clone());
+    let found = Found { hosts: [host_key("a")].into(), ..Found::default() };
+    let all = records("host a\na has 10.0.0.1\na tcp 10.0.0.1 -> 10.0.0.9:1 x/1 0-5.");
+    known.question.window.since = Some(second(60));
+    let tolerance = known.question.tolerance;
+    known.otherwise = Some(Otherwise::of(address.clone(), &found, &all, tolerance));
+    expect![[r#"
+        nothing was seen to talk to or from address 10.0.0.1 in the time asked about; it last was 65s ago (2026-05-28T20:26:45Z)
+        host a was last heard of 10s ago (2026-05-28T20:27:40Z)
+        data of 1 host: a 10s old
+        2 listeners that nobody called: tcp 10.0.0.1:80 ('web', pgid=1), tcp 10.0.0.1:443 ('web', pgid=1)
+    "#]].assert_eq(&print(&known, Format::Tree));
+    known.otherwise =
+        Some(Otherwise::of(address, &found, &records("host a\na has 10.0.0.1"), tolerance));
+    expect![[r#"
+        address 10.0.0.1 is known, but nothing was ever seen to talk to or from it
+        host a was last heard of 10s ago (2026-05-28T20:27:40Z)
+        data of 1 host: a 10s old
+        2 listeners that nobody called: tcp 10.0.0.1:80 ('web', pgid=1), tcp 10.0.0.1:443 ('web', pgid=1)
+    "#]].assert_eq(&print(&known, Format::Table));
+    let mut unknown = idle(host("nginx"));
+    unknown.question.selectors.push(Selector::Process("nginx".to_owned()));
+    expect![[r#"
+        nothing is known of host 'nginx' or process 'nginx': no host with a probe has or names it
+    "#]]
+    .assert_eq(&print(&unknown, Format::Tree));
+}
+
+#[test]
+fn a_closed_pipe_is_an_error_of_the_writer() {
+    struct Closed;
+    impl std::io::Write for Closed {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let answer = answer(records(FLEET), host("app-1"), 1);
+    for format in Format::ALL {
+        let error = write(&answer, format, false, &mut Closed).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    }
+}
+
+#[test]
+fn a_format_is_known_by_its_name() {
+    for format in Format::ALL {
+        assert_eq!(format.name().parse(), Ok(format));
+    }
+    let error = "yaml".parse::<Format>().unwrap_err().to_string();
+    expect!["'yaml' is not a format; choose from tree, table, json, csv, dot, mermaid"]
+        .assert_eq(&error);
+}

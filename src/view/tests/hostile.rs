@@ -1,0 +1,194 @@
+//! Hostile names through every output: nothing raw comes out, the structure
+//! holds, and a program reads the same name back.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::cmdb::{Records, Selector};
+use crate::graph::tests::notation::{process, records};
+use crate::view::Format;
+use crate::view::escape::{is_hidden, visible};
+use crate::view::tests::{answer, print};
+
+const NAMES: [&str; 22] = [
+    "a) R 1 1\n2 (",
+    "\u{1b}[31mred\u{1b}[0m",
+    "\u{9b}31m\u{7f}\u{85}",
+    "<script>alert(1)</script>",
+    "=cmd|' /C calc'!A0",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\tx",
+    "\rx",
+    "'; drop --\"`",
+    "\"quoted\",comma",
+    "\\xff\\",
+    "\u{202e}gnp.exe\u{2066}\u{200e}\u{61c}",
+    "zero\u{200b}width\u{feff}\u{2028}\u{2029}",
+    "\u{e0041}tag",
+    "{}[]|%n%s#;&amp;",
+    "--> subgraph end %% //",
+    "\"] --> n0; click n0 \"javascript:x",
+    "\", shape=none, URL=\"x\\N",
+    " ",
+    "',pgid=1)\n10.0.0.1:80 ('nginx",
+];
+
+/// Both ends, their host and their scope have the name.
+fn named(name: &str) -> Records {
+    let mut records = records(
+        "host a
+        host b
+        a has 10.0.0.1
+        b has 10.0.0.2
+        a@s tcp 10.0.0.1 -> 10.0.0.2:80 x/1
+        b tcp 10.0.0.2:80 <- 10.0.0.1 x/2
+        a@s tcp 10.0.0.1 -> 10.0.0.99:81 x/1",
+    );
+    for host in &mut records.hosts {
+        host.name = name.to_owned();
+        host.id = format!("{name}{}", host.id);
+    }
+    for record in &mut records.flows {
+        let process = process(name);
+        record.flow.key.process = Some(Arc::clone(&process));
+        record.flow.owners[0].process = process;
+        if !record.flow.key.scope.is_empty() {
+            record.flow.key.scope = Arc::from(format!("netns:{name}"));
+        }
+    }
+    for record in &mut records.addresses {
+        if record.host == records.hosts[0].key {
+            record.scope = Arc::from(format!("netns:{name}"));
+        }
+    }
+    records
+}
+
+fn outputs(name: &str) -> [(Format, String); 6] {
+    let answer = answer(named(name), Selector::Process(name.to_owned()), 1);
+    Format::ALL.map(|format| (format, print(&answer, format)))
+}
+
+#[test]
+fn no_hidden_character_comes_out_raw() {
+    for name in NAMES {
+        for (format, text) in outputs(name) {
+            let raw = text.chars().find(|c| *c != '\n' && is_hidden(*c));
+            assert_eq!(raw, None, "{name:?} in {format:?}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn every_output_has_as_many_lines_as_with_a_tame_name() {
+    let tame = outputs("nginx").map(|(_, text)| text.lines().count());
+    for name in NAMES {
+        let lines = outputs(name).map(|(_, text)| text.lines().count());
+        assert_eq!(lines, tame, "{name:?}");
+    }
+}
+
+#[test]
+fn json_gives_the_same_name_back() {
+    for name in NAMES {
+        let (_, text) =
+            outputs(name).into_iter().find(|(format, _)| *format == Format::Json).unwrap();
+        let document: Value = serde_json::from_str(&text).unwrap();
+        for node in &document["nodes"].as_array().unwrap()[..2] {
+            assert_eq!(node["process"]["name"], name);
+            assert_eq!(node["host"], name);
+        }
+        assert_eq!(document["query"]["selector"]["value"], name);
+    }
+}
+
+#[test]
+fn csv_keeps_its_fields_and_is_no_formula() {
+    for name in NAMES {
+        let (_, text) =
+            outputs(name).into_iter().find(|(format, _)| *format == Format::Csv).unwrap();
+        let mut lines = text.lines();
+        let titles = fields(lines.next().unwrap());
+        for line in lines {
+            let record = fields(line);
+            assert_eq!(record.len(), titles.len(), "{line}");
+            for field in &record {
+                assert!(!field.starts_with(['=', '+', '-', '@', '\t', '\r']), "{line}");
+            }
+            let guard = if name.starts_with(['=', '+', '-', '@', '\t', '\r']) { "'" } else { "" };
+            assert_eq!(record[4], format!("{guard}{}", visible(name)));
+        }
+    }
+}
+
+/// The fields of a record, by RFC 4180.
+fn fields(line: &str) -> Vec<String> {
+    let (mut fields, mut field, mut quoted) = (Vec::new(), String::new(), false);
+    let mut characters = line.chars().peekable();
+    while let Some(character) = characters.next() {
+        match (character, quoted) {
+            ('"', true) if characters.peek() == Some(&'"') => field.extend(characters.next()),
+            ('"', _) => quoted = !quoted,
+            (',', false) => fields.push(std::mem::take(&mut field)),
+            _ => field.push(character),
+        }
+    }
+    assert!(!quoted, "a quote is open: {line}");
+    fields.push(field);
+    fields
+}
+
+#[test]
+fn a_name_stays_inside_its_quotes_in_tree_and_table() {
+    // A line without its quoted strings is the same whatever the name.
+    let bare = |text: &str| {
+        let text = text.replace("\\\\", "").replace("\\'", "");
+        let parts = text.lines().map(|line| {
+            let parts = line.split('\'').step_by(2).map(str::trim).collect::<Vec<_>>();
+            parts.join("Q").split_whitespace().collect::<Vec<_>>().join(" ")
+        });
+        parts.collect::<Vec<_>>().join("\n")
+    };
+    let tame = outputs("n n");
+    for name in NAMES.iter().filter(|name| **name != "-1") {
+        for ((format, text), (_, tame)) in outputs(name)[..2].iter().zip(&tame) {
+            assert_eq!(bare(text), bare(tame), "{name:?} in {format:?}");
+        }
+    }
+}
+
+#[test]
+fn dot_and_mermaid_strings_end_where_they_should() {
+    for name in NAMES {
+        for (format, text) in &outputs(name)[4..] {
+            for line in text.lines().filter(|line| line.contains('"')) {
+                // One string a line, and no sign in it that its language or
+                // HTML acts upon.
+                assert_eq!(line.matches('"').count(), 2, "{name:?} in {format:?}: {line}");
+                let inside = line.split('"').nth(1).unwrap();
+                assert!(!inside.contains(['<', '>']), "{name:?} in {format:?}: {line}");
+                let rest = line.replace(&format!("\"{inside}\""), "S");
+                let shape = rest.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+                let known = [
+                    "  n [label=S];",
+                    "  n [label=S, style=dashed];",
+                    "  n -> n [label=S];",
+                    "  n[S]",
+                    "  n -->|S| n",
+                ];
+                assert!(known.contains(&shape.as_str()), "{name:?} in {format:?}: {shape}");
+                if *format == Format::Mermaid {
+                    let plain = |c: char| c.is_alphanumeric() || " .:,_-+=/()'#;".contains(c);
+                    assert!(inside.chars().all(plain), "{inside}");
+                }
+                if *format == Format::Dot {
+                    let bare = inside.replace("\\\\", "");
+                    assert!(!bare.contains('\\'), "{inside}");
+                }
+            }
+        }
+    }
+}
