@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use smallvec::SmallVec;
 
-use crate::cmdb::AddressRecord;
+use crate::cmdb::{AddressRecord, HostKey};
 use crate::graph::index::{Index, PlaceId, Side};
 use crate::graph::times::{Near, Times};
 use crate::graph::{Place, link_local, only_inside};
@@ -85,6 +85,22 @@ impl Owners {
             owned.interface
                 && owned.place == place
                 && owned.times.near(since, until, self.tolerance) == Some(Near::Overlap)
+        })
+    }
+
+    /// Whether an interface anywhere on a host had the address in that range,
+    /// or may have.
+    pub(crate) fn on_host(
+        &self,
+        index: &Index<'_>,
+        host: HostKey,
+        address: IpAddr,
+        (since, until): (Timestamp, Timestamp),
+    ) -> bool {
+        self.at(address).iter().any(|owned| {
+            owned.interface
+                && index.host(owned.place) == host
+                && owned.times.near(since, until, self.tolerance).is_some()
         })
     }
 

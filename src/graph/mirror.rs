@@ -136,7 +136,7 @@ impl Mirrors {
             let scored: SmallVec<[_; 2]> = candidates
                 .iter()
                 .filter(|at| **at != me)
-                .filter_map(|at| self.score(index, owners, place, range, *at))
+                .filter_map(|at| self.score(index, owners, me, range, *at))
                 .collect();
             if let Some(best) = scored.iter().map(|scored| scored.score).max()
                 && (all || best.0 == Near::Overlap)
@@ -151,19 +151,24 @@ impl Mirrors {
         &self,
         index: &Index<'_>,
         owners: &Owners,
-        place: PlaceId,
+        me: u32,
         range: (Timestamp, Timestamp),
         at: u32,
     ) -> Option<Scored> {
-        let other = &index.sightings[at as usize];
+        let (own, other) = (&index.sightings[me as usize], &index.sightings[at as usize]);
         let near = other.times.near(range.0, range.1, self.tolerance)?;
         let had = || owners.had(other.place, other.local, range.0, range.1);
         let there = if near == Near::Overlap || had() { Near::Overlap } else { near };
-        let locality = if other.place == place {
-            2
-        } else {
-            u8::from(index.host(other.place) == index.host(place))
-        };
+        let (host, other_host) = (index.host(own.place), index.host(other.place));
+        // Where both hosts have both addresses, each flow stayed at home, be
+        // its true other end seen or not.
+        if host != other_host
+            && owners.on_host(index, host, other.local, range)
+            && owners.on_host(index, other_host, own.local, range)
+        {
+            return None;
+        }
+        let locality = if other.place == own.place { 2 } else { u8::from(host == other_host) };
         Some(Scored { at, near, score: (there, locality) })
     }
 }
