@@ -36,6 +36,47 @@ pub fn run(invocation: Invocation) -> Result<()> {
     }
 }
 
+/// What a probe that is not a daemon has to say at the end.
+fn summary(report: &Report, cmdb: &CmdbUrl) {
+    let flows = report.flows.len();
+    let coverage = &report.coverage;
+    info!("{flows} host flows of {} recorded in {cmdb} ({})", report.host.name, report.rung.name());
+    for line in coverage.unseen() {
+        info!("{line}");
+    }
+}
+
+async fn probe(options: ProbeOptions) -> Result<()> {
+    let plan = Plan {
+        cmdb: options.cmdb,
+        interval: options.interval,
+        flush: options.flush,
+        filter: options.filter,
+    };
+    if let Some(recording) = &options.replay {
+        let report = agent::replay(recording, &plan).await?;
+        summary(&report, &plan.cmdb);
+        return Ok(());
+    }
+    anyhow::ensure!(
+        options.mode == Mode::Polling,
+        "this build cannot stream; use --mode polling"
+    );
+    let config = ProbeConfig {
+        host_id: options.host_id,
+        hostname: options.hostname,
+        proc: PathBuf::from("/proc"),
+    };
+    let probe = Probe::netlink(&config)?;
+    let recorder = options.record.as_deref().map(agent::open_recorder).transpose()?;
+    if options.once {
+        let report = agent::once(probe, recorder, &plan).await?;
+        summary(&report, &plan.cmdb);
+        return Ok(());
+    }
+    agent::run(probe, recorder, plan).await
+}
+
 fn print(text: &str) -> Result<()> {
     io::stdout().write_all(text.as_bytes()).context("write to standard output")
 }
