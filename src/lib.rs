@@ -9,4 +9,6 @@
 pub mod cli;
 pub mod cmdb;
 pub mod flow;
+pub mod graph;
 pub mod probe;
+pub mod view;

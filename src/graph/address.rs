@@ -1,0 +1,145 @@
+//! Whose an address was, at a time.
+//!
+//! An address belongs to a place for a range of time only: DHCP leases move,
+//! pod addresses are used again. Several places may have one at once: every
+//! docker0, two namespaces, a floating address.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use smallvec::SmallVec;
+
+use crate::cmdb::AddressRecord;
+use crate::graph::index::{Index, PlaceId, Side};
+use crate::graph::times::{Near, Times};
+use crate::graph::{Place, link_local, only_inside};
+
+/// Who has which address.
+pub(crate) struct Owners {
+    by_address: HashMap<IpAddr, Vec<Owned>>,
+    tolerance: SignedDuration,
+}
+
+/// An address at a place.
+struct Owned {
+    place: PlaceId,
+    /// It is an interface's. Otherwise a passive flow used it as its own: a
+    /// transparent proxy does that with addresses of the whole world, so it
+    /// counts only where no interface has the address.
+    interface: bool,
+    times: Times,
+}
+
+/// Where an address leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// To this place.
+    Place(PlaceId),
+    /// To nobody who reports; a link-local one stays on the link of a place.
+    Nobody(Option<PlaceId>),
+    /// To one of several, and nothing tells which.
+    Several(SmallVec<[PlaceId; 2]>),
+}
+
+impl Owners {
+    pub(crate) fn of(
+        addresses: &[AddressRecord],
+        index: &mut Index<'_>,
+        tolerance: SignedDuration,
+    ) -> Self {
+        let mut ranges: HashMap<(IpAddr, PlaceId, bool), SmallVec<[_; 1]>> = HashMap::new();
+        for record in addresses {
+            let place = Place { host: record.host, scope: Arc::clone(&record.scope) };
+            let place = index.places.number(&place);
+            let range = (record.since, record.until);
+            ranges.entry((record.address, place, true)).or_default().push(range);
+        }
+        for sighting in &index.sightings {
+            if matches!(sighting.side, Side::Passive(_)) && !only_inside(sighting.local) {
+                let spans = sighting.record.spans.iter().map(|span| (span.since, span.until));
+                ranges.entry((sighting.local, sighting.place, false)).or_default().extend(spans);
+            }
+        }
+        let mut by_address: HashMap<IpAddr, Vec<Owned>> = HashMap::new();
+        for ((address, place, interface), ranges) in ranges {
+            let times = Times::of(ranges);
+            by_address.entry(address).or_default().push(Owned { place, interface, times });
+        }
+        for owned in by_address.values_mut() {
+            owned.sort_by_key(|owned| (owned.place, !owned.interface));
+        }
+        Owners { by_address, tolerance }
+    }
+
+    /// Whether an interface at a place surely had the address in that range.
+    pub(crate) fn had(
+        &self,
+        place: PlaceId,
+        address: IpAddr,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> bool {
+        self.at(address).iter().any(|owned| {
+            owned.interface
+                && owned.place == place
+                && owned.times.near(since, until, self.tolerance) == Some(Near::Overlap)
+        })
+    }
+
+    /// Where an address leads from a place, in that range of time: among those
+    /// that had it then, the same place comes first, then the same host.
+    pub(crate) fn whose(
+        &self,
+        index: &Index<'_>,
+        from: PlaceId,
+        address: IpAddr,
+        (since, until): (Timestamp, Timestamp),
+    ) -> Whose {
+        if link_local(address) {
+            let here = self.at(address).iter().any(|owned| owned.place == from);
+            return if here { Whose::Place(from) } else { Whose::Nobody(Some(from)) };
+        }
+        if only_inside(address) {
+            return Whose::Place(from);
+        }
+        for (interface, near) in [
+            (true, Near::Overlap),
+            (true, Near::Tolerated),
+            (false, Near::Overlap),
+            (false, Near::Tolerated),
+        ] {
+            let places: SmallVec<[PlaceId; 2]> = self
+                .at(address)
+                .iter()
+                .filter(|owned| owned.interface == interface)
+                .filter(|owned| owned.times.near(since, until, self.tolerance) == Some(near))
+                .map(|owned| owned.place)
+                .collect();
+            if !places.is_empty() {
+                return nearest(index, from, places);
+            }
+        }
+        Whose::Nobody(None)
+    }
+
+    fn at(&self, address: IpAddr) -> &[Owned] {
+        self.by_address.get(&address).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// One of several places, if where the question comes from tells which.
+fn nearest(index: &Index<'_>, from: PlaceId, mut places: SmallVec<[PlaceId; 2]>) -> Whose {
+    if places.contains(&from) {
+        return Whose::Place(from);
+    }
+    let same_host = |place: &PlaceId| index.host(*place) == index.host(from);
+    if places.iter().any(same_host) {
+        places.retain(|place| same_host(place));
+    }
+    match places[..] {
+        [place] => Whose::Place(place),
+        _ => Whose::Several(places),
+    }
+}

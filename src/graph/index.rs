@@ -1,0 +1,200 @@
+//! Records, sorted and numbered: what the joining looks things up in.
+//!
+//! Places and processes get small numbers, so that a join of a million flows
+//! compares integers and not names.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::cmdb::{FlowRecord, HostKey, Records};
+use crate::flow::process::Process;
+use crate::flow::socket::{Direction, Protocol};
+use crate::graph::times::Times;
+use crate::graph::{Place, only_inside};
+
+/// Number of a place.
+pub(crate) type PlaceId = u32;
+/// Number of a process identity.
+pub(crate) type ProcessId = u32;
+
+/// All records, read once.
+pub(crate) struct Index<'r> {
+    pub(crate) places: Numbers<Place>,
+    pub(crate) processes: Numbers<Arc<Process>>,
+    /// Flows with a peer, sorted by host.
+    pub(crate) sightings: Vec<Sighting<'r>>,
+    /// Passive flows without a peer.
+    pub(crate) listeners: Vec<Listener<'r>>,
+    /// Records that no probe writes.
+    pub(crate) malformed: u64,
+}
+
+/// A flow with a peer, as its host saw it.
+pub(crate) struct Sighting<'r> {
+    pub(crate) record: &'r FlowRecord,
+    pub(crate) place: PlaceId,
+    pub(crate) process: Option<ProcessId>,
+    pub(crate) protocol: Protocol,
+    pub(crate) local: IpAddr,
+    pub(crate) peer: IpAddr,
+    pub(crate) side: Side,
+    pub(crate) times: Times,
+}
+
+/// Which end of the edge a sighting is, and the port or ports that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// It opened the flow, to this port.
+    Active(u16),
+    /// It was opened, at this port.
+    Passive(u16),
+    /// Nothing tells; its own port and its peer's.
+    Unknown(u16, u16),
+}
+
+/// A service that waits.
+pub(crate) struct Listener<'r> {
+    pub(crate) record: &'r FlowRecord,
+    pub(crate) place: PlaceId,
+    pub(crate) process: Option<ProcessId>,
+    pub(crate) protocol: Protocol,
+    pub(crate) address: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) times: Times,
+}
+
+/// What the two ends of one flow have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Pair {
+    pub(crate) protocol: Protocol,
+    pub(crate) port: u16,
+    pub(crate) active: IpAddr,
+    pub(crate) passive: IpAddr,
+    /// The one place both must be in, where the addresses mean nothing
+    /// outside of it.
+    pub(crate) within: Option<PlaceId>,
+}
+
+impl<'r> Index<'r> {
+    pub(crate) fn of(records: &'r Records) -> Self {
+        let mut flows: Vec<&FlowRecord> = records.flows.iter().collect();
+        flows.sort_by(|a, b| (a.host, &a.flow.key).cmp(&(b.host, &b.flow.key)));
+        let mut index = Index {
+            places: Numbers::new(),
+            processes: Numbers::new(),
+            sightings: Vec::with_capacity(flows.len()),
+            listeners: Vec::new(),
+            malformed: 0,
+        };
+        for record in flows {
+            index.read(record);
+        }
+        index
+    }
+
+    fn read(&mut self, record: &'r FlowRecord) {
+        let key = &record.flow.key;
+        let side = match (key.direction, key.local_port, key.peer_port) {
+            (Direction::Active, _, Some(port)) => Side::Active(port),
+            (Direction::Passive, Some(port), _) => Side::Passive(port),
+            (Direction::Unknown, Some(port), Some(peer_port)) => Side::Unknown(port, peer_port),
+            _ => return self.malformed += 1,
+        };
+        if record.spans.is_empty() {
+            return self.malformed += 1;
+        }
+        let place = self.places.number(&Place { host: record.host, scope: Arc::clone(&key.scope) });
+        let process = key.process.as_ref().map(|process| self.processes.number(process));
+        let times = Times::of_spans(&record.spans);
+        let protocol = key.protocol;
+        match (key.peer, side) {
+            (Some(peer), _) => self.sightings.push(Sighting {
+                record,
+                place,
+                process,
+                protocol,
+                local: key.local,
+                peer,
+                side,
+                times,
+            }),
+            (None, Side::Passive(port)) => self.listeners.push(Listener {
+                record,
+                place,
+                process,
+                protocol,
+                address: key.local,
+                port,
+                times,
+            }),
+            (None, Side::Active(_) | Side::Unknown(..)) => self.malformed += 1,
+        }
+    }
+
+    pub(crate) fn host(&self, place: PlaceId) -> HostKey {
+        self.places.get(place).host
+    }
+}
+
+impl Sighting<'_> {
+    /// What it shares with what the other end saw; absent while its direction
+    /// is unknown.
+    pub(crate) fn pair(&self) -> Option<Pair> {
+        let (port, active, passive) = match self.side {
+            Side::Active(port) => (port, self.local, self.peer),
+            Side::Passive(port) => (port, self.peer, self.local),
+            Side::Unknown(..) => return None,
+        };
+        Some(Pair { protocol: self.protocol, port, active, passive, within: self.within() })
+    }
+
+    /// The place that the other end must share, if it must.
+    pub(crate) fn within(&self) -> Option<PlaceId> {
+        (only_inside(self.local) || only_inside(self.peer)).then_some(self.place)
+    }
+}
+
+/// The process groups of a flow's owners that are instances of its process,
+/// each with the lowest pid in it, in the owners' order.
+pub(crate) fn groups(record: &FlowRecord) -> SmallVec<[(u32, u32); 2]> {
+    let mut groups: SmallVec<[(u32, u32); 2]> = SmallVec::new();
+    let owners = record.flow.owners.iter();
+    for owner in owners.filter(|owner| Some(&owner.process) == record.flow.key.process.as_ref()) {
+        match groups.iter_mut().find(|group| group.0 == owner.pgid) {
+            Some(group) => group.1 = group.1.min(owner.pid),
+            None => groups.push((owner.pgid, owner.pid)),
+        }
+    }
+    groups
+}
+
+/// Values by number, and numbers by value.
+pub(crate) struct Numbers<T> {
+    values: Vec<T>,
+    numbers: HashMap<T, u32>,
+}
+
+impl<T: Clone + Eq + Hash> Numbers<T> {
+    pub(crate) fn new() -> Self {
+        Numbers { values: Vec::new(), numbers: HashMap::new() }
+    }
+
+    pub(crate) fn number(&mut self, value: &T) -> u32 {
+        if let Some(number) = self.numbers.get(value) {
+            return *number;
+        }
+        let number =
+            u32::try_from(self.values.len()).expect("fewer than 2^32 of anything in memory");
+        self.values.push(value.clone());
+        self.numbers.insert(value.clone(), number);
+        number
+    }
+
+    pub(crate) fn get(&self, number: u32) -> &T {
+        &self.values[number as usize]
+    }
+}

@@ -1,0 +1,149 @@
+//! Which node a sighting is an end of, and which node is at the other.
+
+use jiff::Timestamp;
+use smallvec::SmallVec;
+use std::net::IpAddr;
+
+use crate::graph::address::{Owners, Whose};
+use crate::graph::index::{Index, PlaceId, ProcessId, Side, Sighting, groups};
+use crate::graph::mirror::Mirrors;
+use crate::graph::service::{Listeners, Server, Services};
+
+/// A node by numbers; [`crate::graph::Identity`] says what each means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Key {
+    Process { place: PlaceId, process: ProcessId, pgid: Option<u32> },
+    Unseen { place: PlaceId, port: Option<u16> },
+    Peer { address: IpAddr, port: Option<u16>, link: Option<PlaceId> },
+}
+
+/// Nodes at one end of a sighting.
+pub(crate) type Keys = SmallVec<[Key; 2]>;
+
+/// Everything that tells where a sighting leads.
+pub(crate) struct Resolver<'i, 'r> {
+    pub(crate) index: &'i Index<'r>,
+    pub(crate) owners: Owners,
+    pub(crate) listeners: Listeners,
+    pub(crate) services: Services,
+    pub(crate) mirrors: Mirrors,
+}
+
+/// The other end of a sighting, in a range of time.
+pub(crate) struct Other {
+    pub(crate) keys: Keys,
+    /// It saw the flow too, at about that time.
+    pub(crate) met: bool,
+    /// Several places have its address: these.
+    pub(crate) claimed: SmallVec<[PlaceId; 2]>,
+}
+
+impl Resolver<'_, '_> {
+    /// The nodes a sighting is an end of: one for each process group that
+    /// opened it; always one that was opened, for its service is one.
+    pub(crate) fn own(&self, sighting: &Sighting<'_>) -> Keys {
+        let place = sighting.place;
+        match (sighting.side, sighting.process) {
+            (Side::Passive(_), Some(_)) => self
+                .services
+                .server_of(sighting)
+                .map(|server| server_key(place, server))
+                .into_iter()
+                .collect(),
+            (Side::Passive(port), None) => {
+                let range = sighting.times.hull();
+                let at = (place, sighting.protocol, port);
+                let server = range.and_then(|range| {
+                    self.services.server(self.index, &self.listeners, at, sighting.local, range)
+                });
+                let unseen = Key::Unseen { place, port: Some(port) };
+                [server.map_or(unseen, |server| server_key(place, server))].into_iter().collect()
+            }
+            (Side::Active(_), None) => [Key::Unseen { place, port: None }].into_iter().collect(),
+            (Side::Unknown(port, _), None) => {
+                [Key::Unseen { place, port: Some(port) }].into_iter().collect()
+            }
+            (Side::Active(_) | Side::Unknown(..), Some(process)) => {
+                let mut keys: Keys = groups(sighting.record)
+                    .iter()
+                    .map(|group| Server { process, pgid: Some(group.0) })
+                    .map(|server| server_key(place, self.services.whole(place, server)))
+                    .collect();
+                keys.sort_unstable();
+                keys.dedup();
+                if keys.is_empty() {
+                    keys.push(Key::Process { place, process, pgid: None });
+                }
+                keys
+            }
+        }
+    }
+
+    /// The nodes at the other end of a sighting in a range of its time.
+    pub(crate) fn other(&self, me: u32, range: (Timestamp, Timestamp)) -> Other {
+        let sighting = &self.index.sightings[me as usize];
+        let mirrors = self.mirrors.at(self.index, &self.owners, me, range);
+        if !mirrors.is_empty() {
+            let ends = mirrors.iter().map(|at| &self.index.sightings[*at as usize]);
+            let mut keys: Keys = ends.flat_map(|end| self.own(end)).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            return Other { keys, met: true, claimed: SmallVec::new() };
+        }
+        if let Side::Unknown(port, peer_port) = sighting.side
+            && (sighting.local, port) == (sighting.peer, peer_port)
+        {
+            // A TCP socket may connect to itself (RFC 9293 3.5, simultaneous
+            // open); there is no other end.
+            return Other { keys: self.own(sighting), met: false, claimed: SmallVec::new() };
+        }
+        let port = match sighting.side {
+            Side::Active(port) | Side::Unknown(_, port) => Some(port),
+            Side::Passive(_) => None,
+        };
+        let (link, claimed) =
+            match self.owners.whose(self.index, sighting.place, sighting.peer, range) {
+                Whose::Place(place) => {
+                    let keys = self.at_place(me, place, range);
+                    return Other { keys, met: false, claimed: SmallVec::new() };
+                }
+                Whose::Nobody(link) => (link, SmallVec::new()),
+                Whose::Several(places) => (None, places),
+            };
+        let peer = Key::Peer { address: sighting.peer, port, link };
+        Other { keys: [peer].into_iter().collect(), met: false, claimed }
+    }
+
+    /// The process at a place that is the other end of a sighting which it did
+    /// not itself see at that time.
+    fn at_place(&self, me: u32, place: PlaceId, range: (Timestamp, Timestamp)) -> Keys {
+        let sighting = &self.index.sightings[me as usize];
+        let unseen = match sighting.side {
+            Side::Active(port) => {
+                let at = (place, sighting.protocol, port);
+                let server =
+                    self.services.server(self.index, &self.listeners, at, sighting.peer, range);
+                if let Some(server) = server {
+                    return [server_key(place, server)].into_iter().collect();
+                }
+                Key::Unseen { place, port: Some(port) }
+            }
+            Side::Passive(_) => Key::Unseen { place, port: None },
+            Side::Unknown(_, port) => Key::Unseen { place, port: Some(port) },
+        };
+        // Flows that are shorter than a scan's interval are seen now at one
+        // end and then at the other. If only one process there ever was the
+        // other end, it is this one's too, and the edge says how it is known.
+        if let Some(only) = self.mirrors.ever(self.index, me, place) {
+            let keys = self.own(&self.index.sightings[only as usize]);
+            if keys.len() == 1 {
+                return keys;
+            }
+        }
+        [unseen].into_iter().collect()
+    }
+}
+
+fn server_key(place: PlaceId, server: Server) -> Key {
+    Key::Process { place, process: server.process, pgid: server.pgid }
+}

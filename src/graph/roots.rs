@@ -1,0 +1,76 @@
+//! Which nodes a question means.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::cmdb::Selector;
+use crate::graph::{Graph, Node, NodeId, Place};
+
+impl Graph {
+    /// The nodes a selector means, in their order.
+    ///
+    /// An address means the processes that use it: with an edge from or to
+    /// it, or listening on it, be it through a wildcard where their host has
+    /// it. All their edges belong to the answer, at whatever address.
+    pub fn roots(&self, selector: &Selector) -> Vec<NodeId> {
+        match selector {
+            Selector::Address(address) => self.at(|other| other == *address),
+            Selector::Network(network) => self.at(|address| network.contains(&address)),
+            Selector::Host(name) => self.nodes_where(|node| {
+                let host = node.identity.place().and_then(|place| self.hosts.get(&place.host));
+                host.is_some_and(|host| host.name == *name || host.id == *name)
+            }),
+            Selector::Process(name) => self.nodes_where(|node| {
+                node.identity.process().is_some_and(|process| process.name == *name)
+            }),
+            Selector::Port(port) => {
+                let mut roots =
+                    self.nodes_where(|node| node.listens.iter().any(|listen| listen.port == *port));
+                for edge in &self.edges {
+                    if edge.port == *port {
+                        roots.push(edge.passive);
+                    }
+                    if edge.active_port == Some(*port) {
+                        roots.push(edge.active);
+                    }
+                }
+                in_order(roots)
+            }
+        }
+    }
+
+    fn at(&self, means: impl Fn(IpAddr) -> bool) -> Vec<NodeId> {
+        let mut owned: BTreeMap<Place, Vec<IpAddr>> = BTreeMap::new();
+        for record in self.addresses.iter().filter(|record| means(record.address)) {
+            let place = Place { host: record.host, scope: record.scope.clone() };
+            owned.entry(place).or_default().push(record.address);
+        }
+        let mut roots = self.nodes_where(|node| {
+            let here = node.identity.place().and_then(|place| owned.get(place));
+            node.listens.iter().any(|listen| {
+                means(listen.address)
+                    || here.is_some_and(|here| {
+                        here.iter().any(|address| listen.accepts(*address, listen.port))
+                    })
+            })
+        });
+        for edge in &self.edges {
+            if means(edge.active_address) {
+                roots.push(edge.active);
+            }
+            if means(edge.passive_address) {
+                roots.push(edge.passive);
+            }
+        }
+        in_order(roots)
+    }
+
+    fn nodes_where(&self, means: impl Fn(&Node) -> bool) -> Vec<NodeId> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes.filter(|(_, node)| means(node)).map(|(id, _)| id).collect()
+    }
+}
+
+fn in_order(roots: Vec<NodeId>) -> Vec<NodeId> {
+    roots.into_iter().collect::<BTreeSet<NodeId>>().into_iter().collect()
+}

@@ -1,0 +1,8 @@
+//! Tests of the joining and the walk, and the notation they are written in.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod join;
+pub(crate) mod notation;
+mod search;
+mod truth;
+mod walk;

@@ -1,0 +1,1 @@
+//! Searching with a CMDB that is a list of records.

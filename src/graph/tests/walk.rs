@@ -1,0 +1,1 @@
+//! The walk and the roots, case by case.

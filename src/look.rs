@@ -1,0 +1,62 @@
+//! A question answered: fetch, level by level, until the graph is complete.
+//!
+//! It decides nothing: what to fetch is [`Search`]'s matter, and how the
+//! answer looks a view's.
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use crate::cmdb::{Cmdb, HostKey, Window};
+use crate::graph::search::{Answer, Otherwise, Question, Search};
+
+/// Most hosts whose records are fetched only to say when something was last
+/// heard of.
+const OTHERWISE_HOSTS: usize = 16;
+
+/// Answers a question as of `now`.
+pub async fn look(cmdb: &Cmdb, question: Question, now: Timestamp) -> Result<Answer> {
+    let mut answer = search(cmdb, question, now).await?;
+    if answer.walk.steps.is_empty() {
+        answer.otherwise = otherwise(cmdb, &answer.question).await?;
+    }
+    Ok(answer)
+}
+
+async fn search(cmdb: &Cmdb, question: Question, now: Timestamp) -> Result<Answer> {
+    let window = question.window;
+    let mut meant = None;
+    for selector in &question.selectors {
+        let found = cmdb.find(selector, &window).await?;
+        let known = !found.hosts.is_empty() || !found.addresses.is_empty();
+        if known || meant.is_none() {
+            meant = Some((selector.clone(), found));
+        }
+        if known {
+            break;
+        }
+    }
+    let (selector, found) = meant.unwrap_or_else(|| unreachable!("a question has a selector"));
+    let mut search = Search::begin(question, selector, found);
+    while let Some(ask) = search.ask() {
+        search.take(cmdb.around(&ask.hosts, &ask.addresses, &window).await?);
+    }
+    Ok(search.answer(now))
+}
+
+/// What is known at whatever time of something that has no edges in the
+/// window.
+async fn otherwise(cmdb: &Cmdb, question: &Question) -> Result<Option<Otherwise>> {
+    let always = Window::default();
+    for selector in &question.selectors {
+        let found = cmdb.find(selector, &always).await?;
+        if found.hosts.is_empty() && found.addresses.is_empty() {
+            continue;
+        }
+        let hosts: Vec<HostKey> = found.hosts.iter().copied().take(OTHERWISE_HOSTS).collect();
+        let addresses: Vec<_> = found.addresses.iter().copied().take(OTHERWISE_HOSTS).collect();
+        let records = cmdb.around(&hosts, &addresses, &always).await?;
+        let tolerance = question.tolerance;
+        return Ok(Some(Otherwise::of(selector.clone(), &found, &records, tolerance)));
+    }
+    Ok(None)
+}

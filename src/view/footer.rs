@@ -1,0 +1,236 @@
+//! What an answer cannot show in its edges: how old it is, what no probe saw,
+//! what a limit left out. "Could not see" is never left to look like absence.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::cmdb::{HostRecord, Selector, Window};
+use crate::flow::host::Coverage;
+use crate::graph::search::{Answer, Otherwise};
+use crate::graph::{Identity, Listen, NodeId};
+use crate::view::escape::{quoted, terminal};
+use crate::view::label::{age, end, host, name};
+use crate::view::lines::{is_silent, nodes};
+
+/// Hosts, or services, that are listed one by one. The rest are counted.
+const LISTED: usize = 5;
+
+/// Numbers about an answer as a whole.
+pub(crate) struct Summary<'a> {
+    /// The hosts of its nodes, by name.
+    pub(crate) hosts: Vec<&'a HostRecord>,
+    /// Addresses of its nodes that belong to nobody who reports.
+    pub(crate) unprobed_peers: usize,
+    /// Listeners of its roots that nobody was seen to call.
+    pub(crate) unused: Vec<(NodeId, Listen)>,
+}
+
+impl<'a> Summary<'a> {
+    pub(crate) fn of(answer: &'a Answer) -> Self {
+        let graph = &answer.graph;
+        let nodes = nodes(answer);
+        let keys: BTreeSet<_> = nodes
+            .iter()
+            .filter_map(|node| Some(graph.nodes[*node].identity.place()?.host))
+            .collect();
+        let mut hosts: Vec<&HostRecord> =
+            keys.iter().filter_map(|key| graph.hosts.get(key)).collect();
+        hosts.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        let unprobed: BTreeSet<IpAddr> = nodes
+            .iter()
+            .filter(|node| graph.nodes[**node].claimed_by.is_empty())
+            .filter_map(|node| match graph.nodes[*node].identity {
+                Identity::Peer { address, .. } => Some(address),
+                Identity::Process { .. } | Identity::Unseen { .. } => None,
+            })
+            .collect();
+        Summary { hosts, unprobed_peers: unprobed.len(), unused: unused(answer) }
+    }
+}
+
+/// Listeners of the roots without an edge.
+fn unused(answer: &Answer) -> Vec<(NodeId, Listen)> {
+    let roots: BTreeSet<NodeId> = answer.walk.roots.iter().copied().collect();
+    let mut used = BTreeSet::new();
+    for edge in answer.graph.edges.iter().filter(|edge| roots.contains(&edge.passive)) {
+        let listens = &answer.graph.nodes[edge.passive].listens;
+        let called = listens.iter().filter(|listen| {
+            listen.protocol == edge.protocol && listen.accepts(edge.passive_address, edge.port)
+        });
+        used.extend(called.map(|listen| (edge.passive, *listen)));
+    }
+    let all = roots
+        .iter()
+        .flat_map(|root| answer.graph.nodes[*root].listens.iter().map(|listen| (*root, *listen)));
+    all.filter(|one| !used.contains(one)).collect()
+}
+
+/// The lines below a tree or a table.
+pub(crate) fn footer(answer: &Answer) -> Vec<String> {
+    let summary = Summary::of(answer);
+    let mut lines = Vec::new();
+    lines.extend(ages(answer, &summary.hosts));
+    match summary.unprobed_peers {
+        0 => {}
+        1 => lines.push("1 peer has no probe".to_owned()),
+        n => lines.push(format!("{n} peers have no probe")),
+    }
+    lines.extend(unused_line(answer, &summary.unused));
+    let unseen: Vec<String> = summary
+        .hosts
+        .iter()
+        .filter_map(|host| Some((host, unseen(&host.coverage)?)))
+        .map(|(host, unseen)| format!("not seen on {}: {unseen}", terminal(&host.name)))
+        .collect();
+    lines.extend(unseen.iter().take(LISTED).cloned());
+    if unseen.len() > LISTED {
+        lines.push(format!("not everything was seen on {} more hosts", unseen.len() - LISTED));
+    }
+    lines.extend(limits(answer));
+    lines
+}
+
+/// What limits left out, and what could not be understood.
+pub(crate) fn limits(answer: &Answer) -> Vec<String> {
+    let cut = &answer.cut;
+    [
+        (cut.hosts, "hosts within reach were not looked at: too many"),
+        (cut.addresses, "addresses without a probe were not looked at: too many"),
+        (cut.edges, "edges within reach are not shown: too many"),
+        (
+            usize::try_from(answer.graph.malformed).unwrap_or(usize::MAX),
+            "records were not understood",
+        ),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("cut: {count} {what}"))
+    .collect()
+}
+
+fn ages(answer: &Answer, hosts: &[&HostRecord]) -> Option<String> {
+    let word = |host: &HostRecord| {
+        let silent = if is_silent(answer, host.last_seen) { " (silent)" } else { "" };
+        format!("{} {} old{silent}", terminal(&host.name), age(answer.now, host.last_seen))
+    };
+    let youngest = hosts.iter().max_by_key(|host| host.last_seen)?;
+    let oldest = hosts.iter().min_by_key(|host| host.last_seen)?;
+    let words: Vec<String> = if hosts.len() <= LISTED {
+        hosts.iter().map(|host| word(host)).collect()
+    } else {
+        let silent = hosts.iter().filter(|host| is_silent(answer, host.last_seen)).count();
+        let silent = (silent > 0).then(|| format!("{silent} silent"));
+        let ends = [format!("youngest {}", word(youngest)), format!("oldest {}", word(oldest))];
+        ends.into_iter().chain(silent).collect()
+    };
+    let count =
+        if hosts.len() == 1 { "1 host".to_owned() } else { format!("{} hosts", hosts.len()) };
+    Some(format!("data of {count}: {}", words.join(", ")))
+}
+
+/// Listeners without an edge are counted; where there is nothing else to show,
+/// they are named.
+fn unused_line(answer: &Answer, unused: &[(NodeId, Listen)]) -> Option<String> {
+    let count = match unused.len() {
+        0 => return None,
+        1 => "1 listener that nobody called".to_owned(),
+        n => format!("{n} listeners that nobody called"),
+    };
+    if !answer.walk.steps.is_empty() {
+        return Some(count);
+    }
+    let asked = match answer.selector {
+        Selector::Address(address) => Some(address),
+        _ => None,
+    };
+    let mut names: Vec<String> = unused
+        .iter()
+        .take(LISTED)
+        .map(|(node, listen)| {
+            let asked = asked.filter(|asked| listen.accepts(*asked, listen.port));
+            let at = end(asked.unwrap_or(listen.address), Some(listen.port));
+            format!("{} {at} {}", listen.protocol.name(), name(&answer.graph.nodes[*node]))
+        })
+        .collect();
+    if unused.len() > LISTED {
+        names.push(format!("and {} more", unused.len() - LISTED));
+    }
+    Some(format!("{count}: {}", names.join(", ")))
+}
+
+/// What the last scan of a host could not see; nothing if it saw all.
+fn unseen(coverage: &Coverage) -> Option<String> {
+    let counts = [
+        (coverage.namespaces_unreadable, "network namespaces unreadable"),
+        (coverage.processes_unreadable, "processes unreadable"),
+        (coverage.sockets_unattributed, "sockets without a known owner"),
+        (coverage.malformed, "malformed messages"),
+        (coverage.flows_dropped, "flows dropped at a limit"),
+        (coverage.scans_skipped, "scans skipped"),
+    ];
+    let mut words: Vec<String> = counts
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    if coverage.confined {
+        words.insert(0, "anything outside the probe's own pid namespace".to_owned());
+    }
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+/// What to say where no edge was found.
+pub(crate) fn nothing(answer: &Answer) -> Vec<String> {
+    let asked = answer.question.selectors.iter().map(selector).collect::<Vec<_>>().join(" or ");
+    let when = window(&answer.question.window);
+    let Some(otherwise) = &answer.otherwise else {
+        return vec![format!("nothing is known of {asked}: no host with a probe has or names it")];
+    };
+    known(answer, otherwise, &selector(&otherwise.selector), when)
+}
+
+fn known(answer: &Answer, otherwise: &Otherwise, asked: &str, when: &str) -> Vec<String> {
+    let mut lines = vec![match otherwise.last_edge {
+        Some(last) => format!(
+            "nothing was seen to talk to or from {asked}{when}; it last was {} ago ({last})",
+            age(answer.now, last)
+        ),
+        None => format!("{asked} is known, but nothing was ever seen to talk to or from it"),
+    }];
+    for known in otherwise.hosts.iter().take(LISTED) {
+        let age = age(answer.now, known.last_seen);
+        let name = terminal(&known.name);
+        lines.push(format!("host {name} was last heard of {age} ago ({})", known.last_seen));
+    }
+    if otherwise.hosts.len() > LISTED {
+        lines.push(format!("and {} more hosts", otherwise.hosts.len() - LISTED));
+    }
+    lines
+}
+
+fn window(window: &Window) -> &'static str {
+    match window {
+        Window { since: None, until: None } => "",
+        Window { .. } => " in the time asked about",
+    }
+}
+
+/// A selector as the user wrote it, with what it was taken for.
+pub(crate) fn selector(selector: &Selector) -> String {
+    match selector {
+        Selector::Address(address) => format!("address {address}"),
+        Selector::Network(network) => format!("network {network}"),
+        Selector::Host(name) => format!("host {}", quoted(name)),
+        Selector::Process(name) => format!("process {}", quoted(name)),
+        Selector::Port(port) => format!("port {port}"),
+    }
+}
+
+/// The hosts that have an address which cannot be resolved.
+pub(crate) fn claimants(answer: &Answer, node: NodeId) -> Option<String> {
+    let claimed = &answer.graph.nodes[node].claimed_by;
+    let names: Vec<String> =
+        claimed.iter().take(LISTED).map(|key| host(&answer.graph, *key)).collect();
+    let more = if claimed.len() > LISTED { ", …" } else { "" };
+    (!claimed.is_empty()).then(|| format!("may be on {}{more}", names.join(", ")))
+}

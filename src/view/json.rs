@@ -1,0 +1,410 @@
+//! For programs. The schema is a promise: docs/look-json.md says what each
+//! field means, and a test holds the bytes. What is not known is absent.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::cmdb::{HostRecord, Selector};
+use crate::flow::host::Coverage;
+use crate::flow::process::Process;
+use crate::graph::search::{Answer, Cut, Otherwise};
+use crate::graph::walk::{Step, Way, Ways};
+use crate::graph::{Edge, Identity, Node, NodeId, only_inside};
+use crate::view::escape::is_hidden;
+use crate::view::footer::Summary;
+use crate::view::lines::{State, nodes};
+
+/// Name and version of the schema. A field may be added under the same
+/// version; one that changes or goes raises it.
+const SCHEMA: &str = "shawk.look/1";
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    generated: Timestamp,
+    query: Query,
+    nodes: Vec<NodeView<'a>>,
+    edges: Vec<EdgeView>,
+    hosts: Vec<HostView<'a>>,
+    unprobed_peers: Count,
+    unused_listeners: Count,
+    malformed: Count,
+    cut: CutView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    otherwise: Option<OtherwiseView<'a>>,
+}
+
+#[derive(Serialize)]
+struct Query {
+    selector: SelectorView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+    depth: u32,
+    ways: &'static str,
+}
+
+#[derive(Serialize)]
+struct SelectorView {
+    kind: &'static str,
+    value: String,
+}
+
+#[derive(Serialize)]
+struct NodeView<'a> {
+    id: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    scope: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    probe: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<&'a Process>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pgid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owners_more: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    listens: Vec<ListenView>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    claimed_by: Vec<&'a str>,
+    root: bool,
+}
+
+#[derive(Serialize)]
+struct ListenView {
+    protocol: &'static str,
+    address: IpAddr,
+    port: u16,
+}
+
+#[derive(Serialize)]
+struct EdgeView {
+    active: usize,
+    passive: usize,
+    direction: &'static str,
+    protocol: &'static str,
+    port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active_port: Option<u16>,
+    active_address: IpAddr,
+    passive_address: IpAddr,
+    told_by: &'static str,
+    confidence: &'static str,
+    rungs: Vec<&'static str>,
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    state: &'static str,
+    failing: bool,
+    open: Count,
+    connecting: Count,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opened: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_to_passive: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_to_active: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retransmits: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rtt_us: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared: Option<u32>,
+    depth: u32,
+    way: &'static str,
+    cycle: bool,
+}
+
+#[derive(Serialize)]
+struct HostView<'a> {
+    name: &'a str,
+    id: &'a str,
+    rung: &'static str,
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    coverage: CoverageView,
+}
+
+#[derive(Serialize)]
+struct CoverageView {
+    confined: bool,
+    namespaces: Count,
+    namespaces_unreadable: Count,
+    processes: Count,
+    processes_vanished: Count,
+    processes_unreadable: Count,
+    sockets: Count,
+    sockets_ownerless: Count,
+    sockets_unattributed: Count,
+    malformed: Count,
+    flows_dropped: Count,
+    scans_skipped: Count,
+}
+
+#[derive(Serialize)]
+struct CutView {
+    hosts: Count,
+    addresses: Count,
+    edges: Count,
+}
+
+#[derive(Serialize)]
+struct OtherwiseView<'a> {
+    selector: SelectorView,
+    hosts: Vec<HostView<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_edge: Option<Timestamp>,
+}
+
+/// A number that is a string beyond 2^53, where readers with doubles (RFC
+/// 8259, section 6) would change it.
+struct Count(u64);
+
+/// An answer as one document, on one line.
+pub(crate) fn json(answer: &Answer) -> io::Result<String> {
+    let mut out = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, Visible);
+    document(answer).serialize(&mut serializer)?;
+    out.push(b'\n');
+    String::from_utf8(out).map_err(io::Error::other)
+}
+
+fn document(answer: &Answer) -> Document<'_> {
+    let summary = Summary::of(answer);
+    // Numbers of its own, so that they stay the same whatever else was read.
+    let ids: BTreeMap<NodeId, usize> =
+        nodes(answer).into_iter().enumerate().map(|(new, old)| (old, new)).collect();
+    let mut edges: Vec<EdgeView> =
+        answer.walk.steps.iter().map(|step| edge(answer, step, &ids)).collect();
+    edges.sort_by_key(|edge| {
+        let ends = (edge.active, edge.passive, edge.protocol, edge.port, edge.active_port);
+        (ends, edge.active_address, edge.passive_address)
+    });
+    let window = answer.question.window;
+    let reach = answer.question.reach;
+    Document {
+        schema: SCHEMA,
+        generated: answer.now,
+        query: Query {
+            selector: selector(&answer.selector),
+            since: window.since,
+            until: window.until,
+            depth: reach.depth,
+            ways: match reach.ways {
+                Ways::Up => "up",
+                Ways::Down => "down",
+                Ways::Both => "both",
+            },
+        },
+        nodes: ids.iter().map(|(old, new)| node(answer, *old, *new)).collect(),
+        edges,
+        hosts: summary.hosts.iter().map(|record| host(record)).collect(),
+        unprobed_peers: count(summary.unprobed_peers),
+        unused_listeners: count(summary.unused.len()),
+        malformed: Count(answer.graph.malformed),
+        cut: cut(&answer.cut),
+        otherwise: answer.otherwise.as_ref().map(otherwise),
+    }
+}
+
+fn selector(selector: &Selector) -> SelectorView {
+    let (kind, value) = match selector {
+        Selector::Address(address) => ("address", address.to_string()),
+        Selector::Network(network) => ("network", network.to_string()),
+        Selector::Host(name) => ("host", name.clone()),
+        Selector::Process(name) => ("process", name.clone()),
+        Selector::Port(port) => ("port", port.to_string()),
+    };
+    SelectorView { kind, value }
+}
+
+fn node(answer: &Answer, id: NodeId, new: usize) -> NodeView<'_> {
+    let node = &answer.graph.nodes[id];
+    let place = node.identity.place();
+    let host = place.and_then(|place| answer.graph.hosts.get(&place.host));
+    let (process, pgid, port) = match &node.identity {
+        Identity::Process { process, pgid, .. } => (Some(process.as_ref()), *pgid, None),
+        Identity::Unseen { port, .. } | Identity::Peer { port, .. } => (None, None, *port),
+    };
+    let claimed = node.claimed_by.iter().filter_map(|key| answer.graph.hosts.get(key));
+    NodeView {
+        id: new,
+        host: host.map(|host| host.name.as_str()),
+        host_id: host.map(|host| host.id.as_str()),
+        scope: place.map(|place| place.scope.as_ref()),
+        address: address(answer, id, node),
+        port,
+        probe: place.is_some(),
+        process,
+        pid: node.pid,
+        pgid,
+        owners_more: (node.owners_more > 0).then_some(node.owners_more),
+        listens: node
+            .listens
+            .iter()
+            .map(|listen| ListenView {
+                protocol: listen.protocol.name(),
+                address: listen.address,
+                port: listen.port,
+            })
+            .collect(),
+        claimed_by: claimed.map(|host| host.name.as_str()).collect(),
+        root: answer.walk.roots.contains(&id),
+    }
+}
+
+/// An address to know a node by: the one asked about if it uses that, else
+/// the least of those its edges use, else of those it listens on; one that
+/// others can reach before one that only its own host can.
+fn address(answer: &Answer, id: NodeId, node: &Node) -> Option<IpAddr> {
+    if let Identity::Peer { address, .. } = node.identity {
+        return Some(address);
+    }
+    let edges = answer.walk.steps.iter().map(|step| &answer.graph.edges[step.edge]);
+    let used = edges.flat_map(|edge| {
+        let active = (edge.active == id).then_some(edge.active_address);
+        active.into_iter().chain((edge.passive == id).then_some(edge.passive_address))
+    });
+    let asked = match answer.selector {
+        Selector::Address(address) => Some(address),
+        _ => None,
+    };
+    let accepts = |asked: &IpAddr| node.listens.iter().any(|at| at.accepts(*asked, at.port));
+    let root = answer.walk.roots.contains(&id);
+    let asked_here = asked.filter(|asked| root && accepts(asked));
+    let listens = node.listens.iter().map(|listen| listen.address);
+    let least = |address: &IpAddr| (Some(*address) != asked, only_inside(*address), *address);
+    used.chain(asked_here)
+        .min_by_key(least)
+        .or_else(|| listens.filter(|address| !address.is_unspecified()).min_by_key(least))
+}
+
+fn edge(answer: &Answer, step: &Step, ids: &BTreeMap<NodeId, usize>) -> EdgeView {
+    let edge: &Edge = &answer.graph.edges[step.edge];
+    let traffic = &edge.traffic;
+    EdgeView {
+        active: ids[&edge.active],
+        passive: ids[&edge.passive],
+        direction: if edge.directed { "known" } else { "unknown" },
+        protocol: edge.protocol.name(),
+        port: edge.port,
+        active_port: edge.active_port,
+        active_address: edge.active_address,
+        passive_address: edge.passive_address,
+        told_by: edge.told_by.name(),
+        confidence: edge.confidence.words(),
+        rungs: edge.rungs.iter().map(|rung| rung.name()).collect(),
+        first_seen: edge.first_seen,
+        last_seen: edge.last_seen,
+        state: match State::of(edge, answer) {
+            State::Alive => "alive",
+            State::Failing => "failing",
+            State::Ended => "ended",
+            State::Silent => "silent",
+        },
+        failing: edge.failing,
+        open: Count(traffic.open),
+        connecting: Count(traffic.connecting),
+        opened: traffic.opened.map(Count),
+        failed: traffic.failed.map(Count),
+        bytes_to_passive: traffic.bytes_to_passive.map(Count),
+        bytes_to_active: traffic.bytes_to_active.map(Count),
+        retransmits: traffic.retransmits.map(Count),
+        rtt_us: traffic.rtt_us,
+        shared: (traffic.shared > 1).then_some(traffic.shared),
+        depth: step.depth,
+        way: if step.way == Way::Up { "up" } else { "down" },
+        cycle: step.cycle,
+    }
+}
+
+fn host(host: &HostRecord) -> HostView<'_> {
+    HostView {
+        name: &host.name,
+        id: &host.id,
+        rung: host.rung.name(),
+        first_seen: host.first_seen,
+        last_seen: host.last_seen,
+        coverage: coverage(&host.coverage),
+    }
+}
+
+fn coverage(coverage: &Coverage) -> CoverageView {
+    CoverageView {
+        confined: coverage.confined,
+        namespaces: Count(coverage.namespaces),
+        namespaces_unreadable: Count(coverage.namespaces_unreadable),
+        processes: Count(coverage.processes),
+        processes_vanished: Count(coverage.processes_vanished),
+        processes_unreadable: Count(coverage.processes_unreadable),
+        sockets: Count(coverage.sockets),
+        sockets_ownerless: Count(coverage.sockets_ownerless),
+        sockets_unattributed: Count(coverage.sockets_unattributed),
+        malformed: Count(coverage.malformed),
+        flows_dropped: Count(coverage.flows_dropped),
+        scans_skipped: Count(coverage.scans_skipped),
+    }
+}
+
+fn cut(cut: &Cut) -> CutView {
+    CutView { hosts: count(cut.hosts), addresses: count(cut.addresses), edges: count(cut.edges) }
+}
+
+fn otherwise(otherwise: &Otherwise) -> OtherwiseView<'_> {
+    OtherwiseView {
+        selector: selector(&otherwise.selector),
+        hosts: otherwise.hosts.iter().map(host).collect(),
+        last_edge: otherwise.last_edge,
+    }
+}
+
+fn count(count: usize) -> Count {
+    Count(u64::try_from(count).unwrap_or(u64::MAX))
+}
+
+impl Serialize for Count {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 <= 1 << 53 {
+            serializer.serialize_u64(self.0)
+        } else {
+            serializer.collect_str(&self.0)
+        }
+    }
+}
+
+/// Writes what is hidden as `\uXXXX`, so that a document may be printed on a
+/// terminal; a parser reads the same string back.
+struct Visible;
+
+impl serde_json::ser::Formatter for Visible {
+    fn write_string_fragment<W>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: ?Sized + Write,
+    {
+        for character in fragment.chars() {
+            if is_hidden(character) {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    write!(writer, "\\u{unit:04x}")?;
+                }
+            } else {
+                writer.write_all(character.encode_utf8(&mut [0; 4]).as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! How ends, names and ages are written, in every output for people alike.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use crate::cmdb::HostKey;
+use crate::graph::{Confidence, Edge, Graph, Identity, Node, Place, ToldBy};
+use crate::view::escape::{quoted, terminal};
+
+/// `10.0.0.10:80`, `[fd00::1]:many`: a port that was not chosen is many.
+pub(crate) fn end(address: IpAddr, port: Option<u16>) -> String {
+    let port = port.map_or("many".to_owned(), |port| port.to_string());
+    match address {
+        IpAddr::V4(v4) => format!("{v4}:{port}"),
+        IpAddr::V6(v6) => format!("[{v6}]:{port}"),
+    }
+}
+
+/// `('nginx', pgid=4656)`, or why there is no name.
+pub(crate) fn name(node: &Node) -> String {
+    match &node.identity {
+        Identity::Process { process, pgid: Some(pgid), .. } => {
+            format!("({}, pgid={pgid})", quoted(&process.name))
+        }
+        Identity::Process { process, pgid: None, .. } => format!("({})", quoted(&process.name)),
+        Identity::Unseen { .. } => "(process not seen)".to_owned(),
+        Identity::Peer { .. } if !node.claimed_by.is_empty() => "(address of several)".to_owned(),
+        Identity::Peer { .. } => "(no probe)".to_owned(),
+    }
+}
+
+/// The name of a host, or its key where the CMDB has no more of it.
+pub(crate) fn host(graph: &Graph, key: HostKey) -> String {
+    match graph.hosts.get(&key) {
+        Some(host) if !host.name.is_empty() => terminal(&host.name),
+        Some(host) => terminal(&host.id),
+        None => format!("host {key:x}"),
+    }
+}
+
+/// The host, and the scope where it is not the host's own.
+pub(crate) fn place(graph: &Graph, place: &Place) -> String {
+    let host = host(graph, place.host);
+    if place.scope.is_empty() { host } else { format!("{host} [{}]", scope(&place.scope)) }
+}
+
+/// A scope; of a container's 64 digits twelve are enough, as everywhere.
+fn scope(scope: &str) -> String {
+    match scope.split_once(':') {
+        Some(("container", id)) if id.len() == 64 && id.is_ascii() => {
+            format!("container:{}", terminal(&id[..12]))
+        }
+        _ => terminal(scope),
+    }
+}
+
+/// `12s`, `5m`, `3h`, `9d`: the age of a moment, in the largest unit that it
+/// has two of. A moment to come, by another host's clock, is `0s`.
+pub(crate) fn age(now: Timestamp, then: Timestamp) -> String {
+    let seconds = now.duration_since(then).as_secs().max(0);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// Which ends told of an edge.
+pub(crate) fn told(edge: &Edge) -> &'static str {
+    match (edge.told_by, edge.confidence) {
+        (ToldBy::Both, Confidence::Apart) => "both ends, at different times",
+        (ToldBy::Both, _) => "both ends",
+        (_, _) if !edge.directed => "one end only",
+        (ToldBy::Active, _) => "active end only",
+        (ToldBy::Passive, _) => "passive end only",
+    }
+}

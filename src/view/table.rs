@@ -1,0 +1,80 @@
+//! For people: an edge a line, in columns.
+
+use crate::graph::Node;
+use crate::graph::search::Answer;
+use crate::view::footer::{claimants, footer, nothing};
+use crate::view::label::{age, end, name, place, told};
+use crate::view::lines::{State, edges};
+use crate::view::paint::Paint;
+
+const TITLES: [&str; 9] =
+    ["ACTIVE", "PASSIVE", "PROTO", "PORT", "STATE", "CONNS", "TOLD BY", "FIRST SEEN", "LAST SEEN"];
+
+/// An answer as a table with its footer.
+pub(crate) fn table(answer: &Answer, colour: bool) -> String {
+    let paint = Paint(colour);
+    let rows: Vec<[String; 9]> = edges(answer)
+        .into_iter()
+        .map(|edge| {
+            let cell = |at, id: usize| {
+                let node: &Node = &answer.graph.nodes[id];
+                let place = node.identity.place().map(|at| place(&answer.graph, at));
+                let place =
+                    place.or_else(|| claimants(answer, id)).map_or(String::new(), |p| p + " ");
+                format!("{place}{at} {}", name(node))
+            };
+            let active = match edge.active_port {
+                Some(port) => end(edge.active_address, Some(port)),
+                None => edge.active_address.to_string(),
+            };
+            let unknown = if edge.directed { "" } else { ", direction unknown" };
+            [
+                cell(active, edge.active),
+                cell(edge.passive_address.to_string(), edge.passive),
+                edge.protocol.name().to_owned(),
+                edge.port.to_string(),
+                State::of(edge, answer).name().to_owned(),
+                edge.traffic.open.to_string(),
+                format!("{}{unknown}", told(edge)),
+                age(answer.now, edge.first_seen),
+                age(answer.now, edge.last_seen),
+            ]
+        })
+        .collect();
+    let mut out = String::new();
+    if !rows.is_empty() {
+        let widths: Vec<usize> = (0..TITLES.len())
+            .map(|column| {
+                let cells = rows.iter().map(|row| row[column].chars().count());
+                cells.chain([TITLES[column].len()]).max().unwrap_or(0)
+            })
+            .collect();
+        out.push_str(&paint.bold(&line(&TITLES.map(str::to_owned), &widths)));
+        out.push('\n');
+        for row in &rows {
+            let text = line(row, &widths);
+            let failing = row[4] == State::Failing.name();
+            out.push_str(&if failing { paint.alarm(&text) } else { text });
+            out.push('\n');
+        }
+    }
+    let mut notes = if rows.is_empty() { nothing(answer) } else { vec![String::new()] };
+    notes.extend(footer(answer));
+    for note in notes {
+        out.push_str(&paint.dim(&note));
+        out.push('\n');
+    }
+    out
+}
+
+/// One line; numbers stand at the right of their column.
+fn line(cells: &[String; 9], widths: &[usize]) -> String {
+    let mut line = String::new();
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        let gap = " ".repeat(width - cell.chars().count());
+        let number = matches!(TITLES[column], "PORT" | "CONNS" | "FIRST SEEN" | "LAST SEEN");
+        let (before, after) = if number { (gap.as_str(), "") } else { ("", gap.as_str()) };
+        line.extend([before, cell, after, "  "]);
+    }
+    line.trim_end().to_owned()
+}
