@@ -5,7 +5,7 @@
 //! CMDB. Whatever the CMDB has not acknowledged stays in the tally.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,9 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::cmdb::Cmdb;
+use crate::cmdb::connect::Limits;
 use crate::cmdb::url::CmdbUrl;
+use crate::cmdb::write::Recorded;
 use crate::flow::filter::Filter;
 use crate::flow::key::Observation;
 use crate::flow::report::Report;
@@ -65,37 +67,48 @@ pub fn open_recorder(path: &Path) -> Result<Recorder> {
 
 /// Scans once, delivers, and returns what was delivered.
 pub async fn once(probe: Probe, recorder: Option<Recorder>, plan: &Plan) -> Result<Report> {
-    let cmdb = Cmdb::open(&plan.cmdb).await?;
-    // A thread, as a scan changes the namespace of the thread it runs on.
+    let cmdb = Cmdb::open(&plan.cmdb, &Limits::STANDARD).await?;
+    // A thread, as a scan moves the thread it runs on through the namespaces.
     let mut scanner = Scanner { probe, recorder, filter: plan.filter };
     let scan = std::thread::Builder::new().name("scan".into());
     let scan = scan.spawn(move || scanner.scan()).context("start the scan thread")?;
     let observation = scan.join().map_err(|_| anyhow::anyhow!("the scan panicked"))??;
-    deliver(&cmdb, vec![observation], SignedDuration::ZERO).await
+    let mut tally = Tally::new(observation.taken, SignedDuration::ZERO);
+    tally.observe(observation);
+    deliver(&cmdb, &mut tally).await
 }
 
-/// Delivers what a recording holds, as if it were seen now by the probe that
-/// made it. The first snapshot's time names the epoch, so that replaying a file
-/// twice changes nothing.
-pub async fn replay(snapshots: Vec<Snapshot>, plan: &Plan) -> Result<Report> {
-    let cmdb = Cmdb::open(&plan.cmdb).await?;
-    let observations = snapshots.into_iter().map(|snapshot| filtered(snapshot, plan.filter));
-    deliver(&cmdb, observations.collect(), SignedDuration::try_from(plan.flush)?).await
-}
-
-async fn deliver(
-    cmdb: &Cmdb,
-    observations: Vec<Observation>,
-    linger: SignedDuration,
-) -> Result<Report> {
-    let first = observations.first().context("there is no snapshot in it")?;
-    let mut tally = Tally::new(first.taken, linger);
-    for observation in observations {
-        tally.observe(observation);
+/// Delivers what a recording holds, as the probe that made it would have. The
+/// first snapshot's time names the epoch, so that replaying a file twice
+/// changes nothing.
+pub async fn replay(recording: &Path, plan: &Plan) -> Result<Report> {
+    let name = recording.display();
+    let file = File::open(recording).with_context(|| format!("open '{name}'"))?;
+    let mut snapshots = record::Reader::new(BufReader::new(file));
+    let cmdb = Cmdb::open(&plan.cmdb, &Limits::STANDARD).await?;
+    let linger = SignedDuration::try_from(plan.flush)?;
+    let mut tally: Option<Tally> = None;
+    while let Some(snapshot) = snapshots.read_next().with_context(|| format!("read '{name}'"))? {
+        let tally = tally.get_or_insert_with(|| Tally::new(snapshot.taken, linger));
+        tally.observe(filtered(snapshot, plan.filter));
     }
+    let mut tally = tally.with_context(|| format!("'{name}' is no recording of shawk's"))?;
+    deliver(&cmdb, &mut tally).await
+}
+
+async fn deliver(cmdb: &Cmdb, tally: &mut Tally) -> Result<Report> {
     let report = tally.take().context("there is nothing to report")?;
-    cmdb.record(&report).await?;
+    let recorded = cmdb.record(&[&report]).await?;
+    say_what_was_refused(&recorded);
     Ok(report)
+}
+
+/// A row the CMDB cannot store does not keep its neighbours out, nor pass
+/// unseen.
+fn say_what_was_refused(recorded: &Recorded) {
+    if recorded.refused > 0 {
+        warn!("the CMDB refused {} rows of a report; the others are in it", recorded.refused);
+    }
 }
 
 /// Scans and reports until SIGTERM or SIGINT; then the last report is
@@ -272,9 +285,9 @@ impl Delivery {
     async fn deliver(&mut self, report: &Report) -> Result<()> {
         let cmdb = match self.cmdb.take() {
             Some(cmdb) => cmdb,
-            None => Cmdb::open(&self.url).await?,
+            None => Cmdb::open(&self.url, &Limits::STANDARD).await?,
         };
-        cmdb.record(report).await?;
+        say_what_was_refused(&cmdb.record(&[report]).await?);
         self.cmdb = Some(cmdb);
         Ok(())
     }

@@ -22,6 +22,7 @@ use crate::cli::settings::Settings;
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::{Selector, Window};
 use crate::flow::filter::Filter;
+use crate::graph::walk::Ways;
 use crate::view::Format;
 
 /// What is to be done.
@@ -62,30 +63,44 @@ pub enum Mode {
 /// What `shawk probe` was asked.
 #[derive(Debug)]
 pub struct ProbeOptions {
+    /// Where reports go.
     pub cmdb: CmdbUrl,
+    /// How sockets are read.
     pub mode: Mode,
+    /// Between scans.
     pub interval: Duration,
+    /// Between reports; not shorter than `interval`.
     pub flush: Duration,
+    /// Scan once, record and exit.
     pub once: bool,
+    /// Which peers are reported.
     pub filter: Filter,
+    /// In place of the id from the machine id.
     pub host_id: Option<String>,
+    /// In place of the kernel's host name.
     pub hostname: Option<String>,
+    /// Where every snapshot is written to as well.
     pub record: Option<PathBuf>,
+    /// A recording to be read in the kernel's place.
     pub replay: Option<PathBuf>,
 }
 
 /// What `shawk look` was asked.
 #[derive(Debug)]
 pub struct LookOptions {
+    /// The CMDB asked.
     pub cmdb: CmdbUrl,
     /// What a word may mean, likeliest first; empty for "this host".
     pub selectors: Vec<Selector>,
     /// `SHAWK_HOST_ID`, for "this host".
     pub host_id: Option<String>,
+    /// The range of time meant.
     pub window: Window,
+    /// Steps to walk, at least 1.
     pub depth: u32,
-    pub up: bool,
-    pub down: bool,
+    /// Which way to walk.
+    pub ways: Ways,
+    /// How to print the answer.
     pub format: Format,
 }
 
@@ -262,16 +277,18 @@ fn look(words: LookArguments, settings: &Settings, now: Timestamp) -> Result<Loo
         format!("--depth: '{}' is not a number of steps; choose from 1 to {MAX_DEPTH}", words.depth)
     })?;
     let format = words.output.parse().map_err(|error| format!("--output: {error}"))?;
-    let (words_up, words_down) = (words.up, words.down);
-    let both = words_up == words_down;
+    let ways = match (words.up, words.down) {
+        (true, false) => Ways::Up,
+        (false, true) => Ways::Down,
+        _ => Ways::Both,
+    };
     Ok(LookOptions {
         cmdb: cmdb(words.cmdb.cmdb.clone(), settings)?,
         selectors: selectors(words)?,
         host_id: pick(None, "", settings, &["SHAWK_HOST_ID"], text)?,
         window,
         depth,
-        up: words_up || both,
-        down: words_down || both,
+        ways,
         format,
     })
 }

@@ -6,10 +6,12 @@
 //! kernel → `probe` → `flow` → `agent` → `cmdb` → `graph` → `view`.
 //! `ARCHITECTURE.md` has the map.
 
+pub mod agent;
 pub mod cli;
 pub mod cmdb;
 pub mod flow;
 pub mod graph;
 pub mod look;
 pub mod probe;
+pub mod run;
 pub mod view;

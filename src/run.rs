@@ -1,16 +1,35 @@
 //! One command, carried out.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use jiff::{SignedDuration, Timestamp};
 use tracing::info;
 
 use crate::agent::{self, Plan};
 use crate::cli::{Command, Invocation, LookOptions, Mode, ProbeOptions};
-use crate::cmdb::Cmdb;
+use crate::cmdb::connect::Limits;
+use crate::cmdb::url::CmdbUrl;
+use crate::cmdb::{Cmdb, Selector};
 use crate::flow::report::Report;
-use crate::probe::{Probe, ProbeConfig, record};
+use crate::graph::search::Question;
+use crate::graph::walk::Reach;
+use crate::look;
+use crate::probe::{Probe, ProbeConfig, machine};
+use crate::view;
+
+/// How far apart in time two hosts' words about one connection may be, and how
+/// long a host may be silent until its flows are no longer taken to be alive:
+/// four heartbeats at the standard flush interval, less what clocks differ by.
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(120);
+
+/// Most hosts whose records one `look` fetches; those beyond are counted in the
+/// answer.
+const MAX_HOSTS: usize = 1000;
+
+/// Most edges in one answer; those beyond are counted in it.
+const MAX_EDGES: usize = 100_000;
 
 /// The licences of everything the binary holds; a test keeps it current.
 const CREDITS: &str = include_str!("../CREDITS");
@@ -28,7 +47,7 @@ pub fn run(invocation: Invocation) -> Result<()> {
         Command::Print(text) => print(&text),
         Command::Credits => print(CREDITS),
         Command::CreateScheme(url) => {
-            let change = runtime.block_on(Cmdb::create_scheme(&url))?;
+            let change = runtime.block_on(Cmdb::create_scheme(&url, &Limits::STANDARD))?;
             print(&format!("{change}\n"))
         }
         Command::Probe(options) => runtime.block_on(probe(*options)),
@@ -36,6 +55,73 @@ pub fn run(invocation: Invocation) -> Result<()> {
     }
 }
 
+/// What a probe that is not a daemon has to say at the end.
+fn summary(report: &Report, cmdb: &CmdbUrl) {
+    let flows = report.flows.len();
+    let coverage = &report.coverage;
+    info!("{flows} host flows of {} recorded in {cmdb} ({})", report.host.name, report.rung.name());
+    for line in coverage.unseen() {
+        info!("{line}");
+    }
+}
+
+async fn probe(options: ProbeOptions) -> Result<()> {
+    let plan = Plan {
+        cmdb: options.cmdb,
+        interval: options.interval,
+        flush: options.flush,
+        filter: options.filter,
+    };
+    if let Some(recording) = &options.replay {
+        let report = agent::replay(recording, &plan).await?;
+        summary(&report, &plan.cmdb);
+        return Ok(());
+    }
+    anyhow::ensure!(
+        options.mode == Mode::Polling,
+        "this build cannot stream; use --mode polling"
+    );
+    let config = ProbeConfig {
+        host_id: options.host_id,
+        hostname: options.hostname,
+        proc: PathBuf::from("/proc"),
+    };
+    let probe = Probe::netlink(&config)?;
+    let recorder = options.record.as_deref().map(agent::open_recorder).transpose()?;
+    if options.once {
+        let report = agent::once(probe, recorder, &plan).await?;
+        summary(&report, &plan.cmdb);
+        return Ok(());
+    }
+    agent::run(probe, recorder, plan).await
+}
+
 fn print(text: &str) -> Result<()> {
     io::stdout().write_all(text.as_bytes()).context("write to standard output")
+}
+
+async fn look(options: LookOptions) -> Result<()> {
+    let mut selectors = options.selectors;
+    if selectors.is_empty() {
+        let config = ProbeConfig {
+            host_id: options.host_id,
+            hostname: None,
+            proc: PathBuf::from("/proc"),
+        };
+        selectors.push(Selector::Host(machine::read_host(&config)?.id));
+    }
+    let question = Question {
+        selectors,
+        window: options.window,
+        reach: Reach { depth: options.depth, ways: options.ways, edges: MAX_EDGES },
+        hosts: MAX_HOSTS,
+        tolerance: TOLERANCE,
+    };
+    let cmdb = Cmdb::open(&options.cmdb, &Limits::STANDARD).await?;
+    let answer = look::look(&cmdb, question, Timestamp::now()).await?;
+    let stdout = io::stdout();
+    // https://no-color.org: set and not empty.
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colour = stdout.is_terminal() && !no_colour;
+    view::write(&answer, options.format, colour, &mut stdout.lock()).context("write the answer")
 }

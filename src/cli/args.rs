@@ -2,6 +2,7 @@
 //!
 //! Values are read in `cli`, because a flag and a variable of the environment
 //! mean the same and must be refused in the same words.
+#![expect(missing_docs, reason = "a doc comment here is a line of the manual")]
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::cli::{Command, Invocation, LookOptions, Mode, ProbeOptions, parse};
 use crate::cmdb::Selector;
 use crate::flow::filter::Filter;
+use crate::graph::walk::Ways;
 
 fn run(line: &str, environment: &[(&str, &str)]) -> Result<Invocation, String> {
     let words: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
@@ -123,11 +124,14 @@ fn a_bare_word_may_mean_any_of_them() {
 
 #[test]
 fn a_walk_goes_both_ways_unless_told_one() {
-    let ways = |line| (look(line).up, look(line).down);
-    assert_eq!(ways(""), (true, true));
-    assert_eq!(ways("--up"), (true, false));
-    assert_eq!(ways("--down"), (false, true));
-    assert_eq!(ways("--up --down"), (true, true));
+    for (line, ways) in [
+        ("", Ways::Both),
+        ("--up", Ways::Up),
+        ("--down", Ways::Down),
+        ("--up --down", Ways::Both),
+    ] {
+        assert_eq!(look(line).ways, ways, "{line}");
+    }
 }
 
 #[test]

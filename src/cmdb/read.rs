@@ -209,7 +209,7 @@ impl Raw {
         let process = self.process.and_then(|key| processes.get(&key)).cloned();
         FlowRecord {
             host,
-            flow: HostFlow { key: FlowKey { process, ..self.key }, owners, owners_more, counters: self.counters },
+            flow: HostFlow { key: FlowKey { process, ..self.key }, owners, owners_more, counters: self.counters, tentative: false },
             spans: self.spans.into_values().collect(),
             first_seen: time(self.first_seen),
         }

@@ -98,3 +98,26 @@ pub struct Coverage {
     /// Scans that were due while one was still running.
     pub scans_skipped: u64,
 }
+
+impl Coverage {
+    /// What was not seen, a line each; empty when everything was.
+    pub fn unseen(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.confined {
+            lines.push("sees the processes of its own pid namespace and no others".to_owned());
+        }
+        for (count, what) in [
+            (self.namespaces_unreadable, "network namespaces could not be entered"),
+            (self.processes_unreadable, "processes could not be read"),
+            (self.sockets_unattributed, "sockets belong to processes that could not be seen"),
+            (self.malformed, "messages of the kernel could not be understood"),
+            (self.flows_dropped, "flows were dropped at a limit"),
+            (self.scans_skipped, "scans were skipped because one took too long"),
+        ] {
+            if count > 0 {
+                lines.push(format!("{count} {what}"));
+            }
+        }
+        lines
+    }
+}

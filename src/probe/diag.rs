@@ -270,11 +270,19 @@ pub fn state(number: u8) -> Option<State> {
 /// passive. Once our own FIN is acknowledged (FIN_WAIT2) it is one more. In
 /// the other states a FIN may be in flight or not; those tell nothing.
 ///
-/// `queued` is `idiag_wqueue`, `write_seq - snd_una`. The kernel reads it
-/// before, and not under the lock under which it reads the rest, so where the
-/// two do not agree on whether anything is in flight, or where packets of one
-/// byte each are under way, the sum could be off by a byte: nothing is said.
-/// Nor does a socket that `TCP_REPAIR` brought back tell the truth.
+/// Three things blur that, and each is met by saying nothing:
+///
+/// - `queued` is `idiag_wqueue`, `write_seq - snd_una`. The kernel reads it
+///   before, and not under the lock under which it reads the rest. Where the
+///   two do not agree on whether anything is in flight, or where packets of
+///   one byte each are under way, the sum could be off by a byte.
+/// - What the host's own queue (a full qdisc) drops was counted as sent and
+///   will be again. An active side that lost a single byte that way looks
+///   passive, but for more segments sent than were repeated, delivered or are
+///   under way. `tcpi_delivered` includes the SYN.
+/// - Kernels before 4.19 have no `bytes_sent`.
+///
+/// Not met: a socket that `TCP_REPAIR` brought back has counters of nothing.
 fn opened(state: State, queued: u32, info: &[u8]) -> Direction {
     let fin = match state {
         State::SynSent => return Direction::Active,
@@ -282,31 +290,44 @@ fn opened(state: State, queued: u32, info: &[u8]) -> Direction {
         State::FinWait2 => 1,
         _ => return Direction::Unknown,
     };
-    let evidence = || {
-        let unacked_packets = u32_at(info, 24)?;
-        let acked = u64_at(info, 120)?;
-        let notsent = u32_at(info, 144)?;
-        let sent = u64_at(info, 200)?;
-        let repeated = u64_at(info, 208)?;
-        let in_flight = queued.checked_sub(notsent)?;
-        let agreed = if unacked_packets == 0 {
-            in_flight == 0
-        } else {
-            in_flight > unacked_packets
-        };
-        if !agreed {
-            return None;
-        }
-        let numbers = acked.checked_add(u64::from(in_flight))?;
-        numbers
-            .checked_sub(sent.checked_sub(repeated)?)?
-            .checked_sub(fin)
-    };
-    match evidence() {
-        Some(1) => Direction::Active,
-        Some(0) => Direction::Passive,
+    match surplus(queued, info) {
+        Some(bytes) if bytes == fin + 1 => Direction::Active,
+        Some(bytes) if bytes == fin && !dropped_here(info).unwrap_or(true) => Direction::Passive,
         _ => Direction::Unknown,
     }
+}
+
+/// Sequence numbers acknowledged or in flight, less payload sent once. None
+/// where `queued` does not fit the rest.
+fn surplus(queued: u32, info: &[u8]) -> Option<u64> {
+    let unacked_packets = u32_at(info, 24)?;
+    let acked = u64_at(info, 120)?;
+    let notsent = u32_at(info, 144)?;
+    let sent = u64_at(info, 200)?;
+    let repeated = u64_at(info, 208)?;
+    let in_flight = queued.checked_sub(notsent)?;
+    let agreed = if unacked_packets == 0 {
+        in_flight == 0
+    } else {
+        in_flight > unacked_packets
+    };
+    let numbers = acked.checked_add(u64::from(in_flight))?;
+    let surplus = numbers.checked_sub(sent.checked_sub(repeated)?)?;
+    agreed.then_some(surplus)
+}
+
+/// Whether more segments were sent than can be accounted for.
+fn dropped_here(info: &[u8]) -> Option<bool> {
+    let unacked = u32_at(info, 24)?;
+    let sacked = u32_at(info, 28)?;
+    let repeated = u32_at(info, 100)?;
+    let sent = u32_at(info, 156)?;
+    let delivered = u32_at(info, 192)?;
+    let unaccounted = sent
+        .wrapping_sub(repeated)
+        .wrapping_sub(delivered.wrapping_sub(1))
+        .wrapping_sub(unacked.wrapping_sub(sacked));
+    Some(unaccounted.cast_signed() > 0)
 }
 
 /// One message of an address dump. `IFA_LOCAL` is the interface's own

@@ -5,7 +5,7 @@
 
 use std::mem::take;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -20,7 +20,7 @@ use crate::probe::diag::{self, Family};
 use crate::probe::namespace::{Home, Scopes, is_confined};
 use crate::probe::owner::{Owners, index};
 use crate::probe::procfs::{has_ended, list_pids};
-use crate::probe::{ProbeConfig, machine, procnet};
+use crate::probe::{ProbeConfig, machine, procfs, procnet};
 
 /// Most sockets of one snapshot; at about 100 bytes each.
 const SOCKETS: usize = 4_000_000;
@@ -121,7 +121,7 @@ impl Netlink {
             home,
             ..
         } = self;
-        scan.read(String::new(), channels, room, net);
+        scan.read(String::new(), channels, room, net, self.proc.as_fd());
 
         let map = home.find(self.proc.as_fd(), &self.pids, !self.confined);
         scan.coverage.namespaces_unreadable += map.dropped;
@@ -131,7 +131,7 @@ impl Netlink {
             let container =
                 first.and_then(|&pid| self.owners.identities.container(&self.proc, pid));
             let scope = scopes.name(found, container.as_deref());
-            let visit = || scan.read(scope, &mut Channels::default(), room, net);
+            let visit = || scan.read(scope, &mut Channels::default(), room, net, self.proc.as_fd());
             match home.inside(self.proc.as_fd(), found, visit)? {
                 Ok(()) => {}
                 // It went with its last process.
@@ -141,6 +141,15 @@ impl Netlink {
         }
         Ok(())
     }
+}
+
+/// The ports that the kernel gives to sockets which chose none, in the network
+/// namespace of this thread: `/proc/sys/net` shows that of whoever opens it.
+fn ephemeral_ports(proc: BorrowedFd<'_>) -> Option<(u16, u16)> {
+    let mut buffer = [0; 64];
+    let text = procfs::read(proc, "sys/net/ipv4/ip_local_port_range", &mut buffer).ok()?;
+    let mut words = std::str::from_utf8(text).ok()?.split_whitespace();
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }
 
 /// The netlink sockets of one namespace, opened when they are needed, and
@@ -171,7 +180,7 @@ struct Scan {
 
 impl Scan {
     /// Reads the namespace that the thread is in.
-    fn read(&mut self, scope: String, channels: &mut Channels, room: &mut Room, net: &Path) {
+    fn read(&mut self, scope: String, channels: &mut Channels, room: &mut Room, net: &Path, proc: BorrowedFd<'_>) {
         let namespace = u32::try_from(self.namespaces.len()).expect("there are few namespaces");
         let mut complete = true;
         for (protocol, family) in [
@@ -201,6 +210,7 @@ impl Scan {
         self.namespaces.push(Namespace {
             scope: scope.into(),
             addresses,
+            ephemeral_ports: ephemeral_ports(proc),
         });
         self.coverage.namespaces += u64::from(complete);
         self.coverage.namespaces_unreadable += u64::from(!complete);

@@ -276,6 +276,7 @@ fn clean_namespace(namespace: Namespace) -> Namespace {
             .iter()
             .map(|address| address.to_canonical())
             .collect(),
+        ephemeral_ports: namespace.ephemeral_ports,
     }
 }
 
