@@ -184,7 +184,7 @@ pub(crate) fn nothing(answer: &Answer) -> Vec<String> {
     let asked = answer.question.selectors.iter().map(selector).collect::<Vec<_>>().join(" or ");
     let when = window(&answer.question.window);
     let Some(otherwise) = &answer.otherwise else {
-        return vec![format!("nothing is known of {asked}: no host with a probe has or names it")];
+        return vec![format!("nothing is known of {asked}: no probe ever reported it")];
     };
     known(answer, otherwise, &selector(&otherwise.selector), when)
 }

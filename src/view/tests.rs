@@ -316,7 +316,7 @@ fn an_empty_answer_says_what_is_known() {
     let mut unknown = idle(host("nginx"));
     unknown.question.selectors.push(Selector::Process("nginx".to_owned()));
     expect![[r#"
-        nothing is known of host 'nginx' or process 'nginx': no host with a probe has or names it
+        nothing is known of host 'nginx' or process 'nginx': no probe ever reported it
     "#]]
     .assert_eq(&print(&unknown, Format::Tree));
 }

@@ -13,7 +13,7 @@ fn graph(text: &str) -> Graph {
     join(&records(text), SignedDuration::from_secs(10))
 }
 
-fn print(graph: &Graph, walk: &Walk) -> String {
+pub(super) fn print(graph: &Graph, walk: &Walk) -> String {
     let steps = walk.steps.iter().enumerate().map(|(id, step)| {
         let name = |node: usize| label(graph, &graph.nodes[node]);
         let parent = step.parent.map_or(String::new(), |parent| format!(" after {parent}"));
@@ -26,7 +26,7 @@ fn print(graph: &Graph, walk: &Walk) -> String {
 }
 
 /// A chain of processes a → b → c …, each on a host of its name.
-fn chain(edges: &str) -> String {
+pub(super) fn chain(edges: &str) -> String {
     let mut text = String::new();
     for name in 'a'..='h' {
         let n = u32::from(name) - 96;
