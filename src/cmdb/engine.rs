@@ -69,7 +69,7 @@ impl Connection {
                 sqlx::raw_sql(AssertSqlSafe(for_sqlite(sql))).execute(&mut **sqlite).await?;
             }
             Connection::Postgres(postgres) => {
-                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **postgres).await?;
+                sqlx::raw_sql(AssertSqlSafe(for_postgres(sql))).execute(&mut **postgres).await?;
             }
         }
         Ok(())
@@ -122,7 +122,7 @@ impl Connection {
                     let rows = SQLITE_ROWS.into_iter().find(|&rows| rows <= left).unwrap_or(1);
                     let values = sqlite_values(columns.len(), rows);
                     let query = sqlx::query_with(
-                        AssertSqlSafe(sql.replacen("ROWS", &values, 1)),
+                        AssertSqlSafe(for_sqlite(sql).replacen("ROWS", &values, 1)),
                         sqlite_rows(columns, from..from + rows)?,
                     );
                     query.execute(&mut **sqlite).await?;
@@ -181,9 +181,15 @@ impl Row {
     }
 }
 
+/// Two lists of one length as rows, and the same for SQLite.
+const PAIRS: &str = "unnest($1::bigint[], $2::bigint[]) AS k(host, process)";
+const SQLITE_PAIRS: &str = "(SELECT h.value AS host, p.value AS process
+    FROM json_each($1) AS h JOIN json_each($2) AS p ON p.key = h.key) AS k";
+
 /// A statement in SQLite's words. SQLite has no arrays: a list comes as JSON.
 pub fn for_sqlite(sql: &str) -> String {
     let mut sql = sql
+        .replace(PAIRS, SQLITE_PAIRS)
         .replace("BYTEA", "BLOB")
         .replace(") CLUSTERED", ") WITHOUT ROWID")
         .replace("LEAST(", "MIN(")
@@ -202,7 +208,7 @@ pub fn for_sqlite(sql: &str) -> String {
 }
 
 /// A statement in PostgreSQL's words, for the words that are ours.
-pub fn for_postgres(sql: &str) -> String {
+fn for_postgres(sql: &str) -> String {
     sql.replace(") CLUSTERED", ")")
 }
 
@@ -292,5 +298,12 @@ mod tests {
             for_sqlite("a = ANY($1::bigint[]) AND b = ANY($12::bytea[])"),
             "a IN (SELECT value FROM json_each($1)) AND b IN (SELECT unhex(value) FROM json_each($12))"
         );
+    }
+
+    #[test]
+    fn each_engine_clusters_as_it_can() {
+        let table = "CREATE TABLE t (a BYTEA) CLUSTERED";
+        assert_eq!(for_sqlite(table), "CREATE TABLE t (a BLOB) WITHOUT ROWID");
+        assert_eq!(for_postgres(table), "CREATE TABLE t (a BYTEA)");
     }
 }

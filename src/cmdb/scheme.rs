@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::cmdb::engine::{Access, Column, Connection, Value, for_postgres};
+use crate::cmdb::engine::{Access, Column, Connection, Value};
 use crate::cmdb::fault::{Fault, fault};
 use crate::cmdb::sql;
 
@@ -128,7 +128,7 @@ async fn take_step(connection: &mut Connection, steps: &Steps) -> Result<Step, F
     let mut after = taken;
     if let Some(step) = usize::try_from(taken).ok().and_then(|taken| steps.get(taken)) {
         for statement in *step {
-            connection.run(&for_postgres(statement)).await.map_err(failed)?;
+            connection.run(statement).await.map_err(failed)?;
         }
         after += 1;
         let row = [Column::Text(vec![Some("version".into())]), Column::Int(vec![Some(after)])];
@@ -141,7 +141,12 @@ async fn take_step(connection: &mut Connection, steps: &Steps) -> Result<Step, F
 /// The version found; none where nothing is.
 async fn version(connection: &mut Connection) -> Result<Option<i64>, Fault> {
     let there = match connection {
-        Connection::Postgres(_) => "SELECT CAST(to_regclass('shawk.meta') IS NOT NULL AS INTEGER)",
+        // Not to_regclass: it may answer from a cache that is older than the
+        // lock that was just waited for.
+        Connection::Postgres(_) => {
+            "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname = 'shawk' AND c.relname = 'meta' AND c.relkind IN ('r', 'p')"
+        }
         Connection::Sqlite(_) => {
             of_this_program(connection).await?;
             "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'meta'"

@@ -18,16 +18,16 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection};
 
 /// The versions that scripts/test-servers installs: the oldest and the newest
 /// that the CMDB promises to run on, and one between.
-pub const VERSIONS: [u32; 3] = [10, 15, 18];
+pub(crate) const VERSIONS: [u32; 3] = [10, 15, 18];
 
 /// The password that TCP connections need; tests look for it where it must
 /// never be.
-pub const PASSWORD: &str = "s3cr3t-Passw0rd";
+pub(crate) const PASSWORD: &str = "s3cr3t-Passw0rd";
 
 /// A running server.
-pub struct Server {
+pub(crate) struct Server {
     /// Major version.
-    pub version: u32,
+    pub(crate) version: u32,
     directory: PathBuf,
     port: u16,
     keeper: Mutex<Keeper>,
@@ -80,7 +80,7 @@ rm -rf "$2"
 "#;
 
 /// The server of a version, started at the first call.
-pub fn server(version: u32) -> &'static Server {
+pub(crate) fn server(version: u32) -> &'static Server {
     static SERVERS: [OnceLock<Server>; VERSIONS.len()] = [const { OnceLock::new() }; VERSIONS.len()];
     let at = VERSIONS.iter().position(|known| *known == version);
     let at = at.unwrap_or_else(|| panic!("no test server of version {version}"));
@@ -88,7 +88,7 @@ pub fn server(version: u32) -> &'static Server {
 }
 
 /// A server that nobody shares, for a test that stops it.
-pub fn own_server(version: u32) -> Server {
+pub(crate) fn own_server(version: u32) -> Server {
     Server::start(version)
 }
 
@@ -114,29 +114,29 @@ impl Server {
 
     /// A new database, reached through the server's Unix socket, from any
     /// network namespace and without a password.
-    pub fn url_for_new_database(&self) -> String {
+    pub(crate) fn url_for_new_database(&self) -> String {
         let name = self.create_database();
         format!("postgres://shawk@localhost:{}/{name}?host={}", self.port, self.directory.display())
     }
 
     /// A new database, reached through 127.0.0.1 with [`PASSWORD`].
-    pub fn tcp_url_for_new_database(&self) -> String {
+    pub(crate) fn tcp_url_for_new_database(&self) -> String {
         let name = self.create_database();
         format!("postgres://shawk:{PASSWORD}@127.0.0.1:{}/{name}?sslmode=disable", self.port)
     }
 
     /// Stops it as `systemctl stop` would: connections are ended.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.tell("stop");
     }
 
     /// Stops it as a crash would.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.tell("kill");
     }
 
     /// Starts it again, at the same port, with what it had.
-    pub fn start_again(&self) {
+    pub(crate) fn start_again(&self) {
         self.tell("start");
     }
 
@@ -166,7 +166,7 @@ impl Server {
 }
 
 /// A plain connection, for what a test looks at behind the CMDB's back.
-pub async fn connect(url: &str) -> PgConnection {
+pub(crate) async fn connect(url: &str) -> PgConnection {
     let options: sqlx::postgres::PgConnectOptions = url.parse().expect("a test's own URL");
     options.disable_statement_logging().connect().await.expect("connect to a test server")
 }
