@@ -13,6 +13,7 @@ pub mod engine;
 pub mod fault;
 mod find;
 mod read;
+mod rows;
 pub mod scheme;
 pub mod sql;
 mod text;
@@ -188,7 +189,9 @@ impl Cmdb {
             let mut lease = pool.take().await?;
             scheme::create(lease.connection(), sql::STEPS).await
         };
-        let change = creating.await.with_context(|| format!("create the scheme in the CMDB {url}"))?;
+        let change = creating
+            .await
+            .with_context(|| format!("create the scheme in the CMDB {url}"))?;
         pool.close().await;
         Ok(change)
     }
@@ -198,7 +201,7 @@ impl Cmdb {
     /// connection broke at the commit, everything was kept; recording the same
     /// again is right in both cases.
     pub async fn record(&self, reports: &[&Report]) -> Result<Recorded> {
-        let tables = write::tables(reports).context("write what a report covers as JSON")?;
+        let tables = rows::tables(reports).context("write what a report covers as JSON")?;
         let limit = self.pool.limits().write;
         let recording = async {
             let mut pause = PAUSE;
@@ -226,8 +229,10 @@ impl Cmdb {
     /// The hosts and addresses that a selector means, in a window. With an
     /// open window ([`Window::default`]) it tells whether it is known at all.
     pub async fn find(&self, selector: &Selector, window: &Window) -> Result<Found> {
-        self.read("look in", async |lease: &mut Lease<'_>| find::find(lease.connection(), selector, window).await)
-            .await
+        self.read("look in", async |lease: &mut Lease<'_>| {
+            find::find(lease.connection(), selector, window).await
+        })
+        .await
     }
 
     /// What was recorded in a window around some hosts and addresses:
@@ -242,7 +247,12 @@ impl Cmdb {
     /// - every host named in any of it.
     ///
     /// All of one moment, in a fixed number of statements.
-    pub async fn around(&self, hosts: &[HostKey], addresses: &[IpAddr], window: &Window) -> Result<Records> {
+    pub async fn around(
+        &self,
+        hosts: &[HostKey],
+        addresses: &[IpAddr],
+        window: &Window,
+    ) -> Result<Records> {
         self.read("look in", async |lease: &mut Lease<'_>| {
             read::around(lease.connection(), hosts, addresses, window).await
         })
@@ -295,7 +305,11 @@ impl Cmdb {
         } else {
             lease.give_back();
         }
-        if worth && try_ < TRIES { Ok(()) } else { Err(trouble.fault()) }
+        if worth && try_ < TRIES {
+            Ok(())
+        } else {
+            Err(trouble.fault())
+        }
     }
 }
 

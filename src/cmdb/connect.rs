@@ -99,7 +99,12 @@ impl Pool {
                 .await
                 .unwrap_or_else(|_| Err(late("no connection", self.limits.connect)))?,
         };
-        Ok(Lease { pool: self, connection, reused, _free: free })
+        Ok(Lease {
+            pool: self,
+            connection,
+            reused,
+            _free: free,
+        })
     }
 
     /// Closes what is idle, and waits for it: SQLite then has its log written
@@ -135,7 +140,9 @@ impl Lease<'_> {
 
     /// Keeps the connection for the next who asks. No transaction is open.
     pub(crate) fn give_back(self) {
-        let Lease { pool, connection, .. } = self;
+        let Lease {
+            pool, connection, ..
+        } = self;
         pool.lock().push(connection);
     }
 }
@@ -164,6 +171,8 @@ async fn sqlite(options: SqliteConnectOptions, limits: &Limits) -> Result<Connec
         .busy_timeout(limits.connect)
         .synchronous(SqliteSynchronous::Full)
         .pragma("journal_size_limit", "67108864")
+        // Rows that the engine's thread reads ahead; 50 is the default.
+        .row_buffer_size(1024)
         .disable_statement_logging()
         .connect()
         .await
@@ -177,17 +186,31 @@ fn create_file(path: &Path) -> std::io::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    if let Some(directory) = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+    {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)?;
     }
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
 }
 
 /// The settings are made by a statement rather than in the start-up message,
-/// which a connection pooler in between may refuse.
+/// which a connection pooler in between may refuse. `join_collapse_limit`:
+/// tables are joined in the order in which [`crate::cmdb::sql`] writes them.
+/// `random_page_cost`: the default is a spinning disk's, for which reading all spans of all hosts is
+/// often cheaper than looking some up.
 async fn postgres(options: &PgConnectOptions, limits: &Limits) -> Result<Connection, Fault> {
     let mut options = options.clone().disable_statement_logging();
     if options.get_application_name().is_none() {
@@ -196,9 +219,12 @@ async fn postgres(options: &PgConnectOptions, limits: &Limits) -> Result<Connect
     let connected = options.connect().await.map_err(|error| fault(&error))?;
     let mut connection = Connection::Postgres(Box::new(connected));
     let settings = format!(
-        "SET search_path = shawk; SET statement_timeout = {}",
+        "SET search_path = shawk; SET join_collapse_limit = 1; SET random_page_cost = 1.1; SET statement_timeout = {}",
         limits.read.as_millis()
     );
-    connection.run(&settings).await.map_err(|error| fault(&error))?;
+    connection
+        .run(&settings)
+        .await
+        .map_err(|error| fault(&error))?;
     Ok(connection)
 }

@@ -66,10 +66,14 @@ impl Connection {
     pub(crate) async fn run(&mut self, sql: &str) -> Result<(), sqlx::Error> {
         match self {
             Connection::Sqlite(sqlite) => {
-                sqlx::raw_sql(AssertSqlSafe(for_sqlite(sql))).execute(&mut **sqlite).await?;
+                sqlx::raw_sql(AssertSqlSafe(for_sqlite(sql)))
+                    .execute(&mut **sqlite)
+                    .await?;
             }
             Connection::Postgres(postgres) => {
-                sqlx::raw_sql(AssertSqlSafe(for_postgres(sql))).execute(&mut **postgres).await?;
+                sqlx::raw_sql(AssertSqlSafe(for_postgres(sql)))
+                    .execute(&mut **postgres)
+                    .await?;
             }
         }
         Ok(())
@@ -79,13 +83,21 @@ impl Connection {
         match (self, access) {
             (sqlite @ Connection::Sqlite(_), Access::Read) => sqlite.run("BEGIN").await,
             (sqlite @ Connection::Sqlite(_), Access::Write) => sqlite.run("BEGIN IMMEDIATE").await,
-            (postgres, Access::Read) => postgres.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await,
+            (postgres, Access::Read) => {
+                postgres
+                    .run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                    .await
+            }
             (postgres, Access::Write) => postgres.run("BEGIN ISOLATION LEVEL READ COMMITTED").await,
         }
     }
 
     /// Reads all rows of a statement.
-    pub(crate) async fn fetch(&mut self, sql: &'static str, values: &[Value<'_>]) -> Result<Vec<Row>, sqlx::Error> {
+    pub(crate) async fn fetch(
+        &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<Vec<Row>, sqlx::Error> {
         match self {
             Connection::Sqlite(sqlite) => {
                 let mut arguments = SqliteArguments::default();
@@ -93,7 +105,12 @@ impl Connection {
                     bind_sqlite(&mut arguments, value)?;
                 }
                 let query = sqlx::query_with(AssertSqlSafe(for_sqlite(sql)), arguments);
-                Ok(query.fetch_all(&mut **sqlite).await?.into_iter().map(Row::Sqlite).collect())
+                Ok(query
+                    .fetch_all(&mut **sqlite)
+                    .await?
+                    .into_iter()
+                    .map(Row::Sqlite)
+                    .collect())
             }
             Connection::Postgres(postgres) => {
                 let mut arguments = PgArguments::default();
@@ -101,7 +118,12 @@ impl Connection {
                     bind_postgres(&mut arguments, value)?;
                 }
                 let query = sqlx::query_with(sql, arguments);
-                Ok(query.fetch_all(&mut **postgres).await?.into_iter().map(Row::Postgres).collect())
+                Ok(query
+                    .fetch_all(&mut **postgres)
+                    .await?
+                    .into_iter()
+                    .map(Row::Postgres)
+                    .collect())
             }
         }
     }
@@ -119,7 +141,10 @@ impl Connection {
             let left = range.end - from;
             match self {
                 Connection::Sqlite(sqlite) => {
-                    let rows = SQLITE_ROWS.into_iter().find(|&rows| rows <= left).unwrap_or(1);
+                    let rows = SQLITE_ROWS
+                        .into_iter()
+                        .find(|&rows| rows <= left)
+                        .unwrap_or(1);
                     let values = sqlite_values(columns.len(), rows);
                     let query = sqlx::query_with(
                         AssertSqlSafe(for_sqlite(sql).replacen("ROWS", &values, 1)),
@@ -191,17 +216,27 @@ pub fn for_sqlite(sql: &str) -> String {
     let mut sql = sql
         .replace(PAIRS, SQLITE_PAIRS)
         .replace("BYTEA", "BLOB")
+        .replace(" ROOMY", "")
         .replace(") CLUSTERED", ") WITHOUT ROWID")
         .replace("LEAST(", "MIN(")
         .replace("GREATEST(", "MAX(");
     for (postgres, before, after) in [
         ("::bigint[])", "IN (SELECT value FROM json_each(", "))"),
-        ("::bytea[])", "IN (SELECT unhex(value) FROM json_each(", "))"),
+        (
+            "::bytea[])",
+            "IN (SELECT unhex(value) FROM json_each(",
+            "))",
+        ),
     ] {
         while let Some(end) = sql.find(postgres) {
-            let Some(begin) = sql[..end].rfind("= ANY(") else { break };
+            let Some(begin) = sql[..end].rfind("= ANY(") else {
+                break;
+            };
             let placeholder = sql[begin + "= ANY(".len()..end].to_owned();
-            sql.replace_range(begin..end + postgres.len(), &format!("{before}{placeholder}{after}"));
+            sql.replace_range(
+                begin..end + postgres.len(),
+                &format!("{before}{placeholder}{after}"),
+            );
         }
     }
     sql
@@ -210,6 +245,7 @@ pub fn for_sqlite(sql: &str) -> String {
 /// A statement in PostgreSQL's words, for the words that are ours.
 fn for_postgres(sql: &str) -> String {
     sql.replace(") CLUSTERED", ")")
+        .replace(") ROOMY", ") WITH (fillfactor = 70)")
 }
 
 fn bind_sqlite(arguments: &mut SqliteArguments, value: &Value<'_>) -> Result<(), sqlx::Error> {
@@ -246,7 +282,10 @@ fn sqlite_values(columns: usize, rows: usize) -> String {
     format!("VALUES {}", vec![row.as_str(); rows].join(","))
 }
 
-fn sqlite_rows(columns: &[Column<'_>], range: Range<usize>) -> Result<SqliteArguments, sqlx::Error> {
+fn sqlite_rows(
+    columns: &[Column<'_>],
+    range: Range<usize>,
+) -> Result<SqliteArguments, sqlx::Error> {
     let mut arguments = SqliteArguments::default();
     arguments.reserve(columns.len() * range.len(), 0);
     for row in range {
@@ -302,8 +341,11 @@ mod tests {
 
     #[test]
     fn each_engine_clusters_as_it_can() {
-        let table = "CREATE TABLE t (a BYTEA) CLUSTERED";
+        let table = "CREATE TABLE t (a BYTEA) CLUSTERED ROOMY";
         assert_eq!(for_sqlite(table), "CREATE TABLE t (a BLOB) WITHOUT ROWID");
-        assert_eq!(for_postgres(table), "CREATE TABLE t (a BYTEA)");
+        assert_eq!(
+            for_postgres(table),
+            "CREATE TABLE t (a BYTEA) WITH (fillfactor = 70)"
+        );
     }
 }

@@ -98,7 +98,9 @@ fn of_sqlstate(code: &str) -> Meaning {
 
 fn of_sqlite(extended: i32) -> Meaning {
     match extended & 0xff {
-        SQLITE_BUSY | SQLITE_LOCKED | SQLITE_INTERRUPT | SQLITE_IOERR | SQLITE_FULL => Meaning::Away,
+        SQLITE_BUSY | SQLITE_LOCKED | SQLITE_INTERRUPT | SQLITE_IOERR | SQLITE_FULL => {
+            Meaning::Away
+        }
         SQLITE_TOOBIG | SQLITE_CONSTRAINT | SQLITE_MISMATCH => Meaning::Row,
         _ => Meaning::Refused,
     }
@@ -151,7 +153,9 @@ pub(crate) fn fault(error: &sqlx::Error) -> Fault {
             "it has no scheme of shawk's ({text}): run shawk create-scheme"
         )),
         Meaning::Row | Meaning::Refused => Fault::Refused(match damaged(error) {
-            Some(damage) => format!("{damage}; it was left as it is: move it away or restore a copy"),
+            Some(damage) => {
+                format!("{damage}; it was left as it is: move it away or restore a copy")
+            }
             None => text,
         }),
     }

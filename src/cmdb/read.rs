@@ -8,7 +8,9 @@ use std::sync::Arc;
 use crate::cmdb::engine::{Connection, Row, Value};
 use crate::cmdb::fault::{Fault, Trouble};
 use crate::cmdb::sql;
-use crate::cmdb::text::{Owner, address_bytes, address_of, is_local_only, number, owners_of, small, time};
+use crate::cmdb::text::{
+    Owner, address_bytes, address_of, is_local_only, number, owners_of, small, time,
+};
 use crate::cmdb::{AddressRecord, FlowRecord, HostKey, HostRecord, Records, Span, Window};
 use crate::flow::host::Rung;
 use crate::flow::key::{Counters, FlowKey, HostFlow};
@@ -21,8 +23,12 @@ pub(crate) const MAX_ROWS: i64 = 500_000;
 
 /// The window as the statements have it.
 pub(crate) fn ends(window: &Window) -> [Value<'static>; 2] {
-    let since = window.since.map_or(i64::MIN, |since| since.as_microsecond());
-    let until = window.until.map_or(i64::MAX, |until| until.as_microsecond());
+    let since = window
+        .since
+        .map_or(i64::MIN, |since| since.as_microsecond());
+    let until = window
+        .until
+        .map_or(i64::MAX, |until| until.as_microsecond());
     [Value::Int(since), Value::Int(until)]
 }
 
@@ -34,7 +40,9 @@ pub(crate) async fn fetch(
 ) -> Result<Vec<Row>, Trouble> {
     let rows = connection.fetch(statement, values).await?;
     if i64::try_from(rows.len()).unwrap_or(i64::MAX) > MAX_ROWS {
-        let text = format!("more than {MAX_ROWS} records in the answer: ask for less, or narrow --since and --until");
+        let text = format!(
+            "more than {MAX_ROWS} records in the answer: ask for less, or narrow --since and --until"
+        );
         return Err(Fault::Refused(text).into());
     }
     Ok(rows)
@@ -55,26 +63,43 @@ pub(crate) async fn around(
     let own = values(Value::Ints(hosts.to_vec()));
     reading.add_addresses(&fetch(connection, sql::ADDRESSES_OF_HOSTS, &own).await?)?;
     let theirs = reading.addresses.values().map(|record| record.address);
-    let reached: BTreeSet<IpAddr> =
-        theirs.chain(addresses.iter().copied()).filter(|address| !is_local_only(*address)).collect();
+    let reached: BTreeSet<IpAddr> = theirs
+        .chain(addresses.iter().copied())
+        .filter(|address| !is_local_only(*address))
+        .collect();
 
     reading.add_flows(&fetch(connection, sql::FLOWS_OF_HOSTS, &own).await?)?;
-    let peers = reading.flows.values().filter_map(|flow| flow.key.peer).filter(|peer| !is_local_only(*peer));
+    let peers = reading
+        .flows
+        .values()
+        .filter_map(|flow| flow.key.peer)
+        .filter(|peer| !is_local_only(*peer));
     let owned: BTreeSet<IpAddr> = peers.chain(reached.iter().copied()).collect();
-    let ports: BTreeSet<i64> =
-        reading.flows.values().filter_map(|flow| flow.key.peer_port.map(i64::from)).collect();
+    let ports: BTreeSet<i64> = reading
+        .flows
+        .values()
+        .filter_map(|flow| flow.key.peer_port.map(i64::from))
+        .collect();
 
     if !reached.is_empty() {
-        let list = values(Value::Addresses(reached.iter().copied().map(address_bytes).collect()));
+        let list = values(Value::Addresses(
+            reached.iter().copied().map(address_bytes).collect(),
+        ));
         reading.add_flows(&fetch(connection, sql::FLOWS_TO_ADDRESSES, &list).await?)?;
     }
     if !owned.is_empty() {
-        let list = values(Value::Addresses(owned.iter().copied().map(address_bytes).collect()));
+        let list = values(Value::Addresses(
+            owned.iter().copied().map(address_bytes).collect(),
+        ));
         reading.add_addresses(&fetch(connection, sql::OWNERS_OF_ADDRESSES, &list).await?)?;
     }
     let asked: BTreeSet<HostKey> = hosts.iter().copied().collect();
-    let owners: BTreeSet<HostKey> =
-        reading.addresses.values().map(|record| record.host).filter(|host| !asked.contains(host)).collect();
+    let owners: BTreeSet<HostKey> = reading
+        .addresses
+        .values()
+        .map(|record| record.host)
+        .filter(|host| !asked.contains(host))
+        .collect();
     if !owners.is_empty() && !ports.is_empty() {
         let [a, b, list, limit] = values(Value::Ints(owners.into_iter().collect()));
         let list = [a, b, list, limit, Value::Ints(ports.into_iter().collect())];
@@ -135,7 +160,11 @@ impl Reading {
         for row in rows {
             let id = (row.int(0)?, row.int(1)?);
             let since = row.int(2)?;
-            let span = Span { since: time(since), until: time(row.int(3)?.max(since)), ended: row.int(4)? != 0 };
+            let span = Span {
+                since: time(since),
+                until: time(row.int(3)?.max(since)),
+                ended: row.int(4)? != 0,
+            };
             if let Some(known) = self.flows.get_mut(&id) {
                 known.spans.insert(since, span);
                 continue;
@@ -149,29 +178,51 @@ impl Reading {
     }
 
     /// Adds the hosts and the processes that were named.
-    async fn finish(self, connection: &mut Connection, asked: BTreeSet<HostKey>) -> Result<Records, Trouble> {
+    async fn finish(
+        self,
+        connection: &mut Connection,
+        asked: BTreeSet<HostKey>,
+    ) -> Result<Records, Trouble> {
         let mut named = asked;
         named.extend(self.flows.keys().map(|key| key.0));
         named.extend(self.addresses.keys().map(|key| key.0));
         let hosts = hosts(connection, named).await?;
         let processes = self.processes(connection).await?;
-        let flows = self.flows.into_iter().map(|((host, _), raw)| raw.finish(host, &processes)).collect();
-        Ok(Records { hosts, addresses: self.addresses.into_values().collect(), flows })
+        let flows = self
+            .flows
+            .into_iter()
+            .map(|((host, _), raw)| raw.finish(host, &processes))
+            .collect();
+        Ok(Records {
+            hosts,
+            addresses: self.addresses.into_values().collect(),
+            flows,
+        })
     }
 
     /// A process's key is computed from all that it is, so any host's row of
     /// it will do.
-    async fn processes(&self, connection: &mut Connection) -> Result<HashMap<i64, Arc<Process>>, Trouble> {
+    async fn processes(
+        &self,
+        connection: &mut Connection,
+    ) -> Result<HashMap<i64, Arc<Process>>, Trouble> {
         let mut wanted: BTreeMap<i64, HostKey> = BTreeMap::new();
         for ((host, _), raw) in &self.flows {
-            for process in raw.process.into_iter().chain(raw.owners.iter().filter_map(|owner| owner.process)) {
+            for process in raw
+                .process
+                .into_iter()
+                .chain(raw.owners.iter().filter_map(|owner| owner.process))
+            {
                 wanted.insert(process, *host);
             }
         }
         if wanted.is_empty() {
             return Ok(HashMap::new());
         }
-        let pairs = [Value::Ints(wanted.values().copied().collect()), Value::Ints(wanted.keys().copied().collect())];
+        let pairs = [
+            Value::Ints(wanted.values().copied().collect()),
+            Value::Ints(wanted.keys().copied().collect()),
+        ];
         let mut processes = HashMap::new();
         for row in connection.fetch(sql::PROCESSES, &pairs).await? {
             let text = |column| Ok::<_, sqlx::Error>(row.optional_text(column)?.map(str::to_owned));
@@ -196,7 +247,11 @@ impl Raw {
         for owner in &self.owners {
             // An owner whose process was refused when it was stored is one
             // more that cannot be named.
-            match owner.process.or(self.process).and_then(|key| processes.get(&key)) {
+            match owner
+                .process
+                .or(self.process)
+                .and_then(|key| processes.get(&key))
+            {
                 Some(process) => owners.push(Instance {
                     process: process.clone(),
                     pid: owner.pid,
@@ -209,7 +264,15 @@ impl Raw {
         let process = self.process.and_then(|key| processes.get(&key)).cloned();
         FlowRecord {
             host,
-            flow: HostFlow { key: FlowKey { process, ..self.key }, owners, owners_more, counters: self.counters, tentative: false },
+            flow: HostFlow {
+                key: FlowKey {
+                    process,
+                    ..self.key
+                },
+                owners,
+                owners_more,
+                counters: self.counters,
+            },
             spans: self.spans.into_values().collect(),
             first_seen: time(self.first_seen),
         }
@@ -218,7 +281,12 @@ impl Raw {
 
 fn raw(row: &Row, scope: Arc<str>) -> Result<Raw, Trouble> {
     let total = |column| Ok::<_, sqlx::Error>(row.optional_int(column)?.map(number));
-    let port = |column| Ok::<_, sqlx::Error>(row.optional_int(column)?.and_then(|port| u16::try_from(port).ok()));
+    let port = |column| {
+        Ok::<_, sqlx::Error>(
+            row.optional_int(column)?
+                .and_then(|port| u16::try_from(port).ok()),
+        )
+    };
     let (owners, strange) = owners_of(row.text(13)?);
     Ok(Raw {
         key: FlowKey {
@@ -249,12 +317,18 @@ fn raw(row: &Row, scope: Arc<str>) -> Result<Raw, Trouble> {
     })
 }
 
-async fn hosts(connection: &mut Connection, named: BTreeSet<HostKey>) -> Result<Vec<HostRecord>, Trouble> {
+async fn hosts(
+    connection: &mut Connection,
+    named: BTreeSet<HostKey>,
+) -> Result<Vec<HostRecord>, Trouble> {
     if named.is_empty() {
         return Ok(Vec::new());
     }
     let mut hosts = Vec::new();
-    for row in connection.fetch(sql::HOSTS, &[Value::Ints(named.into_iter().collect())]).await? {
+    for row in connection
+        .fetch(sql::HOSTS, &[Value::Ints(named.into_iter().collect())])
+        .await?
+    {
         let rung = row.text(3)?;
         hosts.push(HostRecord {
             key: row.int(0)?,
@@ -276,7 +350,9 @@ async fn hosts(connection: &mut Connection, named: BTreeSet<HostKey>) -> Result<
 fn address(row: &Row, column: usize) -> Result<Option<IpAddr>, Trouble> {
     match row.optional_bytes(column)? {
         None => Ok(None),
-        Some(bytes) => address_of(bytes).map(Some).ok_or_else(|| unreadable("address")),
+        Some(bytes) => address_of(bytes)
+            .map(Some)
+            .ok_or_else(|| unreadable("address")),
     }
 }
 
@@ -296,5 +372,8 @@ fn protocol(number: i64) -> Result<Protocol, Trouble> {
 
 /// A value that no version of this scheme writes.
 fn unreadable(what: &str) -> Trouble {
-    Fault::Refused(format!("it holds a value that is no {what}: it was not written by shawk, or is damaged")).into()
+    Fault::Refused(format!(
+        "it holds a value that is no {what}: it was not written by shawk, or is damaged"
+    ))
+    .into()
 }

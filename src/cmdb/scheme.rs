@@ -31,7 +31,9 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Change::Created(version) => write!(f, "scheme version {version} created"),
-            Change::Migrated { from, to } => write!(f, "scheme migrated from version {from} to {to}"),
+            Change::Migrated { from, to } => {
+                write!(f, "scheme migrated from version {from} to {to}")
+            }
             Change::Current(version) => write!(f, "scheme is current, version {version}"),
         }
     }
@@ -57,11 +59,15 @@ pub(crate) async fn check(connection: &mut Connection, steps: &Steps) -> Result<
     match version(connection).await? {
         Some(found) if found == known => Ok(()),
         Some(found) if found > known => Err(newer(found, known)),
-        _ if matches!(connection, Connection::Sqlite(_)) => create(connection, steps).await.map(|_| ()),
+        _ if matches!(connection, Connection::Sqlite(_)) => {
+            create(connection, steps).await.map(|_| ())
+        }
         Some(found) => Err(Fault::Scheme(format!(
             "its scheme is version {found} and this shawk needs {known}: run shawk create-scheme"
         ))),
-        None => Err(Fault::Scheme("it has no scheme of shawk's: run shawk create-scheme".to_owned())),
+        None => Err(Fault::Scheme(
+            "it has no scheme of shawk's: run shawk create-scheme".to_owned(),
+        )),
     }
 }
 
@@ -74,7 +80,10 @@ pub(crate) async fn create(connection: &mut Connection, steps: &Steps) -> Result
     }
     if found.is_none() && matches!(connection, Connection::Sqlite(_)) {
         // Stays with the file. Not possible within a transaction.
-        connection.run("PRAGMA journal_mode = WAL").await.map_err(|e| fault(&e))?;
+        connection
+            .run("PRAGMA journal_mode = WAL")
+            .await
+            .map_err(|e| fault(&e))?;
     }
     let mut first = None;
     loop {
@@ -115,7 +124,11 @@ async fn take_step(connection: &mut Connection, steps: &Steps) -> Result<Step, F
     if before.is_none() {
         match connection {
             Connection::Postgres(_) => connection.run("CREATE SCHEMA IF NOT EXISTS shawk").await,
-            Connection::Sqlite(_) => connection.run(&format!("PRAGMA application_id = {APPLICATION}")).await,
+            Connection::Sqlite(_) => {
+                connection
+                    .run(&format!("PRAGMA application_id = {APPLICATION}"))
+                    .await
+            }
         }
         .map_err(failed)?;
         connection.run(sql::CREATE_META).await.map_err(failed)?;
@@ -126,13 +139,22 @@ async fn take_step(connection: &mut Connection, steps: &Steps) -> Result<Step, F
         return Err(newer(taken, known));
     }
     let mut after = taken;
-    if let Some(step) = usize::try_from(taken).ok().and_then(|taken| steps.get(taken)) {
+    if let Some(step) = usize::try_from(taken)
+        .ok()
+        .and_then(|taken| steps.get(taken))
+    {
         for statement in *step {
             connection.run(statement).await.map_err(failed)?;
         }
         after += 1;
-        let row = [Column::Text(vec![Some("version".into())]), Column::Int(vec![Some(after)])];
-        connection.store(sql::SET_VERSION, &row, 0..1).await.map_err(failed)?;
+        let row = [
+            Column::Text(vec![Some("version".into())]),
+            Column::Int(vec![Some(after)]),
+        ];
+        connection
+            .store(sql::SET_VERSION, &row, 0..1)
+            .await
+            .map_err(failed)?;
     }
     connection.run("COMMIT").await.map_err(failed)?;
     Ok(Step { before, after })
@@ -160,20 +182,34 @@ async fn version(connection: &mut Connection) -> Result<Option<i64>, Fault> {
 
 /// A SQLite file with tables and without our mark is not ours to write to.
 async fn of_this_program(connection: &mut Connection) -> Result<(), Fault> {
-    let application = single(connection, "PRAGMA application_id").await?.unwrap_or(0);
-    let tables = single(connection, "SELECT count(*) FROM sqlite_schema").await?.unwrap_or(0);
+    let application = single(connection, "PRAGMA application_id")
+        .await?
+        .unwrap_or(0);
+    let tables = single(connection, "SELECT count(*) FROM sqlite_schema")
+        .await?
+        .unwrap_or(0);
     if application == APPLICATION || (application == 0 && tables == 0) {
         return Ok(());
     }
     Err(Fault::Refused(
-        "the file is a database of another program; it was left as it is: name another file".to_owned(),
+        "the file is a database of another program; it was left as it is: name another file"
+            .to_owned(),
     ))
 }
 
-async fn single(connection: &mut Connection, statement: &'static str) -> Result<Option<i64>, Fault> {
+async fn single(
+    connection: &mut Connection,
+    statement: &'static str,
+) -> Result<Option<i64>, Fault> {
     let none: [Value<'_>; 0] = [];
-    let rows = connection.fetch(statement, &none).await.map_err(|e| fault(&e))?;
-    rows.first().map(|row| row.int(0)).transpose().map_err(|e| fault(&e))
+    let rows = connection
+        .fetch(statement, &none)
+        .await
+        .map_err(|e| fault(&e))?;
+    rows.first()
+        .map(|row| row.int(0))
+        .transpose()
+        .map_err(|e| fault(&e))
 }
 
 fn version_of(steps: &Steps) -> i64 {
@@ -184,4 +220,46 @@ fn newer(found: i64, known: i64) -> Fault {
     Fault::Scheme(format!(
         "its scheme is version {found} and this shawk knows {known}: upgrade shawk on this machine"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
+    use crate::cmdb::connect::{Limits, Pool};
+    use crate::cmdb::url::CmdbUrl;
+
+    const ONE: &[&str] = &[
+        "CREATE TABLE first (a BIGINT)",
+        "INSERT INTO first VALUES (1)",
+    ];
+    const TWO: &[&str] = &["ALTER TABLE first ADD COLUMN b BIGINT"];
+    const THREE: &[&str] = &["UPDATE first SET b = 3", "SELECT no_such_column FROM first"];
+
+    #[tokio::test]
+    async fn steps_are_taken_once_and_whole() {
+        let url = CmdbUrl::parse("sqlite::memory:").unwrap();
+        let pool = Pool::new(&url, &Limits::STANDARD);
+        let mut lease = pool.take().await.unwrap();
+        let connection = lease.connection();
+        assert_eq!(create(connection, &[ONE]).await, Ok(Change::Created(1)));
+        assert_eq!(create(connection, &[ONE]).await, Ok(Change::Current(1)));
+        assert_eq!(
+            create(connection, &[ONE, TWO]).await,
+            Ok(Change::Migrated { from: 1, to: 2 })
+        );
+        assert!(matches!(
+            create(connection, &[ONE]).await,
+            Err(Fault::Scheme(_))
+        ));
+
+        // A step that fails in its middle leaves nothing of it.
+        assert!(create(connection, &[ONE, TWO, THREE]).await.is_err());
+        assert_eq!(version(connection).await, Ok(Some(2)));
+        assert_eq!(
+            single(connection, "SELECT count(*) FROM first WHERE b IS NULL").await,
+            Ok(Some(1))
+        );
+        assert_eq!(check(connection, &[ONE, TWO]).await, Ok(()));
+    }
 }

@@ -15,8 +15,15 @@
 //!   heartbeat of a host without change writes two rows, however many flows
 //!   it has.
 //!
+//! - Tables stand in the order in which they are to be joined, the one that a
+//!   value was given for first. PostgreSQL is told to keep it: without
+//!   statistics, in a fresh CMDB, it would choose worse (17 s instead of 0.1 s
+//!   for a host of 10,000 flows).
+//!
 //! Words that are ours: ROWS (rows to be stored), CLUSTERED (rows kept in
-//! the order of the primary key, where the engine can).
+//! the order of the primary key, where the engine can), ROOMY (rows that are
+//! often changed, so that PostgreSQL should leave room for it beside them and
+//! need not touch their indexes).
 
 /// The steps from nothing to the scheme of this version, in order. A step
 /// that has been released is never changed; the scheme's version is the
@@ -36,7 +43,7 @@ pub const STEPS: &[&[&str]] = &[&[
         name_key TEXT NOT NULL,
         rung TEXT NOT NULL,
         coverage TEXT NOT NULL
-    )",
+    ) ROOMY",
     "CREATE INDEX host_name ON host (name_key)",
     "CREATE TABLE epoch (
         host BIGINT NOT NULL,
@@ -45,7 +52,7 @@ pub const STEPS: &[&[&str]] = &[&[
         until BIGINT NOT NULL,
         sequence BIGINT NOT NULL,
         PRIMARY KEY (host, epoch)
-    ) CLUSTERED",
+    ) CLUSTERED ROOMY",
     "CREATE TABLE address (
         host BIGINT NOT NULL,
         since BIGINT NOT NULL,
@@ -97,7 +104,7 @@ pub const STEPS: &[&[&str]] = &[&[
         scope TEXT NOT NULL,
         owners TEXT NOT NULL,
         PRIMARY KEY (host, flow)
-    ) CLUSTERED",
+    ) CLUSTERED ROOMY",
     "CREATE INDEX flow_peer ON flow (peer_address, peer_port)",
     // None but the primary keys begins with host: an index that does would be
     // taken for as good as the key by a planner without statistics.
@@ -112,7 +119,7 @@ pub const STEPS: &[&[&str]] = &[&[
         seen BIGINT NOT NULL,
         ended SMALLINT NOT NULL,
         PRIMARY KEY (host, flow, since)
-    ) CLUSTERED",
+    ) CLUSTERED ROOMY",
 ]];
 
 /// Where the version of the scheme stands. It is written by whatever takes
@@ -128,7 +135,13 @@ pub const SET_VERSION: &str = "INSERT INTO meta (name, value) ROWS
 /// Whether a report is newer than what is stored.
 macro_rules! newer {
     ($table:literal) => {
-        concat!("(excluded.epoch, excluded.sequence) > (", $table, ".epoch, ", $table, ".sequence)")
+        concat!(
+            "(excluded.epoch, excluded.sequence) > (",
+            $table,
+            ".epoch, ",
+            $table,
+            ".sequence)"
+        )
     };
 }
 
@@ -160,7 +173,8 @@ pub const STORE_EPOCHS: &str = "INSERT INTO epoch (host, epoch, since, until, se
     WHERE excluded.since < epoch.since OR excluded.until > epoch.until OR excluded.sequence > epoch.sequence";
 
 /// Columns: host, since, epoch, ended, scope, address.
-pub const STORE_ADDRESSES: &str = "INSERT INTO address (host, since, epoch, ended, scope, address) ROWS
+pub const STORE_ADDRESSES: &str =
+    "INSERT INTO address (host, since, epoch, ended, scope, address) ROWS
     ON CONFLICT (host, scope, address, since) DO UPDATE SET
     epoch = GREATEST(excluded.epoch, address.epoch),
     ended = CASE WHEN address.ended IS NULL OR excluded.ended > address.ended
@@ -216,7 +230,13 @@ macro_rules! flows {
 
 macro_rules! of_flows_in_window {
     () => {
-        "FROM flow f JOIN span s ON s.host = f.host AND s.flow = f.flow
+        concat!("FROM flow f ", spans_in_window!())
+    };
+}
+
+macro_rules! spans_in_window {
+    () => {
+        "JOIN span s ON s.host = f.host AND s.flow = f.flow
         JOIN epoch e ON e.host = s.host AND e.epoch = s.epoch
         WHERE s.since <= $2 AND (s.seen >= $1 OR (s.ended = 0 AND e.until >= $1)) AND "
     };
@@ -248,8 +268,9 @@ pub const FLOWS_OF_HOSTS: &str = flows!("f.host = ANY($3::bigint[])");
 /// `$3` addresses, `$4` the most rows.
 pub const FLOWS_TO_ADDRESSES: &str = flows!("f.peer_address = ANY($3::bytea[])");
 /// `$3` hosts, `$4` the most rows, `$5` ports.
-pub const LISTENERS: &str =
-    flows!("f.host = ANY($3::bigint[]) AND f.local_port = ANY($5::bigint[]) AND f.peer_address IS NULL");
+pub const LISTENERS: &str = flows!(
+    "f.host = ANY($3::bigint[]) AND f.local_port = ANY($5::bigint[]) AND f.peer_address IS NULL"
+);
 /// `$3` hosts, `$4` the most rows.
 pub const ADDRESSES_OF_HOSTS: &str = addresses!("a.host = ANY($3::bigint[])");
 /// `$3` addresses, `$4` the most rows.
@@ -260,7 +281,8 @@ pub const HOSTS: &str = "SELECT h.host, h.id, h.name, h.rung, h.coverage, h.firs
     FROM host h WHERE h.host = ANY($1::bigint[])";
 
 /// `$1` hosts and `$2` processes, in pairs.
-pub const PROCESSES: &str = "SELECT p.process, p.name, p.exe, p.user_name, p.unit, p.container, p.pod
+pub const PROCESSES: &str =
+    "SELECT p.process, p.name, p.exe, p.user_name, p.unit, p.container, p.pod
     FROM unnest($1::bigint[], $2::bigint[]) AS k(host, process)
     JOIN process p ON p.host = k.host AND p.process = k.process";
 
@@ -286,14 +308,17 @@ pub const PEERS_BY_ADDRESS: &str = concat!(
 
 /// `$3` the name, `$4` the most rows.
 pub const HOSTS_BY_PROCESS: &str = concat!(
-    "SELECT DISTINCT f.host ",
-    of_flows_in_window!(),
-    "(f.host, f.process) IN (SELECT p.host, p.process FROM process p WHERE p.name = $3) LIMIT $4"
+    "SELECT DISTINCT f.host FROM process p JOIN flow f ON f.process = p.process AND f.host = p.host ",
+    spans_in_window!(),
+    "p.name = $3 LIMIT $4"
 );
 
 /// `$3` the port, `$4` the most rows.
-pub const HOSTS_BY_PORT: &str =
-    concat!("SELECT DISTINCT f.host ", of_flows_in_window!(), "f.local_port = $3 LIMIT $4");
+pub const HOSTS_BY_PORT: &str = concat!(
+    "SELECT DISTINCT f.host ",
+    of_flows_in_window!(),
+    "f.local_port = $3 LIMIT $4"
+);
 
 /// `$3` the port, `$4` the most rows.
 pub const PEERS_BY_PORT: &str = concat!(

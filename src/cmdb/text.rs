@@ -26,7 +26,10 @@ pub(crate) fn address_of(bytes: &[u8]) -> Option<IpAddr> {
 /// First and last address of a network. `::/0` holds the IPv4-mapped ones too;
 /// who asks for IPv6 sorts them out.
 pub(crate) fn range_of(network: &IpNet) -> ([u8; 16], [u8; 16]) {
-    (address_bytes(network.network()), address_bytes(network.broadcast()))
+    (
+        address_bytes(network.network()),
+        address_bytes(network.broadcast()),
+    )
 }
 
 /// Addresses that mean another machine, or none, on every machine: loopback
@@ -57,7 +60,11 @@ pub(crate) fn small(int: i64) -> u32 {
 /// A time that was stored. One out of range was not stored by us; the nearest
 /// that can be said stands for it.
 pub(crate) fn time(microseconds: i64) -> Timestamp {
-    Timestamp::from_microsecond(microseconds).unwrap_or(if microseconds < 0 { Timestamp::MIN } else { Timestamp::MAX })
+    Timestamp::from_microsecond(microseconds).unwrap_or(if microseconds < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
 }
 
 /// An owner as it is stored: its process is a key into the table of processes.
@@ -80,7 +87,13 @@ pub(crate) fn owners_text(owners: &[Instance], processes: &[i64], process: Optio
             text.push(' ');
         }
         // Writing to a String cannot fail.
-        let _ = write!(text, "{}:{}:{}", owner.pid, owner.pgid, owner.started.as_microsecond());
+        let _ = write!(
+            text,
+            "{}:{}:{}",
+            owner.pid,
+            owner.pgid,
+            owner.started.as_microsecond()
+        );
         if Some(*of) != process {
             let _ = write!(text, ":{of}");
         }
@@ -155,6 +168,9 @@ mod tests {
         assert_eq!(text, format!("1:1:7 2:2:7:{sh}"));
         let (back, strange) = owners_of(&format!("{text} 3:x:1 4:4:4:4:4"));
         assert_eq!(strange, 2);
-        assert_eq!(back.iter().map(|o| (o.pid, o.process)).collect::<Vec<_>>(), [(1, None), (2, Some(sh))]);
+        assert_eq!(
+            back.iter().map(|o| (o.pid, o.process)).collect::<Vec<_>>(),
+            [(1, None), (2, Some(sh))]
+        );
     }
 }

@@ -126,7 +126,9 @@ fn postgres(text: &str) -> Result<Place, String> {
         return Err(format!("lacks the // after the colon: {REMEDY}"));
     }
     let unclear = || {
-        format!("cannot be understood (in a password, @ : / ? # and % must be percent-encoded): {REMEDY}")
+        format!(
+            "cannot be understood (in a password, @ : / ? # and % must be percent-encoded): {REMEDY}"
+        )
     };
     let query = query(text);
     // With an @ in it, this is the rest of a password rather than parameters.
@@ -136,7 +138,10 @@ fn postgres(text: &str) -> Result<Place, String> {
     // Asked before the driver is, which would log an unknown parameter's value.
     for key in query.split('&').filter(|pair| !pair.is_empty()).map(key_of) {
         if !PARAMETERS.contains(&key) && !key.starts_with("options[") {
-            return Err(format!("has an unknown parameter {key:?}: known are {}", PARAMETERS.join(", ")));
+            return Err(format!(
+                "has an unknown parameter {key:?}: known are {}",
+                PARAMETERS.join(", ")
+            ));
         }
     }
     // The driver's own words are not passed on: they may quote what they could
@@ -216,12 +221,22 @@ mod tests {
 
     #[test]
     fn the_three_forms_of_a_file_are_one() {
-        for (text, path) in [("sqlite:a/b.db", "a/b.db"), ("sqlite://a/b.db", "a/b.db"), ("sqlite:///a/b.db", "/a/b.db")] {
+        for (text, path) in [
+            ("sqlite:a/b.db", "a/b.db"),
+            ("sqlite://a/b.db", "a/b.db"),
+            ("sqlite:///a/b.db", "/a/b.db"),
+        ] {
             let url = CmdbUrl::parse(text).unwrap();
-            assert!(matches!(url.place(), Place::File(file) if file == Path::new(path)), "{text}");
+            assert!(
+                matches!(url.place(), Place::File(file) if file == Path::new(path)),
+                "{text}"
+            );
             assert!(url.is_embedded());
         }
-        assert!(matches!(CmdbUrl::parse("sqlite::memory:").unwrap().place(), Place::Memory));
+        assert!(matches!(
+            CmdbUrl::parse("sqlite::memory:").unwrap().place(),
+            Place::Memory
+        ));
     }
 
     #[test]
@@ -259,7 +274,10 @@ mod tests {
         ] {
             let refusal = CmdbUrl::parse(text).unwrap_err();
             assert!(refusal.contains(says), "{refusal}");
-            assert!(!refusal.contains("cr3t") && !refusal.contains('\n'), "{refusal}");
+            assert!(
+                !refusal.contains("cr3t") && !refusal.contains('\n'),
+                "{refusal}"
+            );
         }
     }
 }

@@ -4,7 +4,6 @@
 mod contract;
 mod engines;
 mod finding;
-mod measure;
 mod order;
 
 use std::net::{IpAddr, SocketAddr};
@@ -52,8 +51,15 @@ pub(crate) fn run(version: Option<u32>, test: impl AsyncFn(Place)) {
             (url.clone(), Raw::Postgres(url))
         }
     };
-    let place = Place { url: CmdbUrl::parse(&text).expect("a test's own URL"), raw, directory };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let place = Place {
+        url: CmdbUrl::parse(&text).expect("a test's own URL"),
+        raw,
+        directory,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(test(place));
 }
 
@@ -78,7 +84,9 @@ pub(crate) const LIMITS: Limits = Limits {
 impl Place {
     /// A CMDB with its scheme.
     pub(crate) async fn cmdb(&self) -> Cmdb {
-        Cmdb::create_scheme(&self.url, &LIMITS).await.expect("create the scheme");
+        Cmdb::create_scheme(&self.url, &LIMITS)
+            .await
+            .expect("create the scheme");
         Cmdb::open(&self.url, &LIMITS).await.expect("open")
     }
 
@@ -93,13 +101,22 @@ impl Place {
             Raw::Sqlite(path) => {
                 let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
                 let mut connection = options.connect().await.expect("open the file");
-                let rows = connection.fetch_all(statement).await.expect("a test's own statement");
+                let rows = connection
+                    .fetch_all(statement)
+                    .await
+                    .expect("a test's own statement");
                 rows.iter().map(|row| row.get_unchecked(0)).collect()
             }
             Raw::Postgres(url) => {
                 let mut connection = postgres::connect(url).await;
-                connection.execute("SET search_path = shawk").await.expect("set");
-                let rows = connection.fetch_all(statement).await.expect("a test's own statement");
+                connection
+                    .execute("SET search_path = shawk")
+                    .await
+                    .expect("set");
+                let rows = connection
+                    .fetch_all(statement)
+                    .await
+                    .expect("a test's own statement");
                 rows.iter().map(|row| row.get_unchecked(0)).collect()
             }
         }
@@ -110,8 +127,11 @@ impl Place {
         let mut all = Vec::new();
         for table in ["host", "epoch", "address", "process", "flow", "span"] {
             let statement = if self.is_sqlite() {
-                let columns =
-                    self.raw(&format!("SELECT 'quote(' || name || ')' FROM pragma_table_info('{table}')")).await;
+                let columns = self
+                    .raw(&format!(
+                        "SELECT 'quote(' || name || ')' FROM pragma_table_info('{table}')"
+                    ))
+                    .await;
                 format!("SELECT {} FROM {table}", columns.join("||','||"))
             } else {
                 format!("SELECT CAST(t AS text) FROM {table} t")
@@ -130,11 +150,17 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 }
 
 pub(crate) fn between(since: i64, until: i64) -> Window {
-    Window { since: Some(at(since)), until: Some(at(until)) }
+    Window {
+        since: Some(at(since)),
+        until: Some(at(until)),
+    }
 }
 
 pub(crate) fn host(name: &str) -> Host {
-    Host { id: format!("id-of-{name}"), name: name.to_owned() }
+    Host {
+        id: format!("id-of-{name}"),
+        name: name.to_owned(),
+    }
 }
 
 pub(crate) fn key(name: &str) -> HostKey {
@@ -157,7 +183,13 @@ pub(crate) fn process(name: &str) -> Arc<Process> {
 }
 
 /// A report of the epoch that began at `from`.
-pub(crate) fn report(name: &str, from: i64, sequence: u64, until: i64, flows: Vec<FlowReport>) -> Report {
+pub(crate) fn report(
+    name: &str,
+    from: i64,
+    sequence: u64,
+    until: i64,
+    flows: Vec<FlowReport>,
+) -> Report {
     Report {
         host: host(name),
         epoch: at(from).as_microsecond(),
@@ -165,7 +197,10 @@ pub(crate) fn report(name: &str, from: i64, sequence: u64, until: i64, flows: Ve
         rung: Rung::Netlink,
         from: at(from),
         until: at(until),
-        coverage: Coverage { sockets: sequence, ..Coverage::default() },
+        coverage: Coverage {
+            sockets: sequence,
+            ..Coverage::default()
+        },
         addresses: Vec::new(),
         flows,
     }
@@ -173,12 +208,20 @@ pub(crate) fn report(name: &str, from: i64, sequence: u64, until: i64, flows: Ve
 
 /// With addresses that the host has since the report's epoch began.
 pub(crate) fn with_addresses(mut report: Report, addresses: &[&str]) -> Report {
-    report.addresses = addresses.iter().map(|address| scoped("", address, &report)).collect();
+    report.addresses = addresses
+        .iter()
+        .map(|address| scoped("", address, &report))
+        .collect();
     report
 }
 
 pub(crate) fn scoped(scope: &str, address: &str, report: &Report) -> ScopedAddress {
-    ScopedAddress { scope: scope.into(), address: ip(address), since: report.from, ended: None }
+    ScopedAddress {
+        scope: scope.into(),
+        address: ip(address),
+        since: report.from,
+        ended: None,
+    }
 }
 
 /// `10.0.0.1 > 10.0.0.2:80 curl`, `10.0.0.2:80 < 10.0.0.1 nginx`,
@@ -189,10 +232,19 @@ pub(crate) fn flow(text: &str) -> HostFlow {
     let (local, local_port) = end(words[0]);
     let peer = words.get(2).map(|word| end(word));
     HostFlow {
-        owners: vec![Instance { process: process.clone(), pid: 7, pgid: 7, started: at(-100) }],
+        owners: vec![Instance {
+            process: process.clone(),
+            pid: 7,
+            pgid: 7,
+            started: at(-100),
+        }],
         key: FlowKey {
             scope: "".into(),
-            direction: if words[1] == ">" { Direction::Active } else { Direction::Passive },
+            direction: if words[1] == ">" {
+                Direction::Active
+            } else {
+                Direction::Passive
+            },
             protocol: Protocol::Tcp,
             local,
             local_port,
@@ -201,8 +253,10 @@ pub(crate) fn flow(text: &str) -> HostFlow {
             process: Some(process),
         },
         owners_more: 0,
-        tentative: false,
-        counters: Counters { open: 1, ..Counters::default() },
+        counters: Counters {
+            open: 1,
+            ..Counters::default()
+        },
     }
 }
 
@@ -215,12 +269,20 @@ fn end(word: &str) -> (IpAddr, Option<u16>) {
 
 /// A span that is still open.
 pub(crate) fn open(text: &str, since: i64, seen: i64) -> FlowReport {
-    FlowReport { flow: flow(text), since: at(since), seen: at(seen), ended: false }
+    FlowReport {
+        flow: flow(text),
+        since: at(since),
+        seen: at(seen),
+        ended: false,
+    }
 }
 
 /// A span that is over.
 pub(crate) fn over(text: &str, since: i64, seen: i64) -> FlowReport {
-    FlowReport { ended: true, ..open(text, since, seen) }
+    FlowReport {
+        ended: true,
+        ..open(text, since, seen)
+    }
 }
 
 pub(crate) async fn record(cmdb: &Cmdb, reports: &[Report]) {
@@ -242,7 +304,10 @@ pub(crate) fn name(record: &FlowRecord) -> String {
         (Some(peer), Direction::Active) => format!(" > {} ", side(peer, key.peer_port)),
         (Some(peer), _) => format!(" < {} ", side(peer, key.peer_port)),
     };
-    let process = key.process.as_ref().map_or("?", |process| process.name.as_str());
+    let process = key
+        .process
+        .as_ref()
+        .map_or("?", |process| process.name.as_str());
     format!("{}{arrow}{process}", side(key.local, key.local_port))
 }
 
@@ -257,5 +322,9 @@ pub(crate) fn names(records: &Records) -> Vec<String> {
 pub(crate) fn spans(records: &Records) -> Vec<(i64, i64, bool)> {
     assert_eq!(records.flows.len(), 1, "{records:?}");
     let seconds = |time: Timestamp| time.as_second() - at(0).as_second();
-    records.flows[0].spans.iter().map(|span| (seconds(span.since), seconds(span.until), span.ended)).collect()
+    records.flows[0]
+        .spans
+        .iter()
+        .map(|span| (seconds(span.since), seconds(span.until), span.ended))
+        .collect()
 }

@@ -35,8 +35,9 @@ pub(crate) struct Server {
 }
 
 struct Keeper {
-    _child: Child,
-    told: ChildStdin,
+    child: Child,
+    /// Until it is told no more.
+    told: Option<ChildStdin>,
     says: BufReader<ChildStdout>,
 }
 
@@ -46,10 +47,17 @@ bin=$1 data=$2/data sockets=$2 port=$3 password=$4
 export LC_ALL=C TZ=UTC
 if [ -d "$bin/../lib" ]; then export LD_LIBRARY_PATH=$bin/../lib; fi
 start() {
-  "$bin/pg_ctl" -D "$data" -l "$2/log" -w -t 60 -s start -o "-p $port -k $sockets" </dev/null >/dev/null 2>&1 &&
-    echo ok || { echo "failed: $(tail -n 5 "$2/log" | tr '\n' ' ')"; }
+  rm -f "$data/postmaster.pid"
+  "$bin/postgres" -D "$data" -p "$port" -k "$sockets" </dev/null >>"$sockets/log" 2>&1 &
+  server=$!
+  for _ in $(seq 1200); do
+    if grep -qs '^ready' "$data/postmaster.pid"; then echo ok; return; fi
+    kill -0 "$server" 2>/dev/null || break
+    sleep 0.05
+  done
+  echo "failed: $(tail -n 5 "$sockets/log" | tr '\n' ' ')"
 }
-stop() { "$bin/pg_ctl" -D "$data" -m "$1" -w -t 60 -s stop </dev/null >/dev/null 2>&1; }
+stop() { kill -s "$1" "$server"; wait "$server"; }
 cd "$2"
 printf '%s' "$password" >password
 "$bin/initdb" -D "$data" -U shawk --pwfile=password -A trust -E UTF8 --no-locale --nosync </dev/null >log 2>&1 || {
@@ -66,22 +74,23 @@ cat >"$data/pg_hba.conf" <<HBA
 local all all trust
 host all all 127.0.0.1/32 md5
 HBA
-start "$@"
+start
 while read -r word; do
   case $word in
-    start) start "$@" ;;
-    stop) stop fast && echo ok || echo "failed: stop" ;;
-    kill) stop immediate && echo ok || echo "failed: kill" ;;
+    start) start ;;
+    stop) stop INT; echo ok ;;
+    kill) stop QUIT; echo ok ;;
   esac
 done
-stop immediate
+stop QUIT 2>/dev/null
 cd /
 rm -rf "$2"
 "#;
 
 /// The server of a version, started at the first call.
 pub(crate) fn server(version: u32) -> &'static Server {
-    static SERVERS: [OnceLock<Server>; VERSIONS.len()] = [const { OnceLock::new() }; VERSIONS.len()];
+    static SERVERS: [OnceLock<Server>; VERSIONS.len()] =
+        [const { OnceLock::new() }; VERSIONS.len()];
     let at = VERSIONS.iter().position(|known| *known == version);
     let at = at.unwrap_or_else(|| panic!("no test server of version {version}"));
     SERVERS[at].get_or_init(|| Server::start(version))
@@ -95,34 +104,53 @@ pub(crate) fn own_server(version: u32) -> Server {
 impl Server {
     fn start(version: u32) -> Server {
         let bin = binaries(version);
-        let directory = tempfile::Builder::new().prefix("shawk-pg-").tempdir().expect("make a directory").keep();
+        let directory = tempfile::Builder::new()
+            .prefix("shawk-pg-")
+            .tempdir()
+            .expect("make a directory")
+            .keep();
         let port = free_port();
         let mut command = unprivileged(&bin, &directory);
         command.args(["bash", "-c", KEEPER, "keeper"]);
-        command.args([bin.as_os_str(), directory.as_os_str()]).args([&port.to_string(), PASSWORD]);
+        command
+            .args([bin.as_os_str(), directory.as_os_str()])
+            .args([&port.to_string(), PASSWORD]);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("start the keeper of a PostgreSQL server");
-        let told = child.stdin.take().expect("was piped");
+        let told = child.stdin.take();
         let says = BufReader::new(child.stdout.take().expect("was piped"));
-        let mut keeper = Keeper { _child: child, told, says };
+        let mut keeper = Keeper { child, told, says };
         keeper.heard(version);
-        Server { version, directory, port, keeper: Mutex::new(keeper), databases: AtomicU32::new(0) }
+        Server {
+            version,
+            directory,
+            port,
+            keeper: Mutex::new(keeper),
+            databases: AtomicU32::new(0),
+        }
     }
 
     /// A new database, reached through the server's Unix socket, from any
     /// network namespace and without a password.
     pub(crate) fn url_for_new_database(&self) -> String {
         let name = self.create_database();
-        format!("postgres://shawk@localhost:{}/{name}?host={}", self.port, self.directory.display())
+        format!(
+            "postgres://shawk@localhost:{}/{name}?host={}",
+            self.port,
+            self.directory.display()
+        )
     }
 
     /// A new database, reached through 127.0.0.1 with [`PASSWORD`].
     pub(crate) fn tcp_url_for_new_database(&self) -> String {
         let name = self.create_database();
-        format!("postgres://shawk:{PASSWORD}@127.0.0.1:{}/{name}?sslmode=disable", self.port)
+        format!(
+            "postgres://shawk:{PASSWORD}@127.0.0.1:{}/{name}?sslmode=disable",
+            self.port
+        )
     }
 
     /// Stops it as `systemctl stop` would: connections are ended.
@@ -142,21 +170,32 @@ impl Server {
 
     fn tell(&self, word: &str) {
         let mut keeper = self.keeper.lock().expect("no test panics while it tells");
-        writeln!(keeper.told, "{word}").expect("tell the keeper");
+        let told = keeper.told.as_mut().expect("it still listens");
+        writeln!(told, "{word}").expect("tell the keeper");
         keeper.heard(self.version);
     }
 
     fn create_database(&self) -> String {
         let name = format!("cmdb_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        let url = format!("postgres://shawk@localhost:{}/postgres?host={}", self.port, self.directory.display());
+        let url = format!(
+            "postgres://shawk@localhost:{}/postgres?host={}",
+            self.port,
+            self.directory.display()
+        );
         let statement = format!("CREATE DATABASE {name}");
         // A thread of its own, so that a test may call this inside a runtime
         // or outside of one.
         let making = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(async {
                 let mut connection: PgConnection = connect(&url).await;
-                connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.expect("create a database");
+                connection
+                    .execute(sqlx::raw_sql(AssertSqlSafe(statement)))
+                    .await
+                    .expect("create a database");
                 connection.close().await.expect("close");
             });
         });
@@ -168,7 +207,18 @@ impl Server {
 /// A plain connection, for what a test looks at behind the CMDB's back.
 pub(crate) async fn connect(url: &str) -> PgConnection {
     let options: sqlx::postgres::PgConnectOptions = url.parse().expect("a test's own URL");
-    options.disable_statement_logging().connect().await.expect("connect to a test server")
+    options
+        .disable_statement_logging()
+        .connect()
+        .await
+        .expect("connect to a test server")
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.told = None;
+        let _ = self.child.wait();
+    }
 }
 
 impl Keeper {
@@ -184,7 +234,9 @@ impl Keeper {
 }
 
 fn binaries(version: u32) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-servers").join(version.to_string());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("target/test-servers")
+        .join(version.to_string());
     let bin = root.join("bin");
     assert!(
         bin.join("postgres").exists() && root.join("complete").exists(),
@@ -205,18 +257,30 @@ fn unprivileged(bin: &Path, directory: &Path) -> Command {
     let (user, group) = (65534, 65534);
     std::os::unix::fs::chown(directory, Some(user), Some(group)).expect("give the directory away");
     let mut command = Command::new("setpriv");
-    command.args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".to_owned()]);
+    command.args([
+        format!("--reuid={user}"),
+        format!("--regid={group}"),
+        "--clear-groups".to_owned(),
+    ]);
     if !bin.ancestors().all(open_to_all) {
-        command.args(["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]);
+        command.args([
+            "--inh-caps=+dac_read_search",
+            "--ambient-caps=+dac_read_search",
+        ]);
     }
     command
 }
 
 fn open_to_all(directory: &Path) -> bool {
-    directory.metadata().is_ok_and(|metadata| metadata.mode() & 0o001 != 0)
+    directory
+        .metadata()
+        .is_ok_and(|metadata| metadata.mode() & 0o001 != 0)
 }
 
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("find a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
 }

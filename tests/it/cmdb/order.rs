@@ -48,14 +48,25 @@ fn history(host: &str, chance: &mut Chance) -> Vec<Report> {
         let mut address: Option<i64> = None;
         for sequence in 1..=6_i64 {
             let until = from + sequence * 30;
-            let mut told = report(host, from, u64::try_from(sequence).expect("small"), until, Vec::new());
+            let mut told = report(
+                host,
+                from,
+                u64::try_from(sequence).expect("small"),
+                until,
+                Vec::new(),
+            );
             for port in 1..=6 {
                 told.flows.extend(next(port, until, &mut alive, chance));
             }
             if chance.one_in(3) {
                 let since = *address.get_or_insert(until - 3);
                 let ended = chance.one_in(2).then(|| at(until - 1));
-                let scoped = ScopedAddress { scope: "".into(), address: ip("10.0.0.1"), since: at(since), ended };
+                let scoped = ScopedAddress {
+                    scope: "".into(),
+                    address: ip("10.0.0.1"),
+                    since: at(since),
+                    ended,
+                };
                 told.addresses.push(scoped);
                 address = address.filter(|_| ended.is_none());
             }
@@ -65,12 +76,22 @@ fn history(host: &str, chance: &mut Chance) -> Vec<Report> {
     reports
 }
 
-fn next(port: u64, until: i64, alive: &mut BTreeMap<u64, i64>, chance: &mut Chance) -> Vec<FlowReport> {
+fn next(
+    port: u64,
+    until: i64,
+    alive: &mut BTreeMap<u64, i64>,
+    chance: &mut Chance,
+) -> Vec<FlowReport> {
     let mut flow = flow(&format!("10.0.0.1 > 10.0.0.2:{port} p{}", port % 3));
     flow.counters.opened = Some(chance.below(1000));
     flow.counters.bytes_sent = (!chance.one_in(3)).then(|| chance.below(1 << 40));
     flow.owners[0].pid = u32::try_from(chance.below(9)).expect("small");
-    let told = |since, seen, ended| FlowReport { flow: flow.clone(), since: at(since), seen: at(seen), ended };
+    let told = |since, seen, ended| FlowReport {
+        flow: flow.clone(),
+        since: at(since),
+        seen: at(seen),
+        ended,
+    };
     match alive.get(&port).copied() {
         None if chance.one_in(2) => {
             alive.insert(port, until - 10);
@@ -91,8 +112,14 @@ fn next(port: u64, until: i64, alive: &mut BTreeMap<u64, i64>, chance: &mut Chan
 }
 
 fn histories(chance: &mut Chance) -> Vec<Report> {
-    HOSTS.iter().flat_map(|host| history(host, chance)).collect()
+    HOSTS
+        .iter()
+        .flat_map(|host| history(host, chance))
+        .collect()
 }
+
+/// Which report's numbers are the newest: epoch, sequence, as of when.
+type Age = (i64, u64, jiff::Timestamp);
 
 /// since → (seen, ended, epoch).
 type Spans = BTreeMap<jiff::Timestamp, (jiff::Timestamp, bool, i64)>;
@@ -100,38 +127,62 @@ type Spans = BTreeMap<jiff::Timestamp, (jiff::Timestamp, bool, i64)>;
 /// Everything once more, as simply as it can be said.
 fn model(reports: &[Report]) -> Vec<String> {
     let mut epochs: BTreeMap<(i64, i64), jiff::Timestamp> = BTreeMap::new();
-    let mut flows: BTreeMap<(i64, i64), ((i64, u64, jiff::Timestamp), &FlowReport, Spans)> = BTreeMap::new();
+    let mut flows: BTreeMap<(i64, i64), (Age, &FlowReport, Spans)> = BTreeMap::new();
     for report in reports {
         let host = report.host.hash();
         let until = epochs.entry((host, report.epoch)).or_insert(report.until);
         *until = report.until.max(*until);
         for told in &report.flows {
             let age = (report.epoch, report.sequence, told.seen);
-            let row = flows.entry((host, told.flow.key.hash())).or_insert((age, told, Spans::new()));
+            let row =
+                flows
+                    .entry((host, told.flow.key.hash()))
+                    .or_insert((age, told, Spans::new()));
             if age > row.0 {
                 (row.0, row.1) = (age, told);
             }
-            let span = row.2.entry(told.since).or_insert((told.seen, false, report.epoch));
+            let span = row
+                .2
+                .entry(told.since)
+                .or_insert((told.seen, false, report.epoch));
             *span = (span.0.max(told.seen), span.1 || told.ended, report.epoch);
         }
     }
     let mut lines = Vec::new();
     for ((host, _), (_, told, spans)) in &flows {
         let ends = spans.iter().map(|(since, (seen, ended, epoch))| {
-            let until = if *ended { *seen } else { epochs[&(*host, *epoch)].max(*seen) };
+            let until = if *ended {
+                *seen
+            } else {
+                epochs[&(*host, *epoch)].max(*seen)
+            };
             (*since, until, *ended)
         });
         let first = spans.keys().next().expect("a flow has a span");
-        lines.push(format!("{host} {:?} {:?} {first}", told.flow, ends.collect::<Vec<_>>()));
+        lines.push(format!(
+            "{host} {:?} {:?} {first}",
+            told.flow,
+            ends.collect::<Vec<_>>()
+        ));
     }
     lines
 }
 
 async fn recalled(cmdb: &Cmdb) -> Vec<String> {
-    let records = cmdb.around(&HOSTS.map(key), &[], &Window::default()).await.expect("around");
+    let records = cmdb
+        .around(&HOSTS.map(key), &[], &Window::default())
+        .await
+        .expect("around");
     let line = |record: &shawk::cmdb::FlowRecord| {
-        let spans: Vec<_> = record.spans.iter().map(|span| (span.since, span.until, span.ended)).collect();
-        format!("{} {:?} {spans:?} {}", record.host, record.flow, record.first_seen)
+        let spans: Vec<_> = record
+            .spans
+            .iter()
+            .map(|span| (span.since, span.until, span.ended))
+            .collect();
+        format!(
+            "{} {:?} {spans:?} {}",
+            record.host, record.flow, record.first_seen
+        )
     };
     records.flows.iter().map(line).collect()
 }
@@ -153,7 +204,9 @@ async fn the_order_of_reports_does_not_matter(place: Place) {
         let cmdb = emptied(&place).await;
         let mut left = &shuffled[..];
         while !left.is_empty() {
-            let batch = usize::try_from(1 + chance.below(7)).expect("small").min(left.len());
+            let batch = usize::try_from(1 + chance.below(7))
+                .expect("small")
+                .min(left.len());
             cmdb.record(&left[..batch]).await.expect("record");
             left = &left[batch..];
         }
