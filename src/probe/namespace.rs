@@ -94,10 +94,11 @@ impl Home {
         Ok(Home { door, inode })
     }
 
-    /// Finds the namespaces of all processes `pids` of `proc`, and with
-    /// `binds` those without processes as well: the mounts in `/run` are the
-    /// host's, so they are none of the business of a confined probe.
-    pub fn find(&self, proc: BorrowedFd<'_>, pids: &[u32], binds: bool) -> Map {
+    /// Finds the namespaces of all processes `pids` of `proc`, with the names
+    /// that mounts in `/run` give them, and if `empty` is set also those that
+    /// are mounted and have no process: a confined probe leaves them out, as
+    /// the mounts may be those of the host around it.
+    pub fn find(&self, proc: BorrowedFd<'_>, pids: &[u32], empty: bool) -> Map {
         let mut map = Map::default();
         let mut places: HashMap<u64, usize> = HashMap::new();
         let mut room = [std::mem::MaybeUninit::uninit(); 64];
@@ -135,12 +136,14 @@ impl Home {
                 }
             }
         }
-        if binds {
-            for (inode, (path, name)) in list_binds() {
-                if let Some(at) = add(&mut map, inode) {
-                    map.others[at].bind = Some(path);
-                    map.others[at].name = name;
-                }
+        let seen: HashSet<u64> = map.others.iter().map(|found| found.inode).collect();
+        for (inode, (path, name)) in list_binds() {
+            if !empty && !seen.contains(&inode) {
+                continue;
+            }
+            if let Some(at) = add(&mut map, inode) {
+                map.others[at].bind = Some(path);
+                map.others[at].name = name;
             }
         }
         map

@@ -104,7 +104,7 @@ fn an_unreachable_cmdb_is_one_line_within_five_seconds() {
     for port in [silent, closed] {
         let started = Instant::now();
         let url = format!("postgres://shawk:hunter2@127.0.0.1:{port}/shawk");
-        let output = output(shawk(&scratch().path().to_owned()).args(["look", "x", "--cmdb", &url]));
+        let output = output(shawk(scratch().path()).args(["look", "x", "--cmdb", &url]));
         let said = stderr(&output);
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());

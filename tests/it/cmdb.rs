@@ -201,6 +201,7 @@ pub(crate) fn flow(text: &str) -> HostFlow {
             process: Some(process),
         },
         owners_more: 0,
+        tentative: false,
         counters: Counters { open: 1, ..Counters::default() },
     }
 }

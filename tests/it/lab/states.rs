@@ -51,7 +51,8 @@ fn what_the_kernel_still_remembers_is_nobodys() {
     listens(&web, "0.0.0.0:80");
     for _ in 0..3 {
         // With HTTP/1.0 the server closes first, else the client does; who
-        // closes first has the socket in TIME_WAIT.
+        // closes first has the socket in TIME_WAIT, and both have when their
+        // FINs cross.
         for version in ["--http1.0", "--http1.1"] {
             client.succeeds(&["curl", "-s", version, "http://10.77.0.10/"]);
         }
@@ -63,7 +64,7 @@ fn what_the_kernel_still_remembers_is_nobodys() {
                 .iter()
                 .filter(|line| line.state == "TIME-WAIT")
                 .count();
-            (waits == 3)
+            (waits >= 3)
                 .then_some(())
                 .ok_or(format!("{waits} sockets are"))
         });
