@@ -24,6 +24,7 @@ pub(crate) struct Owners {
 
 /// An address at a place.
 struct Owned {
+    host: HostKey,
     place: PlaceId,
     /// It is an interface's. Otherwise a passive flow used it as its own: a
     /// transparent proxy does that with addresses of the whole world, so it
@@ -65,10 +66,11 @@ impl Owners {
         let mut by_address: HashMap<IpAddr, Vec<Owned>> = HashMap::new();
         for ((address, place, interface), ranges) in ranges {
             let times = Times::of(ranges);
-            by_address.entry(address).or_default().push(Owned { place, interface, times });
+            let host = index.host(place);
+            by_address.entry(address).or_default().push(Owned { host, place, interface, times });
         }
         for owned in by_address.values_mut() {
-            owned.sort_by_key(|owned| (owned.place, !owned.interface));
+            owned.sort_by_key(|owned| (owned.host, owned.place, !owned.interface));
         }
         Owners { by_address, tolerance }
     }
@@ -76,12 +78,12 @@ impl Owners {
     /// Whether an interface at a place surely had the address in that range.
     pub(crate) fn had(
         &self,
+        index: &Index<'_>,
         place: PlaceId,
         address: IpAddr,
-        since: Timestamp,
-        until: Timestamp,
+        (since, until): (Timestamp, Timestamp),
     ) -> bool {
-        self.at(address).iter().any(|owned| {
+        self.at_host(address, index.host(place)).iter().any(|owned| {
             owned.interface
                 && owned.place == place
                 && owned.times.near(since, until, self.tolerance) == Some(Near::Overlap)
@@ -92,15 +94,12 @@ impl Owners {
     /// or may have.
     pub(crate) fn on_host(
         &self,
-        index: &Index<'_>,
         host: HostKey,
         address: IpAddr,
         (since, until): (Timestamp, Timestamp),
     ) -> bool {
-        self.at(address).iter().any(|owned| {
-            owned.interface
-                && index.host(owned.place) == host
-                && owned.times.near(since, until, self.tolerance).is_some()
+        self.at_host(address, host).iter().any(|owned| {
+            owned.interface && owned.times.near(since, until, self.tolerance).is_some()
         })
     }
 
@@ -126,15 +125,21 @@ impl Owners {
             (false, Near::Overlap),
             (false, Near::Tolerated),
         ] {
-            let places: SmallVec<[PlaceId; 2]> = self
-                .at(address)
-                .iter()
-                .filter(|owned| owned.interface == interface)
-                .filter(|owned| owned.times.near(since, until, self.tolerance) == Some(near))
-                .map(|owned| owned.place)
-                .collect();
-            if !places.is_empty() {
-                return nearest(index, from, places);
+            let had = |owned: &&Owned| {
+                owned.interface == interface
+                    && owned.times.near(since, until, self.tolerance) == Some(near)
+            };
+            // The default addresses of containers are on every host of a
+            // fleet; the own host's answer needs no look at the others.
+            for owned in [self.at_host(address, index.host(from)), self.at(address)] {
+                let places: SmallVec<[PlaceId; 2]> =
+                    owned.iter().filter(had).map(|owned| owned.place).collect();
+                match places[..] {
+                    [] => {}
+                    [place] => return Whose::Place(place),
+                    _ if places.contains(&from) => return Whose::Place(from),
+                    _ => return Whose::Several(places),
+                }
             }
         }
         Whose::Nobody(None)
@@ -143,19 +148,11 @@ impl Owners {
     fn at(&self, address: IpAddr) -> &[Owned] {
         self.by_address.get(&address).map_or(&[], Vec::as_slice)
     }
-}
 
-/// One of several places, if where the question comes from tells which.
-fn nearest(index: &Index<'_>, from: PlaceId, mut places: SmallVec<[PlaceId; 2]>) -> Whose {
-    if places.contains(&from) {
-        return Whose::Place(from);
-    }
-    let same_host = |place: &PlaceId| index.host(*place) == index.host(from);
-    if places.iter().any(same_host) {
-        places.retain(|place| same_host(place));
-    }
-    match places[..] {
-        [place] => Whose::Place(place),
-        _ => Whose::Several(places),
+    fn at_host(&self, address: IpAddr, host: HostKey) -> &[Owned] {
+        let owned = self.at(address);
+        let from = owned.partition_point(|owned| owned.host < host);
+        let to = owned.partition_point(|owned| owned.host <= host);
+        &owned[from..to]
     }
 }

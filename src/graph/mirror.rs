@@ -35,6 +35,10 @@ pub(crate) struct Ends {
 /// Local and peer address and port, of sightings of unknown direction.
 type UnknownPair = (Protocol, (IpAddr, u16), (IpAddr, u16), Option<PlaceId>);
 
+/// Most hosts that one flow's other end is looked for on. An address that more
+/// have is a default one, and what happened on another host is no mirror.
+const MAX_HOSTS: usize = 64;
+
 /// One or some sightings.
 pub(crate) type Chosen = SmallVec<[u32; 2]>;
 
@@ -132,7 +136,8 @@ impl Mirrors {
         let of_host = |at: &u32| index.host(index.sightings[*at as usize].place);
         let from = candidates.partition_point(|at| of_host(at) < host);
         let to = candidates.partition_point(|at| of_host(at) <= host);
-        for (candidates, all) in [(&candidates[from..to], false), (candidates, true)] {
+        let few = hosts(index, candidates, MAX_HOSTS) <= MAX_HOSTS;
+        for (candidates, all) in [(&candidates[from..to], !few), (candidates, true)] {
             let scored: SmallVec<[_; 2]> = candidates
                 .iter()
                 .filter(|at| **at != me)
@@ -142,6 +147,9 @@ impl Mirrors {
                 && (all || best.0 == Near::Overlap)
             {
                 return at_best(index, me, &scored, best);
+            }
+            if !few {
+                break;
             }
         }
         Chosen::new()
@@ -157,14 +165,14 @@ impl Mirrors {
     ) -> Option<Scored> {
         let (own, other) = (&index.sightings[me as usize], &index.sightings[at as usize]);
         let near = other.times.near(range.0, range.1, self.tolerance)?;
-        let had = || owners.had(other.place, other.local, range.0, range.1);
+        let had = || owners.had(index, other.place, other.local, range);
         let there = if near == Near::Overlap || had() { Near::Overlap } else { near };
         let (host, other_host) = (index.host(own.place), index.host(other.place));
         // Where both hosts have both addresses, each flow stayed at home, be
         // its true other end seen or not.
         if host != other_host
-            && owners.on_host(index, host, other.local, range)
-            && owners.on_host(index, other_host, own.local, range)
+            && owners.on_host(host, other.local, range)
+            && owners.on_host(other_host, own.local, range)
         {
             return None;
         }
@@ -185,6 +193,18 @@ fn at_best(index: &Index<'_>, me: u32, scored: &[Scored], best: (Near, u8)) -> C
     // in turn the one that overlaps is meant.
     let near = there.clone().map(|scored| scored.near).max();
     there.filter(|scored| Some(scored.near) == near).map(|scored| scored.at).collect()
+}
+
+/// How many hosts sightings are of, counted to one beyond `most`.
+fn hosts(index: &Index<'_>, mut candidates: &[u32], most: usize) -> usize {
+    let of_host = |at: &u32| index.host(index.sightings[*at as usize].place);
+    let mut hosts = 0;
+    while let Some(first) = candidates.first().filter(|_| hosts <= most) {
+        let host = of_host(first);
+        candidates = &candidates[candidates.partition_point(|at| of_host(at) <= host)..];
+        hosts += 1;
+    }
+    hosts
 }
 
 /// A candidate for the other end.

@@ -161,17 +161,19 @@ fn unused_line(answer: &Answer, unused: &[(NodeId, Listen)]) -> Option<String> {
 /// What the last scan of a host could not see; nothing if it saw all.
 fn unseen(coverage: &Coverage) -> Option<String> {
     let counts = [
-        (coverage.namespaces_unreadable, "network namespaces unreadable"),
-        (coverage.processes_unreadable, "processes unreadable"),
-        (coverage.sockets_unattributed, "sockets without a known owner"),
-        (coverage.malformed, "malformed messages"),
-        (coverage.flows_dropped, "flows dropped at a limit"),
-        (coverage.scans_skipped, "scans skipped"),
+        (coverage.namespaces_unreadable, "network namespace", "network namespaces", "unreadable"),
+        (coverage.processes_unreadable, "process", "processes", "unreadable"),
+        (coverage.sockets_unattributed, "socket", "sockets", "without a known owner"),
+        (coverage.malformed, "message", "messages", "not understood"),
+        (coverage.flows_dropped, "flow", "flows", "dropped at a limit"),
+        (coverage.scans_skipped, "scan", "scans", "skipped"),
     ];
     let mut words: Vec<String> = counts
         .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, one, many, what)| {
+            format!("{count} {} {what}", if count == 1 { one } else { many })
+        })
         .collect();
     if coverage.confined {
         words.insert(0, "anything outside the probe's own pid namespace".to_owned());

@@ -3,6 +3,7 @@
 use expect_test::{Expect, expect};
 use jiff::SignedDuration;
 
+use crate::graph::ToldBy;
 use crate::graph::join::join;
 use crate::graph::tests::notation::{print, records};
 
@@ -307,4 +308,34 @@ fn a_restart_under_another_identity_is_told_apart_by_time() {
             a long/4 10.0.0.1 -> b caddy/2 10.0.0.2:80 tcp active, one end 0-60
         "#]],
     );
+}
+
+#[test]
+fn a_default_address_on_a_whole_fleet_never_crosses() {
+    // Each host's container calls another one of its own. One end in two was
+    // seen, so every flow's only mirrors are on other hosts.
+    for with_addresses in [true, false] {
+        let mut text = String::new();
+        for n in 0..150 {
+            text += &format!("host h{n}\nh{n}@y tcp 0.0.0.0:80 listens web/2\n");
+            if with_addresses {
+                text += &format!("h{n}@x has 172.17.0.2\nh{n}@y has 172.17.0.3\n");
+            }
+            text += &match n % 2 {
+                0 => format!("h{n}@x tcp 172.17.0.2 -> 172.17.0.3:80 app/1\n"),
+                _ => format!("h{n}@y tcp 172.17.0.3:80 <- 172.17.0.2 web/2\n"),
+            };
+        }
+        let graph = join(&records(&text), SignedDuration::from_secs(10));
+        assert_eq!(graph.edges.len(), 150);
+        for edge in &graph.edges {
+            let host = |node: usize| graph.nodes[node].identity.place().map(|place| place.host);
+            let crosses = match (host(edge.active), host(edge.passive)) {
+                (Some(active), Some(passive)) => active != passive,
+                _ => false,
+            };
+            assert!(!crosses, "{edge:?}");
+            assert_ne!(edge.told_by, ToldBy::Both);
+        }
+    }
 }
