@@ -89,17 +89,17 @@ impl Channel {
     ///
     /// Returns the number of messages that were not understood. After an
     /// error the channel is of no use: an answer may still be under way.
-    pub fn dump<T: AsRef<[u8]>>(
+    pub fn dump(
         &mut self,
         room: &mut Room,
-        request: impl Fn(u32) -> T,
+        request: impl Fn(u32) -> Vec<u8>,
         mut each: impl FnMut(Step<'_>) -> bool,
     ) -> Result<u64, Errno> {
         let mut attempt = 1;
         loop {
             self.sequence = self.sequence.wrapping_add(1);
             each(Step::Begin);
-            let end = self.dump_once(room, request(self.sequence).as_ref(), &mut each)?;
+            let end = self.dump_once(room, &request(self.sequence), &mut each)?;
             if !end.interrupted || attempt == ATTEMPTS {
                 return Ok(end.malformed);
             }

@@ -22,6 +22,7 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 /// Types below this are netlink's own: no-op, overrun.
 const NLMSG_MIN_TYPE: u16 = 16;
+const TCPDIAG_GETSOCK: u16 = 18;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
@@ -43,36 +44,63 @@ const IFA_LOCAL: u16 = 2;
 /// have nothing to say.
 const STATES: u32 = 0x1ffe;
 
-/// Address family.
+/// A dump that the kernel can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
-    /// IPv4.
-    V4,
-    /// IPv6, which lists IPv4 spoken over IPv6 sockets as well.
-    V6,
+pub enum Table {
+    /// TCP of both families.
+    Tcp,
+    /// UDP over IPv4.
+    Udp4,
+    /// UDP over IPv6, which lists IPv4 spoken over IPv6 sockets as well.
+    Udp6,
 }
 
-/// A dump of all sockets of one family and protocol:
-/// `struct inet_diag_req_v2`.
-pub fn sockets_request(family: Family, protocol: Protocol, sequence: u32) -> [u8; 72] {
-    let mut bytes = [0; 72];
-    write_header(&mut bytes, SOCK_DIAG_BY_FAMILY, sequence);
-    bytes[16] = match family {
-        Family::V4 => AF_INET,
-        Family::V6 => AF_INET6,
-    };
-    bytes[17] = protocol.number();
-    bytes[18] = match protocol {
-        Protocol::Tcp => 1 << (INET_DIAG_INFO - 1),
-        Protocol::Udp => 0,
-    };
-    bytes[20..24].copy_from_slice(&STATES.to_ne_bytes());
-    bytes
+impl Table {
+    /// All that there is to read.
+    pub const ALL: [Table; 3] = [Table::Tcp, Table::Udp4, Table::Udp6];
+
+    /// The protocol of the sockets in it.
+    pub const fn protocol(self) -> Protocol {
+        match self {
+            Table::Tcp => Protocol::Tcp,
+            Table::Udp4 | Table::Udp6 => Protocol::Udp,
+        }
+    }
+}
+
+/// A request for all sockets of a table.
+///
+/// A dump walks one hash of connections that all families and namespaces
+/// share, so TCP is asked for by `struct inet_diag_req`, the older request:
+/// it has no family, so one walk does. It knows no UDP.
+pub fn sockets_request(table: Table, sequence: u32) -> Vec<u8> {
+    match table {
+        Table::Tcp => {
+            let mut bytes = vec![0; HEADER + 60];
+            write_header(&mut bytes, TCPDIAG_GETSOCK, sequence);
+            bytes[19] = 1 << (INET_DIAG_INFO - 1);
+            bytes[68..72].copy_from_slice(&STATES.to_ne_bytes());
+            bytes
+        }
+        Table::Udp4 | Table::Udp6 => {
+            // struct inet_diag_req_v2
+            let mut bytes = vec![0; HEADER + 56];
+            write_header(&mut bytes, SOCK_DIAG_BY_FAMILY, sequence);
+            bytes[16] = if table == Table::Udp4 {
+                AF_INET
+            } else {
+                AF_INET6
+            };
+            bytes[17] = Protocol::Udp.number();
+            bytes[20..24].copy_from_slice(&STATES.to_ne_bytes());
+            bytes
+        }
+    }
 }
 
 /// A dump of all addresses of all interfaces: `struct ifaddrmsg`, all zero.
-pub fn addresses_request(sequence: u32) -> [u8; 24] {
-    let mut bytes = [0; 24];
+pub fn addresses_request(sequence: u32) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER + IFADDR];
     write_header(&mut bytes, RTM_GETADDR, sequence);
     bytes
 }
@@ -153,7 +181,7 @@ impl<'a> Iterator for Messages<'a> {
                     None => Message::Malformed,
                 },
                 kind if kind < NLMSG_MIN_TYPE => continue,
-                SOCK_DIAG_BY_FAMILY => Message::Part { body, interrupted },
+                TCPDIAG_GETSOCK | SOCK_DIAG_BY_FAMILY => Message::Part { body, interrupted },
                 _ => Message::Malformed,
             });
         }
@@ -166,7 +194,7 @@ struct Header {
     sequence: u32,
 }
 
-// The two dumps this house asks for happen to share the number 20.
+// Sockets and addresses happen to share the number 20.
 const _: () = assert!(SOCK_DIAG_BY_FAMILY == RTM_NEWADDR);
 
 impl<'a> Messages<'a> {
@@ -369,6 +397,12 @@ fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
         bytes = bytes.get(align(length)..).unwrap_or(&[]);
         Some((kind, value))
     })
+}
+
+#[derive(Clone, Copy)]
+enum Family {
+    V4,
+    V6,
 }
 
 /// IPv4 in the first 4 of at least that many bytes or IPv6 in 16, IPv4-mapped

@@ -3,6 +3,7 @@
 //! Where the kernel does not offer a dump, `/proc/net` stands in for it; that
 //! and everything else that was not seen is counted.
 
+use std::io::ErrorKind;
 use std::mem::take;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,9 +15,9 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::flow::host::{Coverage, Host, Namespace, Rung};
-use crate::flow::socket::{Protocol, Snapshot, Socket};
+use crate::flow::socket::{Snapshot, Socket};
 use crate::probe::channel::{Channel, Line, Room, Step};
-use crate::probe::diag::{self, Family};
+use crate::probe::diag::{self, Table};
 use crate::probe::namespace::{Home, Scopes, is_confined};
 use crate::probe::owner::{Owners, index};
 use crate::probe::procfs::{has_ended, list_pids};
@@ -183,19 +184,14 @@ impl Scan {
     fn read(&mut self, scope: String, channels: &mut Channels, room: &mut Room, net: &Path, proc: BorrowedFd<'_>) {
         let namespace = u32::try_from(self.namespaces.len()).expect("there are few namespaces");
         let mut complete = true;
-        for (protocol, family) in [
-            (Protocol::Tcp, Family::V4),
-            (Protocol::Tcp, Family::V6),
-            (Protocol::Udp, Family::V4),
-            (Protocol::Udp, Family::V6),
-        ] {
+        for table in Table::ALL {
             let start = self.sockets.len();
-            match self.dump(channels, room, family, protocol, namespace) {
+            match self.dump(channels, room, table, namespace) {
                 Ok(()) => self.rung = Rung::Netlink,
                 Err(_) => {
                     channels.diag = None;
                     self.sockets.truncate(start);
-                    complete &= self.read_text(net, family, protocol, namespace);
+                    complete &= self.read_text(net, table, namespace);
                 }
             }
         }
@@ -220,14 +216,13 @@ impl Scan {
         &mut self,
         channels: &mut Channels,
         room: &mut Room,
-        family: Family,
-        protocol: Protocol,
+        table: Table,
         namespace: u32,
     ) -> Result<(), Errno> {
         let channel = open(&mut channels.diag, Line::SockDiag)?;
         let start = self.sockets.len();
         let mut dropped = 0;
-        let request = |sequence| diag::sockets_request(family, protocol, sequence);
+        let request = |sequence| diag::sockets_request(table, sequence);
         let sockets = &mut self.sockets;
         let malformed = channel.dump(room, request, |step| match step {
             Step::Begin => {
@@ -235,7 +230,7 @@ impl Scan {
                 dropped = 0;
                 true
             }
-            Step::Part(body) => match diag::parse_socket(body, protocol, namespace) {
+            Step::Part(body) => match diag::parse_socket(body, table.protocol(), namespace) {
                 Some(_) if sockets.len() >= SOCKETS => {
                     dropped += 1;
                     true
@@ -252,26 +247,22 @@ impl Scan {
         Ok(())
     }
 
-    /// Says whether it could be read. A kernel without IPv6 has no files for
-    /// it, and no sockets.
-    fn read_text(
-        &mut self,
-        net: &Path,
-        family: Family,
-        protocol: Protocol,
-        namespace: u32,
-    ) -> bool {
-        let read = procnet::read(net, family, protocol, namespace, &mut self.sockets);
+    /// Says whether it could be read.
+    fn read_text(&mut self, net: &Path, table: Table, namespace: u32) -> bool {
+        let mut complete = true;
+        for file in procnet::files(table) {
+            let path = net.join(file);
+            match procnet::read(&path, table.protocol(), namespace, &mut self.sockets) {
+                Ok(malformed) => self.coverage.malformed += malformed,
+                // A kernel without IPv6 has no file for it, and no sockets.
+                Err(error) if error.kind() == ErrorKind::NotFound && file.ends_with('6') => {}
+                Err(_) => complete = false,
+            }
+        }
         let dropped = self.sockets.len().saturating_sub(SOCKETS);
         self.sockets.truncate(SOCKETS);
         self.coverage.flows_dropped += dropped as u64;
-        match read {
-            Ok(malformed) => {
-                self.coverage.malformed += malformed;
-                true
-            }
-            Err(error) => error.kind() == std::io::ErrorKind::NotFound && family == Family::V6,
-        }
+        complete
     }
 
     fn addresses(

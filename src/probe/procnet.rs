@@ -12,29 +12,31 @@ use std::path::Path;
 use smallvec::SmallVec;
 
 use crate::flow::socket::{Direction, Protocol, Socket, State};
-use crate::probe::diag::{Family, present, state};
+use crate::probe::diag::{Table, present, state};
 
 /// Longest line that is looked at. The kernel's are about 150 bytes, 200 for
 /// IPv6.
 const LINE: u64 = 1024;
 
-/// Reads one file below `net`, which is the `/proc/thread-self/net` of the
-/// thread, and adds its sockets. Returns the number of lines that were not
-/// understood.
+/// The files that have what a table has. A kernel without IPv6 lacks those
+/// that end in 6.
+pub const fn files(table: Table) -> &'static [&'static str] {
+    match table {
+        Table::Tcp => &["tcp", "tcp6"],
+        Table::Udp4 => &["udp"],
+        Table::Udp6 => &["udp6"],
+    }
+}
+
+/// Adds the sockets of one such file. Returns the number of lines that were
+/// not understood.
 pub fn read(
-    net: &Path,
-    family: Family,
+    path: &Path,
     protocol: Protocol,
     namespace: u32,
     sockets: &mut Vec<Socket>,
 ) -> std::io::Result<u64> {
-    let name = match (protocol, family) {
-        (Protocol::Tcp, Family::V4) => "tcp",
-        (Protocol::Tcp, Family::V6) => "tcp6",
-        (Protocol::Udp, Family::V4) => "udp",
-        (Protocol::Udp, Family::V6) => "udp6",
-    };
-    let mut lines = BufReader::with_capacity(64 * 1024, File::open(net.join(name))?);
+    let mut lines = BufReader::with_capacity(64 * 1024, File::open(path)?);
     let mut line = Vec::with_capacity(256);
     let mut malformed = 0;
     let mut heading = true;
