@@ -243,8 +243,7 @@ fn probe(words: ProbeArguments, settings: &Settings) -> Result<ProbeOptions, Str
         Ok(period)
     };
     let flush_names = ["SHAWK_FLUSH_INTERVAL", "SHAWK_PROBE_FLUSH_INTERVAL"];
-    let interval =
-        pick(words.interval, "--interval", settings, &["SHAWK_PROBE_INTERVAL"], period)?;
+    let interval = pick(words.interval, "--interval", settings, &["SHAWK_PROBE_INTERVAL"], period)?;
     let flush = pick(words.flush_interval, "--flush-interval", settings, &flush_names, period)?;
     let interval = interval.unwrap_or(Duration::from_secs(1));
     let flush = flush.unwrap_or(Duration::from_secs(30));
@@ -295,9 +294,9 @@ fn look(words: LookArguments, settings: &Settings, now: Timestamp) -> Result<Loo
 
 fn window(words: &LookArguments, now: Timestamp) -> Result<Window, String> {
     let moment = |flag: &str, value: &Option<String>| match value {
-        Some(value) => duration::parse_moment(value, now)
-            .map(Some)
-            .map_err(|error| format!("{flag}: {error}")),
+        Some(value) => {
+            duration::parse_moment(value, now).map(Some).map_err(|error| format!("{flag}: {error}"))
+        }
         None => Ok(None),
     };
     if let Some(at) = moment("--at", &words.at)? {
@@ -364,7 +363,11 @@ fn address(value: &str, family: impl Fn(&IpAddr) -> bool) -> Result<Selector, St
     let bare = value.strip_prefix('[').and_then(|v| v.strip_suffix(']')).unwrap_or(value);
     let of_family = |ip: IpAddr| {
         let ip = ip.to_canonical();
-        if family(&ip) { Ok(ip) } else { Err(format!("'{value}' is of the other IP family; use --ip")) }
+        if family(&ip) {
+            Ok(ip)
+        } else {
+            Err(format!("'{value}' is of the other IP family; use --ip"))
+        }
     };
     if let Ok(ip) = bare.parse::<IpAddr>() {
         return of_family(ip).map(Selector::Address);

@@ -189,9 +189,8 @@ impl Cmdb {
             let mut lease = pool.take().await?;
             scheme::create(lease.connection(), sql::STEPS).await
         };
-        let change = creating
-            .await
-            .with_context(|| format!("create the scheme in the CMDB {url}"))?;
+        let change =
+            creating.await.with_context(|| format!("create the scheme in the CMDB {url}"))?;
         pool.close().await;
         Ok(change)
     }
@@ -305,11 +304,7 @@ impl Cmdb {
         } else {
             lease.give_back();
         }
-        if worth && try_ < TRIES {
-            Ok(())
-        } else {
-            Err(trouble.fault())
-        }
+        if worth && try_ < TRIES { Ok(()) } else { Err(trouble.fault()) }
     }
 }
 

@@ -16,13 +16,14 @@ fn main() -> ExitCode {
         complain(&format!("internal error: {message}{place}; please report it"));
         std::process::exit(1);
     }));
-    let invocation = match cli::parse(std::env::args_os().skip(1), std::env::vars_os(), Timestamp::now()) {
-        Ok(invocation) => invocation,
-        Err(refusal) => {
-            complain(&refusal);
-            return ExitCode::from(2);
-        }
-    };
+    let invocation =
+        match cli::parse(std::env::args_os().skip(1), std::env::vars_os(), Timestamp::now()) {
+            Ok(invocation) => invocation,
+            Err(refusal) => {
+                complain(&refusal);
+                return ExitCode::from(2);
+            }
+        };
     for warning in &invocation.warnings {
         complain(&format!("warning: {warning}"));
     }

@@ -77,10 +77,7 @@ async fn probe(options: ProbeOptions) -> Result<()> {
         summary(&report, &plan.cmdb);
         return Ok(());
     }
-    anyhow::ensure!(
-        options.mode == Mode::Polling,
-        "this build cannot stream; use --mode polling"
-    );
+    anyhow::ensure!(options.mode == Mode::Polling, "this build cannot stream; use --mode polling");
     let config = ProbeConfig {
         host_id: options.host_id,
         hostname: options.hostname,
@@ -103,11 +100,8 @@ fn print(text: &str) -> Result<()> {
 async fn look(options: LookOptions) -> Result<()> {
     let mut selectors = options.selectors;
     if selectors.is_empty() {
-        let config = ProbeConfig {
-            host_id: options.host_id,
-            hostname: None,
-            proc: PathBuf::from("/proc"),
-        };
+        let config =
+            ProbeConfig { host_id: options.host_id, hostname: None, proc: PathBuf::from("/proc") };
         selectors.push(Selector::Host(machine::read_host(&config)?.id));
     }
     let question = Question {

@@ -28,14 +28,36 @@ const PURE: [&str; 3] = ["flow", "graph", "view"];
 
 /// What a pure room must not mention.
 const IMPURE: [&str; 10] = [
-    "std::fs", "std::net::Tcp", "std::net::Udp", "std::sync::Mutex", "std::thread", "std::env",
-    "Timestamp::now", "SystemTime", "tokio::", "tracing::",
+    "std::fs",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::sync::Mutex",
+    "std::thread",
+    "std::env",
+    "Timestamp::now",
+    "SystemTime",
+    "tokio::",
+    "tracing::",
 ];
 
 /// Every direct dependency. A new one is a line in a review.
 const DEPENDENCIES: [&str; 16] = [
-    "anyhow", "clap", "ipnet", "jiff", "rustix", "sd-notify", "serde", "serde_json", "sha2",
-    "smallvec", "sqlx", "tokio", "tracing", "tracing-subscriber", "expect-test", "tempfile",
+    "anyhow",
+    "clap",
+    "ipnet",
+    "jiff",
+    "rustix",
+    "sd-notify",
+    "serde",
+    "serde_json",
+    "sha2",
+    "smallvec",
+    "sqlx",
+    "tokio",
+    "tracing",
+    "tracing-subscriber",
+    "expect-test",
+    "tempfile",
 ];
 
 fn sources() -> Vec<(PathBuf, String)> {

@@ -105,9 +105,22 @@ mod tests {
 
     #[test]
     fn what_go_refuses_is_refused() {
-        for text in
-            ["", "1", "s", "-1s", "+1s", "1 s", "1x", "1.2.3s", ".s", "1s ", "∞", "1e3s", "999999999999h", "1mo"]
-        {
+        for text in [
+            "",
+            "1",
+            "s",
+            "-1s",
+            "+1s",
+            "1 s",
+            "1x",
+            "1.2.3s",
+            ".s",
+            "1s ",
+            "∞",
+            "1e3s",
+            "999999999999h",
+            "1mo",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

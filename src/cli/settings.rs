@@ -119,7 +119,12 @@ mod tests {
         let text = "# fleet\nexport SHAWK_DEBUG=1\nSHAWK_HOSTNAME='a b'\n\nSHAWK_NO=1\nPATH=x\n";
         std::fs::write(file.path(), text).expect("written");
         let path = file.path().to_str().expect("text");
-        let pairs = [("SHAWK_DEBUG", "0"), ("SHAWK_ENV_FILE", path), ("SHAWK_PROBE_INTERVALL", "1s"), ("HOME", "/")];
+        let pairs = [
+            ("SHAWK_DEBUG", "0"),
+            ("SHAWK_ENV_FILE", path),
+            ("SHAWK_PROBE_INTERVALL", "1s"),
+            ("HOME", "/"),
+        ];
         let settings = Settings::read(environment(&pairs), None).expect("settings");
         assert_eq!(settings.get("SHAWK_DEBUG").as_deref(), Some("0"));
         assert_eq!(settings.get("SHAWK_HOSTNAME").as_deref(), Some("a b"));
@@ -139,7 +144,8 @@ mod tests {
 
     #[test]
     fn an_empty_variable_is_unset() {
-        let settings = Settings::read(environment(&[("SHAWK_CMDB_URL", "")]), None).expect("settings");
+        let settings =
+            Settings::read(environment(&[("SHAWK_CMDB_URL", "")]), None).expect("settings");
         assert_eq!(settings.get("SHAWK_CMDB_URL"), None);
     }
 }

@@ -73,13 +73,21 @@ fn a_mistake_is_one_line_with_the_value_and_the_remedy() {
     refused("prob", &[], "prob");
     refused("probe --bogus", &[], "--bogus");
     refused("probe --interval abc", &[], "--interval: 'abc' is not a duration; write it like 1s");
-    refused("probe", &[("SHAWK_PROBE_INTERVAL", "1")], "SHAWK_PROBE_INTERVAL: '1' is not a duration");
+    refused(
+        "probe",
+        &[("SHAWK_PROBE_INTERVAL", "1")],
+        "SHAWK_PROBE_INTERVAL: '1' is not a duration",
+    );
     refused("probe --interval 1ms", &[], "out of range");
     refused("probe --interval 31s", &[], "longer than the flush interval");
     refused("probe --mode fast", &[], "--mode: 'fast' is not a mode; write polling or streaming");
     refused("probe --filter some", &[], "'some' is not a filter");
     refused("probe --record a --replay b", &[], "cannot be used with");
-    refused("probe", &[("SHAWK_DEBUG", "perhaps")], "SHAWK_DEBUG: 'perhaps' is neither true nor false");
+    refused(
+        "probe",
+        &[("SHAWK_DEBUG", "perhaps")],
+        "SHAWK_DEBUG: 'perhaps' is neither true nor false",
+    );
     refused("probe --cmdb mysql://root:hunter2@h/d", &[], "--cmdb");
     refused("look 10.0.0.300", &[], "'10.0.0.300' is not an address");
     refused("look 10.0.0.0/33", &[], "'10.0.0.0/33' is not an address");
@@ -124,12 +132,9 @@ fn a_bare_word_may_mean_any_of_them() {
 
 #[test]
 fn a_walk_goes_both_ways_unless_told_one() {
-    for (line, ways) in [
-        ("", Ways::Both),
-        ("--up", Ways::Up),
-        ("--down", Ways::Down),
-        ("--up --down", Ways::Both),
-    ] {
+    for (line, ways) in
+        [("", Ways::Both), ("--up", Ways::Up), ("--down", Ways::Down), ("--up --down", Ways::Both)]
+    {
         assert_eq!(look(line).ways, ways, "{line}");
     }
 }
@@ -141,14 +146,20 @@ fn windows_are_moments_or_whiles_ago() {
     assert_eq!(window.since, moment("2026-01-31T10:00:00Z"));
     assert_eq!(window.until, moment("2026-01-31T11:30:00Z"));
     let window = look("--at 1h").window;
-    assert_eq!((window.since, window.until), (moment("2026-01-31T11:00:00Z"), moment("2026-01-31T11:00:00Z")));
+    assert_eq!(
+        (window.since, window.until),
+        (moment("2026-01-31T11:00:00Z"), moment("2026-01-31T11:00:00Z"))
+    );
 }
 
 #[test]
 fn words_and_flags_for_help_version_and_credits() {
     for line in ["--help", "-h", "help", "probe --help", "help look"] {
         let command = run(line, &[]).unwrap().command;
-        assert!(matches!(command, Command::Print(ref text) if text.contains("Usage: shawk")), "{line}");
+        assert!(
+            matches!(command, Command::Print(ref text) if text.contains("Usage: shawk")),
+            "{line}"
+        );
     }
     for line in ["--version", "version", "-V"] {
         let command = run(line, &[]).unwrap().command;

@@ -99,12 +99,7 @@ impl Pool {
                 .await
                 .unwrap_or_else(|_| Err(late("no connection", self.limits.connect)))?,
         };
-        Ok(Lease {
-            pool: self,
-            connection,
-            reused,
-            _free: free,
-        })
+        Ok(Lease { pool: self, connection, reused, _free: free })
     }
 
     /// Closes what is idle, and waits for it: SQLite then has its log written
@@ -140,9 +135,7 @@ impl Lease<'_> {
 
     /// Keeps the connection for the next who asks. No transaction is open.
     pub(crate) fn give_back(self) {
-        let Lease {
-            pool, connection, ..
-        } = self;
+        let Lease { pool, connection, .. } = self;
         pool.lock().push(connection);
     }
 }
@@ -186,21 +179,10 @@ fn create_file(path: &Path) -> std::io::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    if let Some(directory) = path
-        .parent()
-        .filter(|directory| !directory.as_os_str().is_empty())
-    {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)?;
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     }
-    match OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-    {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
@@ -222,9 +204,6 @@ async fn postgres(options: &PgConnectOptions, limits: &Limits) -> Result<Connect
         "SET search_path = shawk; SET join_collapse_limit = 1; SET random_page_cost = 1.1; SET statement_timeout = {}",
         limits.read.as_millis()
     );
-    connection
-        .run(&settings)
-        .await
-        .map_err(|error| fault(&error))?;
+    connection.run(&settings).await.map_err(|error| fault(&error))?;
     Ok(connection)
 }

@@ -66,14 +66,10 @@ impl Connection {
     pub(crate) async fn run(&mut self, sql: &str) -> Result<(), sqlx::Error> {
         match self {
             Connection::Sqlite(sqlite) => {
-                sqlx::raw_sql(AssertSqlSafe(for_sqlite(sql)))
-                    .execute(&mut **sqlite)
-                    .await?;
+                sqlx::raw_sql(AssertSqlSafe(for_sqlite(sql))).execute(&mut **sqlite).await?;
             }
             Connection::Postgres(postgres) => {
-                sqlx::raw_sql(AssertSqlSafe(for_postgres(sql)))
-                    .execute(&mut **postgres)
-                    .await?;
+                sqlx::raw_sql(AssertSqlSafe(for_postgres(sql))).execute(&mut **postgres).await?;
             }
         }
         Ok(())
@@ -84,9 +80,7 @@ impl Connection {
             (sqlite @ Connection::Sqlite(_), Access::Read) => sqlite.run("BEGIN").await,
             (sqlite @ Connection::Sqlite(_), Access::Write) => sqlite.run("BEGIN IMMEDIATE").await,
             (postgres, Access::Read) => {
-                postgres
-                    .run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                    .await
+                postgres.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
             }
             (postgres, Access::Write) => postgres.run("BEGIN ISOLATION LEVEL READ COMMITTED").await,
         }
@@ -105,12 +99,7 @@ impl Connection {
                     bind_sqlite(&mut arguments, value)?;
                 }
                 let query = sqlx::query_with(AssertSqlSafe(for_sqlite(sql)), arguments);
-                Ok(query
-                    .fetch_all(&mut **sqlite)
-                    .await?
-                    .into_iter()
-                    .map(Row::Sqlite)
-                    .collect())
+                Ok(query.fetch_all(&mut **sqlite).await?.into_iter().map(Row::Sqlite).collect())
             }
             Connection::Postgres(postgres) => {
                 let mut arguments = PgArguments::default();
@@ -118,12 +107,7 @@ impl Connection {
                     bind_postgres(&mut arguments, value)?;
                 }
                 let query = sqlx::query_with(sql, arguments);
-                Ok(query
-                    .fetch_all(&mut **postgres)
-                    .await?
-                    .into_iter()
-                    .map(Row::Postgres)
-                    .collect())
+                Ok(query.fetch_all(&mut **postgres).await?.into_iter().map(Row::Postgres).collect())
             }
         }
     }
@@ -141,10 +125,7 @@ impl Connection {
             let left = range.end - from;
             match self {
                 Connection::Sqlite(sqlite) => {
-                    let rows = SQLITE_ROWS
-                        .into_iter()
-                        .find(|&rows| rows <= left)
-                        .unwrap_or(1);
+                    let rows = SQLITE_ROWS.into_iter().find(|&rows| rows <= left).unwrap_or(1);
                     let values = sqlite_values(columns.len(), rows);
                     let query = sqlx::query_with(
                         AssertSqlSafe(for_sqlite(sql).replacen("ROWS", &values, 1)),
@@ -222,11 +203,7 @@ pub fn for_sqlite(sql: &str) -> String {
         .replace("GREATEST(", "MAX(");
     for (postgres, before, after) in [
         ("::bigint[])", "IN (SELECT value FROM json_each(", "))"),
-        (
-            "::bytea[])",
-            "IN (SELECT unhex(value) FROM json_each(",
-            "))",
-        ),
+        ("::bytea[])", "IN (SELECT unhex(value) FROM json_each(", "))"),
     ] {
         while let Some(end) = sql.find(postgres) {
             let Some(begin) = sql[..end].rfind("= ANY(") else {
@@ -244,8 +221,7 @@ pub fn for_sqlite(sql: &str) -> String {
 
 /// A statement in PostgreSQL's words, for the words that are ours.
 fn for_postgres(sql: &str) -> String {
-    sql.replace(") CLUSTERED", ")")
-        .replace(") ROOMY", ") WITH (fillfactor = 70)")
+    sql.replace(") CLUSTERED", ")").replace(") ROOMY", ") WITH (fillfactor = 70)")
 }
 
 fn bind_sqlite(arguments: &mut SqliteArguments, value: &Value<'_>) -> Result<(), sqlx::Error> {
@@ -343,9 +319,6 @@ mod tests {
     fn each_engine_clusters_as_it_can() {
         let table = "CREATE TABLE t (a BYTEA) CLUSTERED ROOMY";
         assert_eq!(for_sqlite(table), "CREATE TABLE t (a BLOB) WITHOUT ROWID");
-        assert_eq!(
-            for_postgres(table),
-            "CREATE TABLE t (a BYTEA) WITH (fillfactor = 70)"
-        );
+        assert_eq!(for_postgres(table), "CREATE TABLE t (a BYTEA) WITH (fillfactor = 70)");
     }
 }

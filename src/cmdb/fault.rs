@@ -149,9 +149,9 @@ pub(crate) fn fault(error: &sqlx::Error) -> Fault {
     let text = one_line(error);
     match meaning(error) {
         Meaning::Again | Meaning::Away => Fault::Away(text),
-        Meaning::NoScheme => Fault::Scheme(format!(
-            "it has no scheme of shawk's ({text}): run shawk create-scheme"
-        )),
+        Meaning::NoScheme => {
+            Fault::Scheme(format!("it has no scheme of shawk's ({text}): run shawk create-scheme"))
+        }
         Meaning::Row | Meaning::Refused => Fault::Refused(match damaged(error) {
             Some(damage) => {
                 format!("{damage}; it was left as it is: move it away or restore a copy")

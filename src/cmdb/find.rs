@@ -29,10 +29,7 @@ pub(crate) async fn find(
             let [since, until] = ends(window);
             let values = [since, until, Value::Text(name), Value::Int(MAX_ROWS + 1)];
             let rows = fetch(connection, sql::HOSTS_BY_PROCESS, &values).await?;
-            Ok(Found {
-                hosts: keys(&rows)?,
-                addresses: BTreeSet::new(),
-            })
+            Ok(Found { hosts: keys(&rows)?, addresses: BTreeSet::new() })
         }
         Selector::Port(port) => by_port(connection, *port, window).await,
     }
@@ -47,13 +44,7 @@ async fn by_network(
 ) -> Result<Found, Trouble> {
     let (first, last) = range_of(network);
     let [since, until] = ends(window);
-    let values = [
-        since,
-        until,
-        Value::Bytes(first),
-        Value::Bytes(last),
-        Value::Int(MAX_ROWS + 1),
-    ];
+    let values = [since, until, Value::Bytes(first), Value::Bytes(last), Value::Int(MAX_ROWS + 1)];
     let mut found = Found::default();
     let mut owned = BTreeSet::new();
     for row in fetch(connection, sql::HOSTS_BY_ADDRESS, &values).await? {
@@ -64,9 +55,7 @@ async fn by_network(
     }
     for row in fetch(connection, sql::PEERS_BY_ADDRESS, &values).await? {
         let inside = address(&row, 0)?.filter(|address| network.contains(address));
-        found
-            .addresses
-            .extend(inside.filter(|address| !owned.contains(address)));
+        found.addresses.extend(inside.filter(|address| !owned.contains(address)));
     }
     Ok(found)
 }
@@ -77,18 +66,11 @@ async fn by_host(
     window: &Window,
 ) -> Result<Found, Trouble> {
     let [since, until] = ends(window);
-    let key = Host {
-        id: text.to_owned(),
-        name: String::new(),
-    }
-    .hash();
+    let key = Host { id: text.to_owned(), name: String::new() }.hash();
     let name = name_key(text);
     let values = [since, until, Value::Int(key), Value::Text(&name)];
     let rows = connection.fetch(sql::HOSTS_BY_NAME, &values).await?;
-    Ok(Found {
-        hosts: keys(&rows)?,
-        addresses: BTreeSet::new(),
-    })
+    Ok(Found { hosts: keys(&rows)?, addresses: BTreeSet::new() })
 }
 
 /// Hosts that offer something at the port, hosts that use it at a peer's, and
@@ -99,12 +81,8 @@ async fn by_port(
     window: &Window,
 ) -> Result<Found, Trouble> {
     let [since, until] = ends(window);
-    let values = [
-        since.clone(),
-        until.clone(),
-        Value::Int(i64::from(port)),
-        Value::Int(MAX_ROWS + 1),
-    ];
+    let values =
+        [since.clone(), until.clone(), Value::Int(i64::from(port)), Value::Int(MAX_ROWS + 1)];
     let mut found = Found {
         hosts: keys(&fetch(connection, sql::HOSTS_BY_PORT, &values).await?)?,
         addresses: BTreeSet::new(),
@@ -112,9 +90,7 @@ async fn by_port(
     for row in fetch(connection, sql::PEERS_BY_PORT, &values).await? {
         found.hosts.insert(row.int(0)?);
         // One that is of the same host is already found with it.
-        found
-            .addresses
-            .extend(address(&row, 1)?.filter(|address| !is_local_only(*address)));
+        found.addresses.extend(address(&row, 1)?.filter(|address| !is_local_only(*address)));
     }
     if !found.addresses.is_empty() {
         let list = Value::Addresses(found.addresses.iter().copied().map(address_bytes).collect());
@@ -130,10 +106,7 @@ async fn by_port(
 }
 
 fn keys(rows: &[Row]) -> Result<BTreeSet<HostKey>, Trouble> {
-    Ok(rows
-        .iter()
-        .map(|row| row.int(0))
-        .collect::<Result<_, _>>()?)
+    Ok(rows.iter().map(|row| row.int(0)).collect::<Result<_, _>>()?)
 }
 
 fn address(row: &Row, column: usize) -> Result<Option<IpAddr>, Trouble> {

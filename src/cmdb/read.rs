@@ -23,12 +23,8 @@ pub(crate) const MAX_ROWS: i64 = 500_000;
 
 /// The window as the statements have it.
 pub(crate) fn ends(window: &Window) -> [Value<'static>; 2] {
-    let since = window
-        .since
-        .map_or(i64::MIN, |since| since.as_microsecond());
-    let until = window
-        .until
-        .map_or(i64::MAX, |until| until.as_microsecond());
+    let since = window.since.map_or(i64::MIN, |since| since.as_microsecond());
+    let until = window.until.map_or(i64::MAX, |until| until.as_microsecond());
     [Value::Int(since), Value::Int(until)]
 }
 
@@ -75,22 +71,15 @@ pub(crate) async fn around(
         .filter_map(|flow| flow.key.peer)
         .filter(|peer| !is_local_only(*peer));
     let owned: BTreeSet<IpAddr> = peers.chain(reached.iter().copied()).collect();
-    let ports: BTreeSet<i64> = reading
-        .flows
-        .values()
-        .filter_map(|flow| flow.key.peer_port.map(i64::from))
-        .collect();
+    let ports: BTreeSet<i64> =
+        reading.flows.values().filter_map(|flow| flow.key.peer_port.map(i64::from)).collect();
 
     if !reached.is_empty() {
-        let list = values(Value::Addresses(
-            reached.iter().copied().map(address_bytes).collect(),
-        ));
+        let list = values(Value::Addresses(reached.iter().copied().map(address_bytes).collect()));
         reading.add_flows(&fetch(connection, sql::FLOWS_TO_ADDRESSES, &list).await?)?;
     }
     if !owned.is_empty() {
-        let list = values(Value::Addresses(
-            owned.iter().copied().map(address_bytes).collect(),
-        ));
+        let list = values(Value::Addresses(owned.iter().copied().map(address_bytes).collect()));
         reading.add_addresses(&fetch(connection, sql::OWNERS_OF_ADDRESSES, &list).await?)?;
     }
     let asked: BTreeSet<HostKey> = hosts.iter().copied().collect();
@@ -188,16 +177,9 @@ impl Reading {
         named.extend(self.addresses.keys().map(|key| key.0));
         let hosts = hosts(connection, named).await?;
         let processes = self.processes(connection).await?;
-        let flows = self
-            .flows
-            .into_iter()
-            .map(|((host, _), raw)| raw.finish(host, &processes))
-            .collect();
-        Ok(Records {
-            hosts,
-            addresses: self.addresses.into_values().collect(),
-            flows,
-        })
+        let flows =
+            self.flows.into_iter().map(|((host, _), raw)| raw.finish(host, &processes)).collect();
+        Ok(Records { hosts, addresses: self.addresses.into_values().collect(), flows })
     }
 
     /// A process's key is computed from all that it is, so any host's row of
@@ -208,10 +190,8 @@ impl Reading {
     ) -> Result<HashMap<i64, Arc<Process>>, Trouble> {
         let mut wanted: BTreeMap<i64, HostKey> = BTreeMap::new();
         for ((host, _), raw) in &self.flows {
-            for process in raw
-                .process
-                .into_iter()
-                .chain(raw.owners.iter().filter_map(|owner| owner.process))
+            for process in
+                raw.process.into_iter().chain(raw.owners.iter().filter_map(|owner| owner.process))
             {
                 wanted.insert(process, *host);
             }
@@ -247,11 +227,7 @@ impl Raw {
         for owner in &self.owners {
             // An owner whose process was refused when it was stored is one
             // more that cannot be named.
-            match owner
-                .process
-                .or(self.process)
-                .and_then(|key| processes.get(&key))
-            {
+            match owner.process.or(self.process).and_then(|key| processes.get(&key)) {
                 Some(process) => owners.push(Instance {
                     process: process.clone(),
                     pid: owner.pid,
@@ -265,13 +241,11 @@ impl Raw {
         FlowRecord {
             host,
             flow: HostFlow {
-                key: FlowKey {
-                    process,
-                    ..self.key
-                },
+                key: FlowKey { process, ..self.key },
                 owners,
                 owners_more,
                 counters: self.counters,
+                tentative: false,
             },
             spans: self.spans.into_values().collect(),
             first_seen: time(self.first_seen),
@@ -282,10 +256,7 @@ impl Raw {
 fn raw(row: &Row, scope: Arc<str>) -> Result<Raw, Trouble> {
     let total = |column| Ok::<_, sqlx::Error>(row.optional_int(column)?.map(number));
     let port = |column| {
-        Ok::<_, sqlx::Error>(
-            row.optional_int(column)?
-                .and_then(|port| u16::try_from(port).ok()),
-        )
+        Ok::<_, sqlx::Error>(row.optional_int(column)?.and_then(|port| u16::try_from(port).ok()))
     };
     let (owners, strange) = owners_of(row.text(13)?);
     Ok(Raw {
@@ -325,10 +296,7 @@ async fn hosts(
         return Ok(Vec::new());
     }
     let mut hosts = Vec::new();
-    for row in connection
-        .fetch(sql::HOSTS, &[Value::Ints(named.into_iter().collect())])
-        .await?
-    {
+    for row in connection.fetch(sql::HOSTS, &[Value::Ints(named.into_iter().collect())]).await? {
         let rung = row.text(3)?;
         hosts.push(HostRecord {
             key: row.int(0)?,
@@ -350,9 +318,7 @@ async fn hosts(
 fn address(row: &Row, column: usize) -> Result<Option<IpAddr>, Trouble> {
     match row.optional_bytes(column)? {
         None => Ok(None),
-        Some(bytes) => address_of(bytes)
-            .map(Some)
-            .ok_or_else(|| unreadable("address")),
+        Some(bytes) => address_of(bytes).map(Some).ok_or_else(|| unreadable("address")),
     }
 }
 

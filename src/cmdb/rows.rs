@@ -133,37 +133,23 @@ impl<'a> Rows<'a> {
                 address_bytes(scoped.address),
                 scoped.since.as_microsecond(),
             );
-            let row = self.addresses.entry(key).or_insert(AddressRow {
-                epoch: report.epoch,
-                ended: None,
-            });
+            let row = self
+                .addresses
+                .entry(key)
+                .or_insert(AddressRow { epoch: report.epoch, ended: None });
             row.epoch = row.epoch.max(report.epoch);
-            row.ended = row
-                .ended
-                .max(scoped.ended.map(|ended| ended.as_microsecond()));
+            row.ended = row.ended.max(scoped.ended.map(|ended| ended.as_microsecond()));
         }
         // A process owns many flows, and hashing it is the dearest thing here.
         let mut hashes = HashMap::new();
         let mut hash = |process: &'a Arc<Process>| {
-            *hashes
-                .entry(Arc::as_ptr(process))
-                .or_insert_with(|| process.hash())
+            *hashes.entry(Arc::as_ptr(process)).or_insert_with(|| process.hash())
         };
         for reported in &report.flows {
             let process = reported.flow.key.process.as_ref().map(&mut hash);
-            let owners: Vec<i64> = reported
-                .flow
-                .owners
-                .iter()
-                .map(|owner| hash(&owner.process))
-                .collect();
-            self.add_processes(
-                host,
-                report.until.as_microsecond(),
-                reported,
-                process,
-                &owners,
-            );
+            let owners: Vec<i64> =
+                reported.flow.owners.iter().map(|owner| hash(&owner.process)).collect();
+            self.add_processes(host, report.until.as_microsecond(), reported, process, &owners);
             self.add_flow(host, age, reported, process, &owners);
         }
     }
@@ -206,10 +192,8 @@ impl<'a> Rows<'a> {
         owners: &[i64],
     ) {
         let named = own.zip(reported.flow.key.process.as_deref());
-        let owning = owners
-            .iter()
-            .copied()
-            .zip(reported.flow.owners.iter().map(|owner| &*owner.process));
+        let owning =
+            owners.iter().copied().zip(reported.flow.owners.iter().map(|owner| &*owner.process));
         for (key, process) in named.into_iter().chain(owning) {
             let row = self.processes.entry((host, key)).or_insert((seen, process));
             row.0 = row.0.max(seen);
@@ -226,10 +210,7 @@ impl<'a> Rows<'a> {
     ) {
         let flow = &reported.flow;
         let key = (host, flow.key.hash());
-        let (since, seen) = (
-            reported.since.as_microsecond(),
-            reported.seen.as_microsecond(),
-        );
+        let (since, seen) = (reported.since.as_microsecond(), reported.seen.as_microsecond());
         let new = FlowRow {
             age,
             first_seen: since,
@@ -242,11 +223,7 @@ impl<'a> Rows<'a> {
             None => new,
             Some(old) => FlowRow {
                 first_seen: old.first_seen.min(since),
-                ..if (old.age, old.seen) >= (age, new.seen) {
-                    old
-                } else {
-                    new
-                }
+                ..if (old.age, old.seen) >= (age, new.seen) { old } else { new }
             },
         };
         self.flows.insert(key, row);

@@ -65,9 +65,9 @@ pub(crate) async fn check(connection: &mut Connection, steps: &Steps) -> Result<
         Some(found) => Err(Fault::Scheme(format!(
             "its scheme is version {found} and this shawk needs {known}: run shawk create-scheme"
         ))),
-        None => Err(Fault::Scheme(
-            "it has no scheme of shawk's: run shawk create-scheme".to_owned(),
-        )),
+        None => {
+            Err(Fault::Scheme("it has no scheme of shawk's: run shawk create-scheme".to_owned()))
+        }
     }
 }
 
@@ -80,10 +80,7 @@ pub(crate) async fn create(connection: &mut Connection, steps: &Steps) -> Result
     }
     if found.is_none() && matches!(connection, Connection::Sqlite(_)) {
         // Stays with the file. Not possible within a transaction.
-        connection
-            .run("PRAGMA journal_mode = WAL")
-            .await
-            .map_err(|e| fault(&e))?;
+        connection.run("PRAGMA journal_mode = WAL").await.map_err(|e| fault(&e))?;
     }
     let mut first = None;
     loop {
@@ -125,9 +122,7 @@ async fn take_step(connection: &mut Connection, steps: &Steps) -> Result<Step, F
         match connection {
             Connection::Postgres(_) => connection.run("CREATE SCHEMA IF NOT EXISTS shawk").await,
             Connection::Sqlite(_) => {
-                connection
-                    .run(&format!("PRAGMA application_id = {APPLICATION}"))
-                    .await
+                connection.run(&format!("PRAGMA application_id = {APPLICATION}")).await
             }
         }
         .map_err(failed)?;
@@ -139,22 +134,13 @@ async fn take_step(connection: &mut Connection, steps: &Steps) -> Result<Step, F
         return Err(newer(taken, known));
     }
     let mut after = taken;
-    if let Some(step) = usize::try_from(taken)
-        .ok()
-        .and_then(|taken| steps.get(taken))
-    {
+    if let Some(step) = usize::try_from(taken).ok().and_then(|taken| steps.get(taken)) {
         for statement in *step {
             connection.run(statement).await.map_err(failed)?;
         }
         after += 1;
-        let row = [
-            Column::Text(vec![Some("version".into())]),
-            Column::Int(vec![Some(after)]),
-        ];
-        connection
-            .store(sql::SET_VERSION, &row, 0..1)
-            .await
-            .map_err(failed)?;
+        let row = [Column::Text(vec![Some("version".into())]), Column::Int(vec![Some(after)])];
+        connection.store(sql::SET_VERSION, &row, 0..1).await.map_err(failed)?;
     }
     connection.run("COMMIT").await.map_err(failed)?;
     Ok(Step { before, after })
@@ -182,12 +168,8 @@ async fn version(connection: &mut Connection) -> Result<Option<i64>, Fault> {
 
 /// A SQLite file with tables and without our mark is not ours to write to.
 async fn of_this_program(connection: &mut Connection) -> Result<(), Fault> {
-    let application = single(connection, "PRAGMA application_id")
-        .await?
-        .unwrap_or(0);
-    let tables = single(connection, "SELECT count(*) FROM sqlite_schema")
-        .await?
-        .unwrap_or(0);
+    let application = single(connection, "PRAGMA application_id").await?.unwrap_or(0);
+    let tables = single(connection, "SELECT count(*) FROM sqlite_schema").await?.unwrap_or(0);
     if application == APPLICATION || (application == 0 && tables == 0) {
         return Ok(());
     }
@@ -202,14 +184,8 @@ async fn single(
     statement: &'static str,
 ) -> Result<Option<i64>, Fault> {
     let none: [Value<'_>; 0] = [];
-    let rows = connection
-        .fetch(statement, &none)
-        .await
-        .map_err(|e| fault(&e))?;
-    rows.first()
-        .map(|row| row.int(0))
-        .transpose()
-        .map_err(|e| fault(&e))
+    let rows = connection.fetch(statement, &none).await.map_err(|e| fault(&e))?;
+    rows.first().map(|row| row.int(0)).transpose().map_err(|e| fault(&e))
 }
 
 fn version_of(steps: &Steps) -> i64 {
@@ -229,10 +205,7 @@ mod tests {
     use crate::cmdb::connect::{Limits, Pool};
     use crate::cmdb::url::CmdbUrl;
 
-    const ONE: &[&str] = &[
-        "CREATE TABLE first (a BIGINT)",
-        "INSERT INTO first VALUES (1)",
-    ];
+    const ONE: &[&str] = &["CREATE TABLE first (a BIGINT)", "INSERT INTO first VALUES (1)"];
     const TWO: &[&str] = &["ALTER TABLE first ADD COLUMN b BIGINT"];
     const THREE: &[&str] = &["UPDATE first SET b = 3", "SELECT no_such_column FROM first"];
 
@@ -244,14 +217,8 @@ mod tests {
         let connection = lease.connection();
         assert_eq!(create(connection, &[ONE]).await, Ok(Change::Created(1)));
         assert_eq!(create(connection, &[ONE]).await, Ok(Change::Current(1)));
-        assert_eq!(
-            create(connection, &[ONE, TWO]).await,
-            Ok(Change::Migrated { from: 1, to: 2 })
-        );
-        assert!(matches!(
-            create(connection, &[ONE]).await,
-            Err(Fault::Scheme(_))
-        ));
+        assert_eq!(create(connection, &[ONE, TWO]).await, Ok(Change::Migrated { from: 1, to: 2 }));
+        assert!(matches!(create(connection, &[ONE]).await, Err(Fault::Scheme(_))));
 
         // A step that fails in its middle leaves nothing of it.
         assert!(create(connection, &[ONE, TWO, THREE]).await.is_err());

@@ -135,13 +135,7 @@ pub const SET_VERSION: &str = "INSERT INTO meta (name, value) ROWS
 /// Whether a report is newer than what is stored.
 macro_rules! newer {
     ($table:literal) => {
-        concat!(
-            "(excluded.epoch, excluded.sequence) > (",
-            $table,
-            ".epoch, ",
-            $table,
-            ".sequence)"
-        )
+        concat!("(excluded.epoch, excluded.sequence) > (", $table, ".epoch, ", $table, ".sequence)")
     };
 }
 
@@ -314,11 +308,8 @@ pub const HOSTS_BY_PROCESS: &str = concat!(
 );
 
 /// `$3` the port, `$4` the most rows.
-pub const HOSTS_BY_PORT: &str = concat!(
-    "SELECT DISTINCT f.host ",
-    of_flows_in_window!(),
-    "f.local_port = $3 LIMIT $4"
-);
+pub const HOSTS_BY_PORT: &str =
+    concat!("SELECT DISTINCT f.host ", of_flows_in_window!(), "f.local_port = $3 LIMIT $4");
 
 /// `$3` the port, `$4` the most rows.
 pub const PEERS_BY_PORT: &str = concat!(

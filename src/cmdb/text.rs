@@ -26,10 +26,7 @@ pub(crate) fn address_of(bytes: &[u8]) -> Option<IpAddr> {
 /// First and last address of a network. `::/0` holds the IPv4-mapped ones too;
 /// who asks for IPv6 sorts them out.
 pub(crate) fn range_of(network: &IpNet) -> ([u8; 16], [u8; 16]) {
-    (
-        address_bytes(network.network()),
-        address_bytes(network.broadcast()),
-    )
+    (address_bytes(network.network()), address_bytes(network.broadcast()))
 }
 
 /// Addresses that mean another machine, or none, on every machine: loopback
@@ -87,13 +84,7 @@ pub(crate) fn owners_text(owners: &[Instance], processes: &[i64], process: Optio
             text.push(' ');
         }
         // Writing to a String cannot fail.
-        let _ = write!(
-            text,
-            "{}:{}:{}",
-            owner.pid,
-            owner.pgid,
-            owner.started.as_microsecond()
-        );
+        let _ = write!(text, "{}:{}:{}", owner.pid, owner.pgid, owner.started.as_microsecond());
         if Some(*of) != process {
             let _ = write!(text, ":{of}");
         }

@@ -73,10 +73,7 @@ impl CmdbUrl {
 
     /// The embedded CMDB in a file.
     pub fn file(path: &Path) -> CmdbUrl {
-        CmdbUrl {
-            place: Place::File(path.to_owned()),
-            shown: format!("sqlite:{}", path.display()),
-        }
+        CmdbUrl { place: Place::File(path.to_owned()), shown: format!("sqlite:{}", path.display()) }
     }
 
     /// Whether it is a SQLite database, which creates its own scheme.
@@ -227,16 +224,10 @@ mod tests {
             ("sqlite:///a/b.db", "/a/b.db"),
         ] {
             let url = CmdbUrl::parse(text).unwrap();
-            assert!(
-                matches!(url.place(), Place::File(file) if file == Path::new(path)),
-                "{text}"
-            );
+            assert!(matches!(url.place(), Place::File(file) if file == Path::new(path)), "{text}");
             assert!(url.is_embedded());
         }
-        assert!(matches!(
-            CmdbUrl::parse("sqlite::memory:").unwrap().place(),
-            Place::Memory
-        ));
+        assert!(matches!(CmdbUrl::parse("sqlite::memory:").unwrap().place(), Place::Memory));
     }
 
     #[test]
@@ -274,10 +265,7 @@ mod tests {
         ] {
             let refusal = CmdbUrl::parse(text).unwrap_err();
             assert!(refusal.contains(says), "{refusal}");
-            assert!(
-                !refusal.contains("cr3t") && !refusal.contains('\n'),
-                "{refusal}"
-            );
+            assert!(!refusal.contains("cr3t") && !refusal.contains('\n'), "{refusal}");
         }
     }
 }

@@ -53,9 +53,7 @@ async fn store_together(
     tables: &[Table<'_>],
 ) -> Result<(), sqlx::Error> {
     for table in tables {
-        connection
-            .store(table.statement, &table.columns, 0..table.rows)
-            .await?;
+        connection.store(table.statement, &table.columns, 0..table.rows).await?;
     }
     Ok(())
 }
@@ -74,10 +72,7 @@ async fn store_apart(
         left.reverse();
         while let Some(range) = left.pop() {
             connection.run("SAVEPOINT part").await?;
-            match connection
-                .store(table.statement, &table.columns, range.clone())
-                .await
-            {
+            match connection.store(table.statement, &table.columns, range.clone()).await {
                 Ok(()) => connection.run("RELEASE SAVEPOINT part").await?,
                 Err(error) if meaning(&error) == Meaning::Row => {
                     connection.run("ROLLBACK TO SAVEPOINT part").await?;

@@ -123,8 +123,7 @@ impl<'a> Bundler<'a> {
     /// connection; one whose holder is out of a confined probe's sight belongs
     /// to another host's report.
     fn is_somebodys(&self, socket: &Socket) -> bool {
-        let held = socket.inode != 0
-            && !matches!(socket.state, State::TimeWait | State::SynRecv);
+        let held = socket.inode != 0 && !matches!(socket.state, State::TimeWait | State::SynRecv);
         held && !(socket.owners.is_empty() && self.snapshot.coverage.confined)
     }
 
@@ -304,9 +303,7 @@ impl<'a> Bundler<'a> {
         let group = |o: &Owner| (self.process_of[o.instance as usize], o.pgid);
         owners.sort_unstable_by_key(|o| (group(o), instance(o).pid));
         owners.dedup_by_key(|o| group(o));
-        owners.sort_by_key(|o| {
-            (Some(&instance(o).process) != process, o.pgid, instance(o).pid)
-        });
+        owners.sort_by_key(|o| (Some(&instance(o).process) != process, o.pgid, instance(o).pid));
         let more = owners.len().saturating_sub(MAX_OWNERS) as u32;
         let named = owners.iter().take(MAX_OWNERS);
         (named.map(|o| Instance { pgid: o.pgid, ..instance(o).clone() }).collect(), more)

@@ -37,9 +37,7 @@ fn is_private(address: IpAddr) -> bool {
             let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
             v4.is_private() || v4.is_loopback() || v4.is_link_local() || shared
         }
-        IpAddr::V6(v6) => {
-            v6.is_unique_local() || v6.is_loopback() || v6.is_unicast_link_local()
-        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_loopback() || v6.is_unicast_link_local(),
     }
 }
 
@@ -49,12 +47,23 @@ mod tests {
 
     #[test]
     fn private_is_what_the_rfcs_say() {
-        for private in
-            ["10.0.0.1", "172.31.9.9", "192.168.1.1", "127.0.0.1", "169.254.0.1", "100.64.0.1", "100.127.255.255", "fd00::1", "::1", "fe80::1"]
-        {
+        for private in [
+            "10.0.0.1",
+            "172.31.9.9",
+            "192.168.1.1",
+            "127.0.0.1",
+            "169.254.0.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "fd00::1",
+            "::1",
+            "fe80::1",
+        ] {
             assert!(is_private(private.parse().expect("an address")), "{private}");
         }
-        for public in ["8.8.8.8", "172.32.0.1", "100.63.0.1", "100.128.0.1", "2001:db8::1", "11.0.0.1"] {
+        for public in
+            ["8.8.8.8", "172.32.0.1", "100.63.0.1", "100.128.0.1", "2001:db8::1", "11.0.0.1"]
+        {
             assert!(!is_private(public.parse().expect("an address")), "{public}");
         }
     }

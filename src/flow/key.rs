@@ -132,13 +132,7 @@ impl Process {
     pub fn hash(&self) -> i64 {
         let mut digest = Fields::new("process");
         digest.text(&self.name);
-        for field in [
-            &self.exe,
-            &self.user,
-            &self.unit,
-            &self.container,
-            &self.pod,
-        ] {
+        for field in [&self.exe, &self.user, &self.unit, &self.container, &self.pod] {
             digest.text(field.as_deref().unwrap_or(""));
         }
         digest.finish()

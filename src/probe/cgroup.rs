@@ -68,9 +68,7 @@ fn parse_path(path: &[u8]) -> Place {
 /// container or its monitor is a scope too; its name holds the container's,
 /// and is no unit that outlives a restart.
 fn unit(part: &[u8]) -> Option<String> {
-    let stem = part
-        .strip_suffix(b".service")
-        .or_else(|| part.strip_suffix(b".scope"))?;
+    let stem = part.strip_suffix(b".service").or_else(|| part.strip_suffix(b".scope"))?;
     if stem.is_empty() || split_id(stem).is_some() {
         return None;
     }
@@ -94,14 +92,10 @@ fn container(part: &[u8], parent: &[u8]) -> Option<String> {
     // systemd-nspawn and libvirt: machine.slice/machine-NAME.scope, or
     // systemd-nspawn@NAME.service.
     if let Some(name) = part.strip_prefix(b"machine-") {
-        return name
-            .strip_suffix(b".scope")
-            .and_then(|name| name_of(&unescape(name)));
+        return name.strip_suffix(b".scope").and_then(|name| name_of(&unescape(name)));
     }
     if let Some(name) = part.strip_prefix(b"systemd-nspawn@") {
-        return name
-            .strip_suffix(b".service")
-            .and_then(|name| name_of(&unescape(name)));
+        return name.strip_suffix(b".service").and_then(|name| name_of(&unescape(name)));
     }
     None
 }
@@ -125,9 +119,7 @@ fn container_id(part: &[u8]) -> Option<String> {
 /// Splits off 64 hex digits at the end, alone or after `-` or `:`.
 fn split_id(part: &[u8]) -> Option<(&[u8], &[u8])> {
     let (prefix, id) = part.split_at_checked(part.len().checked_sub(64)?)?;
-    let hex = id
-        .iter()
-        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let hex = id.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let apart = prefix.is_empty() || prefix.ends_with(b"-") || prefix.ends_with(b":");
     (hex && apart).then_some((prefix, id))
 }
@@ -141,29 +133,19 @@ fn pod(part: &[u8]) -> Option<String> {
         Some(slice) => {
             let (level, uid) = split_at_last(slice, b"-pod")?;
             // `kubelet-kubepods` where the kubelet has a root of its own.
-            level
-                .split(|&byte| byte == b'-')
-                .any(|word| word == b"kubepods")
-                .then_some(uid)?
+            level.split(|&byte| byte == b'-').any(|word| word == b"kubepods").then_some(uid)?
         }
         None => part.strip_prefix(b"pod")?,
     };
-    let uid: Vec<u8> = uid
-        .iter()
-        .map(|&byte| if byte == b'_' { b'-' } else { byte })
-        .collect();
+    let uid: Vec<u8> = uid.iter().map(|&byte| if byte == b'_' { b'-' } else { byte }).collect();
     let dashed = uid.len() == 36 && [8, 13, 18, 23].iter().all(|&at| uid[at] == b'-');
     let plain = uid.len() == 32;
-    let hex = uid
-        .iter()
-        .all(|byte| byte.is_ascii_hexdigit() || (dashed && *byte == b'-'));
+    let hex = uid.iter().all(|byte| byte.is_ascii_hexdigit() || (dashed && *byte == b'-'));
     ((dashed || plain) && hex).then(|| decode(&uid))
 }
 
 fn split_at_last<'a>(bytes: &'a [u8], mark: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let at = bytes
-        .windows(mark.len())
-        .rposition(|window| window == mark)?;
+    let at = bytes.windows(mark.len()).rposition(|window| window == mark)?;
     Some((&bytes[..at], &bytes[at + mark.len()..]))
 }
 
@@ -200,12 +182,7 @@ mod tests {
     fn check(file: &str, expected: &str) {
         let place = parse(file.replace('%', ID).as_bytes());
         let word = |word: Option<String>| word.map_or("-".to_owned(), |word| word.replace(ID, "%"));
-        let said = format!(
-            "{} {} {}",
-            word(place.unit),
-            word(place.container),
-            word(place.pod)
-        );
+        let said = format!("{} {} {}", word(place.unit), word(place.container), word(place.pod));
         assert_eq!(said, expected, "{file}");
     }
 
@@ -219,26 +196,14 @@ mod tests {
             "0::/system.slice/system-postgresql.slice/postgresql@17-main.service\n",
             "postgresql@17-main.service - -",
         );
-        check(
-            "0::/user.slice/user-1000.slice/session-3.scope\n",
-            "session-3.scope - -",
-        );
+        check("0::/user.slice/user-1000.slice/session-3.scope\n", "session-3.scope - -");
         check(
             "0::/user.slice/user-1000.slice/user@1000.service/app.slice/foo.service\n",
             "foo.service - -",
         );
-        check(
-            "0::/user.slice/user-1000.slice/user@1000.service/init.scope\n",
-            "init.scope - -",
-        );
-        check(
-            "0::/system.slice/docker.service/nested/deeper\n",
-            "docker.service - -",
-        );
-        check(
-            "0::/system.slice/gone.service (deleted)\n",
-            "gone.service - -",
-        );
+        check("0::/user.slice/user-1000.slice/user@1000.service/init.scope\n", "init.scope - -");
+        check("0::/system.slice/docker.service/nested/deeper\n", "docker.service - -");
+        check("0::/system.slice/gone.service (deleted)\n", "gone.service - -");
         check("0::/system.slice\n", "- - -");
         check("0::/system.slice/.service\n", "- - -");
         check("0::/../../system.slice/cron.service\n", "cron.service - -");
@@ -254,10 +219,7 @@ mod tests {
             "12:pids:/user.slice/user-0.slice/session-1.scope\n1:name=systemd:/user.slice/user-0.slice/session-1.scope\n0::/user.slice/user-0.slice/session-1.scope\n",
             "session-1.scope - -",
         );
-        check(
-            "11:pids:/docker/%\n1:name=systemd:/docker/%\n0::/\n",
-            "- % -",
-        );
+        check("11:pids:/docker/%\n1:name=systemd:/docker/%\n0::/\n", "- % -");
         check(
             "11:pids:/docker/%\n1:name=systemd:/docker/%\n0::/system.slice/containerd.service\n",
             "containerd.service % -",
@@ -269,14 +231,8 @@ mod tests {
     fn containers_of_each_runtime() {
         check("0::/docker/%\n", "- % -");
         check("0::/system.slice/docker-%.scope\n", "- % -");
-        check(
-            "0::/system.slice/docker-%.scope/init.scope\n",
-            "init.scope % -",
-        );
-        check(
-            "0::/system.slice/docker-%.scope/system.slice/cron.service\n",
-            "cron.service % -",
-        );
+        check("0::/system.slice/docker-%.scope/init.scope\n", "init.scope % -");
+        check("0::/system.slice/docker-%.scope/system.slice/cron.service\n", "cron.service % -");
         check("0::/machine.slice/libpod-%.scope/container\n", "- % -");
         check("0::/machine.slice/libpod-%.scope\n", "- % -");
         check("0::/machine.slice/libpod-conmon-%.scope\n", "- - -");
@@ -287,10 +243,7 @@ mod tests {
         check("0::/default/%\n", "- % -");
         check("0::/lxc/web1\n", "- web1 -");
         check("0::/lxc.payload.web1\n", "- web1 -");
-        check(
-            "0::/lxc.payload.web1/system.slice/nginx.service\n",
-            "nginx.service web1 -",
-        );
+        check("0::/lxc.payload.web1/system.slice/nginx.service\n", "nginx.service web1 -");
         check("0::/lxc.payload/web1\n", "- web1 -");
         check("0::/lxc.monitor.web1\n", "- - -");
         check(

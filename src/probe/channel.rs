@@ -77,10 +77,7 @@ impl Channel {
             protocol,
         )?;
         set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-        Ok(Channel {
-            socket,
-            sequence: 0,
-        })
+        Ok(Channel { socket, sequence: 0 })
     }
 
     /// Asks for a dump and hands each part of the answer to `each`, which
@@ -119,10 +116,7 @@ impl Channel {
         if sent != request.len() {
             return Err(Errno::MSGSIZE);
         }
-        let mut end = End {
-            malformed: 0,
-            interrupted: false,
-        };
+        let mut end = End { malformed: 0, interrupted: false };
         loop {
             // With TRUNC the true length is returned, be it longer than the
             // room; the messages beyond are lost and end the last one early.
@@ -143,10 +137,7 @@ impl Channel {
                             end.malformed += 1;
                         }
                     }
-                    Message::End {
-                        errno: 0,
-                        interrupted,
-                    } => {
+                    Message::End { errno: 0, interrupted } => {
                         end.interrupted |= interrupted;
                         return Ok(end);
                     }

@@ -86,11 +86,7 @@ pub fn sockets_request(table: Table, sequence: u32) -> Vec<u8> {
             // struct inet_diag_req_v2
             let mut bytes = vec![0; HEADER + 56];
             write_header(&mut bytes, SOCK_DIAG_BY_FAMILY, sequence);
-            bytes[16] = if table == Table::Udp4 {
-                AF_INET
-            } else {
-                AF_INET6
-            };
+            bytes[16] = if table == Table::Udp4 { AF_INET } else { AF_INET6 };
             bytes[17] = Protocol::Udp.number();
             bytes[20..24].copy_from_slice(&STATES.to_ne_bytes());
             bytes
@@ -168,10 +164,7 @@ impl<'a> Iterator for Messages<'a> {
                 NLMSG_DONE => {
                     // Old kernels send no errno along.
                     let errno = u32_at(body, 0).unwrap_or(0).cast_signed();
-                    Message::End {
-                        errno: errno.saturating_neg().max(0),
-                        interrupted,
-                    }
+                    Message::End { errno: errno.saturating_neg().max(0), interrupted }
                 }
                 NLMSG_ERROR => match u32_at(body, 0) {
                     Some(errno) => {
@@ -247,17 +240,9 @@ pub fn parse_socket(body: &[u8], protocol: Protocol, namespace: u32) -> Option<S
         local,
         peer: present(peer),
         v6_only,
-        opened: if tcp {
-            opened(state, unsent_or_unacked, info)
-        } else {
-            Direction::Unknown
-        },
+        opened: if tcp { opened(state, unsent_or_unacked, info) } else { Direction::Unknown },
         port_chosen: None,
-        rtt_us: if tcp {
-            u32_at(info, 68).filter(|&rtt| rtt > 0)
-        } else {
-            None
-        },
+        rtt_us: if tcp { u32_at(info, 68).filter(|&rtt| rtt > 0) } else { None },
         inode: u64::from(inode),
         owners: SmallVec::new(),
     })
@@ -334,11 +319,7 @@ fn surplus(queued: u32, info: &[u8]) -> Option<u64> {
     let sent = u64_at(info, 200)?;
     let repeated = u64_at(info, 208)?;
     let in_flight = queued.checked_sub(notsent)?;
-    let agreed = if unacked_packets == 0 {
-        in_flight == 0
-    } else {
-        in_flight > unacked_packets
-    };
+    let agreed = if unacked_packets == 0 { in_flight == 0 } else { in_flight > unacked_packets };
     let numbers = acked.checked_add(u64::from(in_flight))?;
     let surplus = numbers.checked_sub(sent.checked_sub(repeated)?)?;
     agreed.then_some(surplus)

@@ -46,11 +46,7 @@ impl Identities {
     /// for it may wait for a network.
     pub fn new(passwd: PathBuf) -> Identities {
         Identities {
-            users: Users {
-                path: passwd,
-                version: None,
-                names: HashMap::new(),
-            },
+            users: Users { path: passwd, version: None, names: HashMap::new() },
             known: HashMap::new(),
             scan: 0,
             file: vec![0; FILE].into_boxed_slice(),
@@ -102,13 +98,11 @@ impl Identities {
     }
 
     fn read(&mut self, below: impl AsFd, stat: &Stat<'_>) -> Arc<Process> {
-        let exe = procfs::read_link(&below, "../exe", &mut self.link)
-            .ok()
-            .map(|target| {
-                // What the kernel says of a file that was replaced since, as an
-                // upgrade does; the program is the same.
-                decode(target.strip_suffix(b" (deleted)").unwrap_or(target))
-            });
+        let exe = procfs::read_link(&below, "../exe", &mut self.link).ok().map(|target| {
+            // What the kernel says of a file that was replaced since, as an
+            // upgrade does; the program is the same.
+            decode(target.strip_suffix(b" (deleted)").unwrap_or(target))
+        });
         let user = procfs::read(&below, "../status", &mut self.file)
             .ok()
             .and_then(procfs::parse_effective_user);
@@ -152,12 +146,7 @@ impl Users {
         let Ok(metadata) = std::fs::metadata(&self.path) else {
             return;
         };
-        let version = (
-            metadata.ino(),
-            metadata.mtime(),
-            metadata.mtime_nsec(),
-            metadata.len(),
-        );
+        let version = (metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len());
         if self.version == Some(version) {
             return;
         }
@@ -186,18 +175,11 @@ mod tests {
             fs::create_dir(directory.path().join("fd")).unwrap();
             fs::write(directory.path().join("passwd"), "web:x:33:33::/:\n").unwrap();
             fs::write(directory.path().join("status"), "Uid:\t0\t33\t0\t0\n").unwrap();
-            fs::write(
-                directory.path().join("cgroup"),
-                "0::/system.slice/web.service\n",
-            )
-            .unwrap();
+            fs::write(directory.path().join("cgroup"), "0::/system.slice/web.service\n").unwrap();
             std::os::unix::fs::symlink("/usr/bin/web (deleted)", directory.path().join("exe"))
                 .unwrap();
             let identities = Identities::new(directory.path().join("passwd"));
-            Fake {
-                directory,
-                identities,
-            }
+            Fake { directory, identities }
         }
 
         fn write(&self, name: &str, text: &str) {
@@ -206,11 +188,7 @@ mod tests {
 
         fn process(&mut self, comm: &[u8], age_ticks: u64) -> Arc<Process> {
             let below = fs::File::open(self.directory.path().join("fd")).unwrap();
-            let stat = Stat {
-                comm,
-                pgrp: 1,
-                start_ticks: 5,
-            };
+            let stat = Stat { comm, pgrp: 1, start_ticks: 5 };
             self.identities.process(below, 1, &stat, age_ticks)
         }
     }
@@ -235,15 +213,9 @@ mod tests {
         assert_eq!(second.user.as_deref(), Some("34"));
 
         fake.write("status", "Uid:\t0\t35\t0\t0\n");
-        assert!(Arc::ptr_eq(
-            &second,
-            &fake.process(b"web", SETTLED_TICKS + 1)
-        ));
+        assert!(Arc::ptr_eq(&second, &fake.process(b"web", SETTLED_TICKS + 1)));
         // It became another program.
-        assert_eq!(
-            fake.process(b"sh", SETTLED_TICKS + 2).user.as_deref(),
-            Some("35")
-        );
+        assert_eq!(fake.process(b"sh", SETTLED_TICKS + 2).user.as_deref(), Some("35"));
     }
 
     #[test]

@@ -38,10 +38,7 @@ fn read_id(paths: &[&Path]) -> Result<String> {
             return Ok(host_id(&machine));
         }
     }
-    let paths: Vec<String> = paths
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
     bail!(
         "this machine has no id (none in {}); run systemd-machine-id-setup, or set SHAWK_HOST_ID",
         paths.join(" or ")
@@ -64,9 +61,7 @@ fn parse_machine_id(text: &[u8]) -> Option<[u8; 16]> {
 /// that other programs derived. HMAC-SHA256 keyed with the machine id, cut to
 /// 128 bits that are marked as a version 4 UUID.
 fn host_id(machine: &[u8; 16]) -> String {
-    let mut id: [u8; 16] = hmac(machine, &APPLICATION)[..16]
-        .try_into()
-        .expect("16 of 32 bytes");
+    let mut id: [u8; 16] = hmac(machine, &APPLICATION)[..16].try_into().expect("16 of 32 bytes");
     id[6] = id[6] & 0x0f | 0x40;
     id[8] = id[8] & 0x3f | 0x80;
     format!("{:032x}", u128::from_be_bytes(id))
@@ -82,15 +77,8 @@ fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
         }
         pad
     };
-    let inner = Sha256::new()
-        .chain_update(pad(0x36))
-        .chain_update(message)
-        .finalize();
-    Sha256::new()
-        .chain_update(pad(0x5c))
-        .chain_update(inner)
-        .finalize()
-        .into()
+    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(message).finalize();
+    Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize().into()
 }
 
 #[cfg(test)]
@@ -122,12 +110,7 @@ mod tests {
         std::fs::write(&second, "0123456789abcdef0123456789abcdef\n").unwrap();
         let id = read().unwrap();
         assert_eq!(id, "c50aee7b1ada45979141e6c9c8c35d4e");
-        for unset in [
-            "",
-            "uninitialized\n",
-            "0123",
-            "00000000000000000000000000000000\n",
-        ] {
+        for unset in ["", "uninitialized\n", "0123", "00000000000000000000000000000000\n"] {
             std::fs::write(&first, unset).unwrap();
             assert_eq!(read().unwrap(), id, "{unset:?}");
         }

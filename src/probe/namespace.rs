@@ -88,9 +88,7 @@ impl Home {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let door = rustix::fs::openat(CWD, &path, flags, Mode::empty())
             .with_context(|| format!("open own network namespace {}", path.display()))?;
-        let inode = rustix::fs::fstat(&door)
-            .context("read own network namespace")?
-            .st_ino;
+        let inode = rustix::fs::fstat(&door).context("read own network namespace")?.st_ino;
         Ok(Home { door, inode })
     }
 
@@ -116,12 +114,7 @@ impl Home {
                 return None;
             }
             places.insert(inode, map.others.len());
-            map.others.push(Found {
-                inode,
-                pids: SmallVec::new(),
-                bind: None,
-                name: None,
-            });
+            map.others.push(Found { inode, pids: SmallVec::new(), bind: None, name: None });
             Some(map.others.len() - 1)
         };
         for &pid in pids {
@@ -281,10 +274,7 @@ mod tests {
         };
         let mut scopes = Scopes::default();
         assert_eq!(scopes.name(&found(1, Some("blue")), Some(id)), "netns:blue");
-        assert_eq!(
-            scopes.name(&found(2, None), Some(id)),
-            "container:3f2a0c9d4b6e"
-        );
+        assert_eq!(scopes.name(&found(2, None), Some(id)), "container:3f2a0c9d4b6e");
         assert_eq!(scopes.name(&found(3, None), Some(id)), "net:3");
         assert_eq!(scopes.name(&found(4, None), Some("web1")), "container:web1");
         assert_eq!(scopes.name(&found(5, None), None), "net:5");

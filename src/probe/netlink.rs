@@ -81,10 +81,7 @@ impl Netlink {
         let mut scan = Scan {
             namespaces: Vec::new(),
             sockets: Vec::with_capacity(self.expected),
-            coverage: Coverage {
-                confined: self.confined,
-                ..Coverage::default()
-            },
+            coverage: Coverage { confined: self.confined, ..Coverage::default() },
             rung: Rung::Procfs,
         };
         list_pids(&self.proc, self.owners.room(), &mut self.pids).context("list processes")?;
@@ -115,13 +112,7 @@ impl Netlink {
     }
 
     fn read_namespaces(&mut self, scan: &mut Scan) -> Result<()> {
-        let Netlink {
-            net,
-            room,
-            channels,
-            home,
-            ..
-        } = self;
+        let Netlink { net, room, channels, home, .. } = self;
         scan.read(String::new(), channels, room, net, self.proc.as_fd());
 
         let map = home.find(self.proc.as_fd(), &self.pids, !self.confined);
@@ -181,7 +172,14 @@ struct Scan {
 
 impl Scan {
     /// Reads the namespace that the thread is in.
-    fn read(&mut self, scope: String, channels: &mut Channels, room: &mut Room, net: &Path, proc: BorrowedFd<'_>) {
+    fn read(
+        &mut self,
+        scope: String,
+        channels: &mut Channels,
+        room: &mut Room,
+        net: &Path,
+        proc: BorrowedFd<'_>,
+    ) {
         let namespace = u32::try_from(self.namespaces.len()).expect("there are few namespaces");
         let mut complete = true;
         for table in Table::ALL {

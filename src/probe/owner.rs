@@ -107,11 +107,7 @@ impl Owners {
         let ticks_per_second = rustix::param::clock_ticks_per_second().max(1);
         Owners {
             identities: Identities::new(PathBuf::from("/etc/passwd")),
-            clock: Clock {
-                boot: boot(),
-                ticks_per_second,
-                now_ticks: 0,
-            },
+            clock: Clock { boot: boot(), ticks_per_second, now_ticks: 0 },
             directory: vec![MaybeUninit::uninit(); ROOM].into_boxed_slice(),
         }
     }
@@ -237,9 +233,8 @@ impl Clock {
             self.boot = boot;
         }
         let now = clock_gettime(ClockId::Boottime);
-        self.now_ticks = u64::try_from(now.tv_sec)
-            .unwrap_or(0)
-            .saturating_mul(self.ticks_per_second);
+        self.now_ticks =
+            u64::try_from(now.tv_sec).unwrap_or(0).saturating_mul(self.ticks_per_second);
     }
 
     fn started(&self, ticks: u64) -> Timestamp {

@@ -29,32 +29,19 @@ pub fn parse_stat(bytes: &[u8]) -> Option<Stat<'_>> {
     let open = bytes.iter().position(|&byte| byte == b'(')?;
     let close = bytes.iter().rposition(|&byte| byte == b')')?;
     let comm = bytes.get(open + 1..close)?;
-    let mut fields = str::from_utf8(&bytes[close + 1..])
-        .ok()?
-        .split_ascii_whitespace();
+    let mut fields = str::from_utf8(&bytes[close + 1..]).ok()?.split_ascii_whitespace();
     // State and parent come first; the start is field 22 of proc_pid_stat(5).
     let pgrp = fields.nth(2)?.parse::<i64>().ok()?;
     let start_ticks = fields.nth(16)?.parse().ok()?;
     // -1 where the task has no process group any more.
-    Some(Stat {
-        comm,
-        pgrp: u32::try_from(pgrp).unwrap_or(0),
-        start_ticks,
-    })
+    Some(Stat { comm, pgrp: u32::try_from(pgrp).unwrap_or(0), start_ticks })
 }
 
 /// The effective user id of `/proc/PID/status`. No name can forge the line:
 /// the kernel escapes newlines in the one above it.
 pub fn parse_effective_user(bytes: &[u8]) -> Option<u32> {
-    let line = bytes
-        .split(|&byte| byte == b'\n')
-        .find_map(|line| line.strip_prefix(b"Uid:"))?;
-    str::from_utf8(line)
-        .ok()?
-        .split_ascii_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
+    let line = bytes.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+    str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// User names by number, of a file like `/etc/passwd`. The first line with a
@@ -73,9 +60,7 @@ pub fn parse_passwd(bytes: &[u8]) -> HashMap<u32, String> {
             && !name.starts_with(b"+")
             && !name.starts_with(b"-")
         {
-            users
-                .entry(id)
-                .or_insert_with(|| crate::flow::process::decode(name));
+            users.entry(id).or_insert_with(|| crate::flow::process::decode(name));
         }
     }
     users
@@ -83,10 +68,7 @@ pub fn parse_passwd(bytes: &[u8]) -> HashMap<u32, String> {
 
 /// The number in a link such as `socket:[123]` or `net:[123]`.
 pub fn parse_link(link: &[u8], kind: &[u8]) -> Option<u64> {
-    let digits = link
-        .strip_prefix(kind)?
-        .strip_prefix(b":[")?
-        .strip_suffix(b"]")?;
+    let digits = link.strip_prefix(kind)?.strip_prefix(b":[")?.strip_suffix(b"]")?;
     parse_number(digits)
 }
 
@@ -162,11 +144,7 @@ mod tests {
         let tail = b" S 1 4656 4656 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 98765 1000 200 18446744073709551615";
         for comm in [&b"nginx"[..], b"a) R 1 1\n2 (", b"\xff", b"", b"((", b"))"] {
             let line = [b"4656 (", comm, b")", tail].concat();
-            let stat = Stat {
-                comm,
-                pgrp: 4656,
-                start_ticks: 98765,
-            };
+            let stat = Stat { comm, pgrp: 4656, start_ticks: 98765 };
             assert_eq!(parse_stat(&line), Some(stat), "{comm:?}");
         }
     }

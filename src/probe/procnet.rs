@@ -73,11 +73,7 @@ pub fn parse(line: &[u8], protocol: Protocol, namespace: u32) -> Option<Socket> 
         local,
         peer: present(peer),
         v6_only: false,
-        opened: if opening {
-            Direction::Active
-        } else {
-            Direction::Unknown
-        },
+        opened: if opening { Direction::Active } else { Direction::Unknown },
         port_chosen: None,
         rtt_us: None,
         inode,
@@ -160,30 +156,10 @@ mod tests {
             "Close 127.0.0.53:53 - 24000",
         );
         check("", Tcp, "malformed");
-        check(
-            "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000",
-            Tcp,
-            "malformed",
-        );
-        check(
-            "   0: 0100007F1F90 00000000:0000 0A 0:0 0:0 0 0 0 1",
-            Tcp,
-            "malformed",
-        );
-        check(
-            "   0: 0100007é:1F90 00000000:0000 0A 0:0 0:0 0 0 0 1",
-            Tcp,
-            "malformed",
-        );
-        check(
-            "   0: 0100007F:1F90 00000000:0000 FF 0:0 0:0 0 0 0 1",
-            Tcp,
-            "malformed",
-        );
-        check(
-            "   0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 -1",
-            Tcp,
-            "malformed",
-        );
+        check("   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000", Tcp, "malformed");
+        check("   0: 0100007F1F90 00000000:0000 0A 0:0 0:0 0 0 0 1", Tcp, "malformed");
+        check("   0: 0100007é:1F90 00000000:0000 0A 0:0 0:0 0 0 0 1", Tcp, "malformed");
+        check("   0: 0100007F:1F90 00000000:0000 FF 0:0 0:0 0 0 0 1", Tcp, "malformed");
+        check("   0: 0100007F:1F90 00000000:0000 0A 0:0 0:0 0 0 0 -1", Tcp, "malformed");
     }
 }

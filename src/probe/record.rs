@@ -93,9 +93,7 @@ fn write_line(out: &mut impl Write, line: &impl Serialize) -> Result<()> {
 
 /// Reads the first snapshot of a file.
 pub fn read(input: impl BufRead) -> Result<Snapshot> {
-    Reader::new(input)
-        .read_next()?
-        .context("no header line: this is not a snapshot of shawk's")
+    Reader::new(input).read_next()?.context("no header line: this is not a snapshot of shawk's")
 }
 
 /// The snapshots of a file, one at a time.
@@ -118,11 +116,7 @@ enum Read1 {
 impl<R: BufRead> Reader<R> {
     /// Reads nothing yet.
     pub fn new(input: R) -> Reader<R> {
-        Reader {
-            input,
-            line: Vec::new(),
-            next: None,
-        }
+        Reader { input, line: Vec::new(), next: None }
     }
 
     /// The next snapshot, or none at the end. A file that was cut off yields
@@ -159,11 +153,7 @@ impl<R: BufRead> Reader<R> {
 
     fn read_line(&mut self) -> Result<Read1> {
         self.line.clear();
-        let got = self
-            .input
-            .by_ref()
-            .take(LINE)
-            .read_until(b'\n', &mut self.line);
+        let got = self.input.by_ref().take(LINE).read_until(b'\n', &mut self.line);
         if got.context("read snapshot")? == 0 {
             return Ok(Read1::End);
         }
@@ -194,10 +184,7 @@ impl Header {
         let text = |text: String| decode(text.as_bytes());
         Snapshot {
             taken: self.taken,
-            host: Host {
-                id: text(self.host.id),
-                name: text(self.host.name),
-            },
+            host: Host { id: text(self.host.id), name: text(self.host.name) },
             rung: self.rung,
             namespaces: Vec::new(),
             instances: Vec::new(),
@@ -240,15 +227,13 @@ impl Body {
                 };
                 socket.namespace = namespace;
                 let all = socket.owners.len();
-                socket
-                    .owners
-                    .retain(|owner| match self.instances.get(owner) {
-                        Some(&at) => {
-                            *owner = at;
-                            true
-                        }
-                        None => false,
-                    });
+                socket.owners.retain(|owner| match self.instances.get(owner) {
+                    Some(&at) => {
+                        *owner = at;
+                        true
+                    }
+                    None => false,
+                });
                 let missing = all - socket.owners.len();
                 socket.owners.sort_unstable();
                 socket.owners.dedup();
@@ -271,11 +256,7 @@ fn count<T>(list: &[T]) -> u32 {
 fn clean_namespace(namespace: Namespace) -> Namespace {
     Namespace {
         scope: decode(namespace.scope.as_bytes()).into(),
-        addresses: namespace
-            .addresses
-            .iter()
-            .map(|address| address.to_canonical())
-            .collect(),
+        addresses: namespace.addresses.iter().map(|address| address.to_canonical()).collect(),
         ephemeral_ports: namespace.ephemeral_ports,
     }
 }
@@ -291,10 +272,7 @@ fn clean_instance(instance: Instance) -> Instance {
         container: process.container.as_ref().map(text),
         pod: process.pod.as_ref().map(text),
     };
-    Instance {
-        process: Arc::new(process),
-        ..instance
-    }
+    Instance { process: Arc::new(process), ..instance }
 }
 
 /// A file in place of a kernel.
@@ -310,29 +288,21 @@ impl Replay {
     pub fn open(path: &Path) -> Result<Replay> {
         let file = File::open(path).with_context(|| format!("open snapshot {}", path.display()))?;
         let reader = Reader::new(BufReader::with_capacity(256 * 1024, file));
-        Ok(Replay {
-            path: path.to_owned(),
-            rest: Some(reader),
-            last: None,
-        })
+        Ok(Replay { path: path.to_owned(), rest: Some(reader), last: None })
     }
 
     /// The next snapshot of the file, and after the last the last.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         if let Some(rest) = &mut self.rest {
-            let next = rest
-                .read_next()
-                .with_context(|| format!("replay {}", self.path.display()))?;
+            let next =
+                rest.read_next().with_context(|| format!("replay {}", self.path.display()))?;
             match next {
                 Some(next) => self.last = Some(next),
                 None => self.rest = None,
             }
         }
         self.last.clone().with_context(|| {
-            format!(
-                "no header line: {} is not a snapshot of shawk's",
-                self.path.display()
-            )
+            format!("no header line: {} is not a snapshot of shawk's", self.path.display())
         })
     }
 }

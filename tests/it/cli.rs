@@ -130,7 +130,9 @@ fn one_scan_is_recorded_and_looked_at() {
     let to_port: Vec<_> = edges.iter().filter(|edge| edge["port"] == port).collect();
     assert_eq!(to_port.len(), 1, "{to_port:#?}");
     assert_eq!(to_port[0]["told_by"], "both");
-    assert!(!stdout(&output(shawk(directory.path()).args(["look", "cli-test"]))).contains('\u{1b}'));
+    assert!(
+        !stdout(&output(shawk(directory.path()).args(["look", "cli-test"]))).contains('\u{1b}')
+    );
     drop((client, server));
 }
 
@@ -212,12 +214,15 @@ fn a_daemon_tells_systemd_reports_and_stops_with_the_last_report_done() {
     let port = listener.local_addr().expect("an address").port().to_string();
     let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
     let (server, _) = listener.accept().expect("accepted");
-    let seen = || std::fs::read_to_string(&record).is_ok_and(|text| text.contains(&format!(":{port}\"")));
+    let seen =
+        || std::fs::read_to_string(&record).is_ok_and(|text| text.contains(&format!(":{port}\"")));
     until("the flow is in a snapshot", seen);
     terminate(&child);
     let status = wait(&mut child, Duration::from_secs(15));
-    let said: Vec<_> =
-        BufReader::new(child.stderr.take().expect("stderr")).lines().map_while(Result::ok).collect();
+    let said: Vec<_> = BufReader::new(child.stderr.take().expect("stderr"))
+        .lines()
+        .map_while(Result::ok)
+        .collect();
     assert_eq!(status.code(), Some(0), "{said:#?}");
     drop((client, server));
     let look = output(shawk(directory.path()).args(["look", &port, "-o", "csv"]));

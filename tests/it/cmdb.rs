@@ -51,15 +51,9 @@ pub(crate) fn run(version: Option<u32>, test: impl AsyncFn(Place)) {
             (url.clone(), Raw::Postgres(url))
         }
     };
-    let place = Place {
-        url: CmdbUrl::parse(&text).expect("a test's own URL"),
-        raw,
-        directory,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let place = Place { url: CmdbUrl::parse(&text).expect("a test's own URL"), raw, directory };
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(test(place));
 }
 
@@ -84,9 +78,7 @@ pub(crate) const LIMITS: Limits = Limits {
 impl Place {
     /// A CMDB with its scheme.
     pub(crate) async fn cmdb(&self) -> Cmdb {
-        Cmdb::create_scheme(&self.url, &LIMITS)
-            .await
-            .expect("create the scheme");
+        Cmdb::create_scheme(&self.url, &LIMITS).await.expect("create the scheme");
         Cmdb::open(&self.url, &LIMITS).await.expect("open")
     }
 
@@ -101,22 +93,13 @@ impl Place {
             Raw::Sqlite(path) => {
                 let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
                 let mut connection = options.connect().await.expect("open the file");
-                let rows = connection
-                    .fetch_all(statement)
-                    .await
-                    .expect("a test's own statement");
+                let rows = connection.fetch_all(statement).await.expect("a test's own statement");
                 rows.iter().map(|row| row.get_unchecked(0)).collect()
             }
             Raw::Postgres(url) => {
                 let mut connection = postgres::connect(url).await;
-                connection
-                    .execute("SET search_path = shawk")
-                    .await
-                    .expect("set");
-                let rows = connection
-                    .fetch_all(statement)
-                    .await
-                    .expect("a test's own statement");
+                connection.execute("SET search_path = shawk").await.expect("set");
+                let rows = connection.fetch_all(statement).await.expect("a test's own statement");
                 rows.iter().map(|row| row.get_unchecked(0)).collect()
             }
         }
@@ -150,17 +133,11 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
 }
 
 pub(crate) fn between(since: i64, until: i64) -> Window {
-    Window {
-        since: Some(at(since)),
-        until: Some(at(until)),
-    }
+    Window { since: Some(at(since)), until: Some(at(until)) }
 }
 
 pub(crate) fn host(name: &str) -> Host {
-    Host {
-        id: format!("id-of-{name}"),
-        name: name.to_owned(),
-    }
+    Host { id: format!("id-of-{name}"), name: name.to_owned() }
 }
 
 pub(crate) fn key(name: &str) -> HostKey {
@@ -197,10 +174,7 @@ pub(crate) fn report(
         rung: Rung::Netlink,
         from: at(from),
         until: at(until),
-        coverage: Coverage {
-            sockets: sequence,
-            ..Coverage::default()
-        },
+        coverage: Coverage { sockets: sequence, ..Coverage::default() },
         addresses: Vec::new(),
         flows,
     }
@@ -208,20 +182,12 @@ pub(crate) fn report(
 
 /// With addresses that the host has since the report's epoch began.
 pub(crate) fn with_addresses(mut report: Report, addresses: &[&str]) -> Report {
-    report.addresses = addresses
-        .iter()
-        .map(|address| scoped("", address, &report))
-        .collect();
+    report.addresses = addresses.iter().map(|address| scoped("", address, &report)).collect();
     report
 }
 
 pub(crate) fn scoped(scope: &str, address: &str, report: &Report) -> ScopedAddress {
-    ScopedAddress {
-        scope: scope.into(),
-        address: ip(address),
-        since: report.from,
-        ended: None,
-    }
+    ScopedAddress { scope: scope.into(), address: ip(address), since: report.from, ended: None }
 }
 
 /// `10.0.0.1 > 10.0.0.2:80 curl`, `10.0.0.2:80 < 10.0.0.1 nginx`,
@@ -232,19 +198,10 @@ pub(crate) fn flow(text: &str) -> HostFlow {
     let (local, local_port) = end(words[0]);
     let peer = words.get(2).map(|word| end(word));
     HostFlow {
-        owners: vec![Instance {
-            process: process.clone(),
-            pid: 7,
-            pgid: 7,
-            started: at(-100),
-        }],
+        owners: vec![Instance { process: process.clone(), pid: 7, pgid: 7, started: at(-100) }],
         key: FlowKey {
             scope: "".into(),
-            direction: if words[1] == ">" {
-                Direction::Active
-            } else {
-                Direction::Passive
-            },
+            direction: if words[1] == ">" { Direction::Active } else { Direction::Passive },
             protocol: Protocol::Tcp,
             local,
             local_port,
@@ -253,10 +210,8 @@ pub(crate) fn flow(text: &str) -> HostFlow {
             process: Some(process),
         },
         owners_more: 0,
-        counters: Counters {
-            open: 1,
-            ..Counters::default()
-        },
+        tentative: false,
+        counters: Counters { open: 1, ..Counters::default() },
     }
 }
 
@@ -269,20 +224,12 @@ fn end(word: &str) -> (IpAddr, Option<u16>) {
 
 /// A span that is still open.
 pub(crate) fn open(text: &str, since: i64, seen: i64) -> FlowReport {
-    FlowReport {
-        flow: flow(text),
-        since: at(since),
-        seen: at(seen),
-        ended: false,
-    }
+    FlowReport { flow: flow(text), since: at(since), seen: at(seen), ended: false }
 }
 
 /// A span that is over.
 pub(crate) fn over(text: &str, since: i64, seen: i64) -> FlowReport {
-    FlowReport {
-        ended: true,
-        ..open(text, since, seen)
-    }
+    FlowReport { ended: true, ..open(text, since, seen) }
 }
 
 pub(crate) async fn record(cmdb: &Cmdb, reports: &[Report]) {
@@ -304,10 +251,7 @@ pub(crate) fn name(record: &FlowRecord) -> String {
         (Some(peer), Direction::Active) => format!(" > {} ", side(peer, key.peer_port)),
         (Some(peer), _) => format!(" < {} ", side(peer, key.peer_port)),
     };
-    let process = key
-        .process
-        .as_ref()
-        .map_or("?", |process| process.name.as_str());
+    let process = key.process.as_ref().map_or("?", |process| process.name.as_str());
     format!("{}{arrow}{process}", side(key.local, key.local_port))
 }
 

@@ -112,9 +112,7 @@ impl Server {
         let port = free_port();
         let mut command = unprivileged(&bin, &directory);
         command.args(["bash", "-c", KEEPER, "keeper"]);
-        command
-            .args([bin.as_os_str(), directory.as_os_str()])
-            .args([&port.to_string(), PASSWORD]);
+        command.args([bin.as_os_str(), directory.as_os_str()]).args([&port.to_string(), PASSWORD]);
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -137,20 +135,13 @@ impl Server {
     /// network namespace and without a password.
     pub(crate) fn url_for_new_database(&self) -> String {
         let name = self.create_database();
-        format!(
-            "postgres://shawk@localhost:{}/{name}?host={}",
-            self.port,
-            self.directory.display()
-        )
+        format!("postgres://shawk@localhost:{}/{name}?host={}", self.port, self.directory.display())
     }
 
     /// A new database, reached through 127.0.0.1 with [`PASSWORD`].
     pub(crate) fn tcp_url_for_new_database(&self) -> String {
         let name = self.create_database();
-        format!(
-            "postgres://shawk:{PASSWORD}@127.0.0.1:{}/{name}?sslmode=disable",
-            self.port
-        )
+        format!("postgres://shawk:{PASSWORD}@127.0.0.1:{}/{name}?sslmode=disable", self.port)
     }
 
     /// Stops it as `systemctl stop` would: connections are ended.
@@ -207,11 +198,7 @@ impl Server {
 /// A plain connection, for what a test looks at behind the CMDB's back.
 pub(crate) async fn connect(url: &str) -> PgConnection {
     let options: sqlx::postgres::PgConnectOptions = url.parse().expect("a test's own URL");
-    options
-        .disable_statement_logging()
-        .connect()
-        .await
-        .expect("connect to a test server")
+    options.disable_statement_logging().connect().await.expect("connect to a test server")
 }
 
 impl Drop for Keeper {
@@ -234,9 +221,8 @@ impl Keeper {
 }
 
 fn binaries(version: u32) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("target/test-servers")
-        .join(version.to_string());
+    let root =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-servers").join(version.to_string());
     let bin = root.join("bin");
     assert!(
         bin.join("postgres").exists() && root.join("complete").exists(),
@@ -263,24 +249,16 @@ fn unprivileged(bin: &Path, directory: &Path) -> Command {
         "--clear-groups".to_owned(),
     ]);
     if !bin.ancestors().all(open_to_all) {
-        command.args([
-            "--inh-caps=+dac_read_search",
-            "--ambient-caps=+dac_read_search",
-        ]);
+        command.args(["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]);
     }
     command
 }
 
 fn open_to_all(directory: &Path) -> bool {
-    directory
-        .metadata()
-        .is_ok_and(|metadata| metadata.mode() & 0o001 != 0)
+    directory.metadata().is_ok_and(|metadata| metadata.mode() & 0o001 != 0)
 }
 
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("find a free port");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port()
+    listener.local_addr().expect("a bound socket has an address").port()
 }

@@ -114,7 +114,15 @@ fn say(flow: &HostFlow) -> String {
     if !key.scope.is_empty() {
         write!(line, "{} ", key.scope).unwrap();
     }
-    write!(line, "{} {} {}:{}", key.protocol.name(), key.direction.name(), key.local, port(key.local_port)).unwrap();
+    write!(
+        line,
+        "{} {} {}:{}",
+        key.protocol.name(),
+        key.direction.name(),
+        key.local,
+        port(key.local_port)
+    )
+    .unwrap();
     match key.peer {
         Some(peer) => write!(line, " {peer}:{}", port(key.peer_port)).unwrap(),
         None => line.push_str(" *"),
@@ -130,11 +138,8 @@ fn say(flow: &HostFlow) -> String {
         }
         None => line.push_str(" ?"),
     }
-    let owners: Vec<_> = flow
-        .owners
-        .iter()
-        .map(|o| format!("{}/{}/{}", o.process.name, o.pid, o.pgid))
-        .collect();
+    let owners: Vec<_> =
+        flow.owners.iter().map(|o| format!("{}/{}/{}", o.process.name, o.pid, o.pgid)).collect();
     write!(line, " [{}]", owners.join(" ")).unwrap();
     if flow.owners_more > 0 {
         write!(line, " +{}", flow.owners_more).unwrap();
@@ -301,7 +306,8 @@ fn init_holds_sockets_for_others() {
 fn two_clients_of_one_program_stay_two_owners_and_many_are_counted() {
     let mut sockets = String::new();
     for pid in 100..110 {
-        writeln!(sockets, "tcp ESTAB 10.0.0.10:{} 10.0.0.11:80 python3/{pid}", 40000 + pid).unwrap();
+        writeln!(sockets, "tcp ESTAB 10.0.0.10:{} 10.0.0.11:80 python3/{pid}", 40000 + pid)
+            .unwrap();
     }
     check(
         &sockets,

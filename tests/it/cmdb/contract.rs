@@ -38,38 +38,19 @@ async fn a_scheme_is_created_once_by_however_many(place: Place) {
     changes.sort_by_key(|change| matches!(change, Change::Current(_)));
     assert_eq!(changes[0], Change::Created(1));
     assert_eq!(changes[1..], [Change::Current(1); 7]);
-    assert_eq!(
-        Cmdb::create_scheme(&place.url, &LIMITS)
-            .await
-            .expect("create"),
-        Change::Current(1)
-    );
-    Cmdb::open(&place.url, &LIMITS)
-        .await
-        .expect("open")
-        .close()
-        .await;
+    assert_eq!(Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create"), Change::Current(1));
+    Cmdb::open(&place.url, &LIMITS).await.expect("open").close().await;
 }
 
 async fn a_newer_scheme_is_refused_with_the_remedy(place: Place) {
     place.cmdb().await.close().await;
-    place
-        .raw("UPDATE meta SET value = 99 WHERE name = 'version'")
-        .await;
+    place.raw("UPDATE meta SET value = 99 WHERE name = 'version'").await;
     let before = place.dump().await;
-    let open = Cmdb::open(&place.url, &LIMITS)
-        .await
-        .err()
-        .expect("refused");
-    let create = Cmdb::create_scheme(&place.url, &LIMITS)
-        .await
-        .expect_err("refused");
+    let open = Cmdb::open(&place.url, &LIMITS).await.err().expect("refused");
+    let create = Cmdb::create_scheme(&place.url, &LIMITS).await.expect_err("refused");
     for refusal in [open, create] {
         let text = format!("{refusal:#}");
-        assert!(
-            text.contains("version 99") && text.contains("upgrade shawk"),
-            "{text}"
-        );
+        assert!(text.contains("version 99") && text.contains("upgrade shawk"), "{text}");
     }
     assert_eq!(place.dump().await, before);
 }
@@ -86,18 +67,10 @@ fn everything() -> Report {
         container: Some("0123456789abcdef".repeat(4)),
         pod: Some("5f1c7a3e-0b1d-4d5c-9a6e-1c2d3e4f5a6b".to_owned()),
     });
-    let instance = |process, pid| Instance {
-        process,
-        pid,
-        pgid: 0,
-        started: at(-60),
-    };
+    let instance = |process, pid| Instance { process, pid, pgid: 0, started: at(-60) };
     let mut full = open("10.0.0.1 > 10.0.0.2:80 curl", 0, 10);
     full.flow.key.process = Some(strange.clone());
-    full.flow.owners = vec![
-        instance(strange, u32::MAX),
-        instance(crate::cmdb::process("sh"), 9),
-    ];
+    full.flow.owners = vec![instance(strange, u32::MAX), instance(crate::cmdb::process("sh"), 9)];
     full.flow.owners_more = 3;
     let counters = &mut full.flow.counters;
     (counters.open, counters.connecting, counters.rtt_us) = (u32::MAX, 2, Some(u32::MAX));
@@ -112,12 +85,8 @@ fn everything() -> Report {
     let addresses = ["10.0.0.1", "2001:db8::1", "127.0.0.1", "::1"];
     let mut told = with_addresses(report("web", 0, 1, 10, flows), &addresses);
     told.host.name = hostile.to_owned();
-    told.coverage = Coverage {
-        confined: true,
-        sockets: 7,
-        flows_dropped: 1,
-        ..Coverage::default()
-    };
+    told.coverage =
+        Coverage { confined: true, sockets: 7, flows_dropped: 1, ..Coverage::default() };
     told
 }
 
@@ -126,50 +95,21 @@ async fn what_was_recorded_comes_back_as_it_was(place: Place) {
     let told = everything();
     record(&cmdb, std::slice::from_ref(&told)).await;
 
-    let records = cmdb
-        .around(&[key("web")], &[], &Window::default())
-        .await
-        .expect("around");
-    let mut expected: Vec<_> = told
-        .flows
-        .iter()
-        .map(|reported| reported.flow.clone())
-        .collect();
+    let records = cmdb.around(&[key("web")], &[], &Window::default()).await.expect("around");
+    let mut expected: Vec<_> = told.flows.iter().map(|reported| reported.flow.clone()).collect();
     expected.sort_by_key(|flow| flow.key.hash());
-    let flows: Vec<_> = records
-        .flows
-        .iter()
-        .map(|record| record.flow.clone())
-        .collect();
+    let flows: Vec<_> = records.flows.iter().map(|record| record.flow.clone()).collect();
     assert_eq!(flows, expected);
     assert!(
-        records
-            .flows
-            .iter()
-            .all(|record| record.first_seen == at(0) && record.host == key("web"))
+        records.flows.iter().all(|record| record.first_seen == at(0) && record.host == key("web"))
     );
-    let [web] = &records.hosts[..] else {
-        panic!("{:?}", records.hosts)
-    };
-    assert_eq!(
-        (&web.id, &web.name, web.rung),
-        (&told.host.id, &told.host.name, told.rung)
-    );
-    assert_eq!(
-        (&web.coverage, web.first_seen, web.last_seen),
-        (&told.coverage, at(0), at(10))
-    );
-    let mut addresses: Vec<_> = records
-        .addresses
-        .iter()
-        .map(|a| (a.address, a.since, a.until))
-        .collect();
+    let [web] = &records.hosts[..] else { panic!("{:?}", records.hosts) };
+    assert_eq!((&web.id, &web.name, web.rung), (&told.host.id, &told.host.name, told.rung));
+    assert_eq!((&web.coverage, web.first_seen, web.last_seen), (&told.coverage, at(0), at(10)));
+    let mut addresses: Vec<_> =
+        records.addresses.iter().map(|a| (a.address, a.since, a.until)).collect();
     addresses.sort();
-    let mut had: Vec<_> = told
-        .addresses
-        .iter()
-        .map(|a| (a.address, at(0), at(10)))
-        .collect();
+    let mut had: Vec<_> = told.addresses.iter().map(|a| (a.address, at(0), at(10))).collect();
     had.sort();
     assert_eq!(addresses, had);
 }
@@ -185,38 +125,18 @@ async fn a_flow_that_ended_and_came_back_has_two_spans(place: Place) {
         ],
     )
     .await;
-    let records = cmdb
-        .around(&[key("a")], &[], &Window::default())
-        .await
-        .expect("around");
+    let records = cmdb.around(&[key("a")], &[], &Window::default()).await.expect("around");
     assert_eq!(spans(&records), [(1, 5, true), (8, 20, true)]);
     assert_eq!(records.flows[0].first_seen, at(1));
-    let later = cmdb
-        .around(&[key("a")], &[], &between(6, 40))
-        .await
-        .expect("around");
+    let later = cmdb.around(&[key("a")], &[], &between(6, 40)).await.expect("around");
     assert_eq!(spans(&later), [(8, 20, true)]);
-    assert_eq!(
-        later.flows[0].first_seen,
-        at(1),
-        "also when that was before the window"
-    );
+    assert_eq!(later.flows[0].first_seen, at(1), "also when that was before the window");
 }
 
 async fn an_open_span_reaches_to_the_last_heartbeat_of_its_epoch(place: Place) {
     let cmdb = place.cmdb().await;
     let all = Window::default();
-    record(
-        &cmdb,
-        &[report(
-            "a",
-            0,
-            1,
-            10,
-            vec![open("10.0.0.1 > 10.0.0.2:80 curl", 1, 10)],
-        )],
-    )
-    .await;
+    record(&cmdb, &[report("a", 0, 1, 10, vec![open("10.0.0.1 > 10.0.0.2:80 curl", 1, 10)])]).await;
     assert_eq!(
         spans(&cmdb.around(&[key("a")], &[], &all).await.expect("around")),
         [(1, 10, false)]
@@ -233,11 +153,7 @@ async fn an_open_span_reaches_to_the_last_heartbeat_of_its_epoch(place: Place) {
         [(1, 40, false)]
     );
     assert!(
-        cmdb.around(&[key("a")], &[], &between(41, 200))
-            .await
-            .expect("around")
-            .flows
-            .is_empty()
+        cmdb.around(&[key("a")], &[], &between(41, 200)).await.expect("around").flows.is_empty()
     );
 }
 
@@ -262,58 +178,27 @@ async fn a_window_holds_what_overlaps_it(place: Place) {
         (60, 99, &both[1..]),
         (61, 99, &none[..]),
     ] {
-        let records = cmdb
-            .around(&[key("a")], &[], &between(since, until))
-            .await
-            .expect("around");
+        let records = cmdb.around(&[key("a")], &[], &between(since, until)).await.expect("around");
         assert_eq!(names(&records), expected, "{since}..{until}");
     }
-    let since = Window {
-        since: Some(at(25)),
-        until: None,
-    };
-    assert_eq!(
-        names(&cmdb.around(&[key("a")], &[], &since).await.expect("around")),
-        [late]
-    );
-    let until = Window {
-        since: None,
-        until: Some(at(25)),
-    };
-    assert_eq!(
-        names(&cmdb.around(&[key("a")], &[], &until).await.expect("around")),
-        [early]
-    );
+    let since = Window { since: Some(at(25)), until: None };
+    assert_eq!(names(&cmdb.around(&[key("a")], &[], &since).await.expect("around")), [late]);
+    let until = Window { since: None, until: Some(at(25)) };
+    assert_eq!(names(&cmdb.around(&[key("a")], &[], &until).await.expect("around")), [early]);
 }
 
 async fn a_heartbeat_writes_two_rows(place: Place) {
     let cmdb = place.cmdb().await;
-    let flows = (1..=1000)
-        .map(|port| open(&format!("10.0.0.1 > 10.0.0.2:{port} curl"), 1, 10))
-        .collect();
-    record(
-        &cmdb,
-        &[with_addresses(report("a", 0, 1, 10, flows), &["10.0.0.1"])],
-    )
-    .await;
+    let flows =
+        (1..=1000).map(|port| open(&format!("10.0.0.1 > 10.0.0.2:{port} curl"), 1, 10)).collect();
+    record(&cmdb, &[with_addresses(report("a", 0, 1, 10, flows), &["10.0.0.1"])]).await;
     let before = place.dump().await;
     record(&cmdb, &[report("a", 0, 2, 40, vec![])]).await;
     let after = place.dump().await;
     let changed: Vec<_> = after.iter().filter(|row| !before.contains(row)).collect();
-    assert_eq!(
-        (before.len(), after.len(), changed.len()),
-        (2004, 2004, 2),
-        "{changed:?}"
-    );
-    let records = cmdb
-        .around(&[key("a")], &[], &between(40, 40))
-        .await
-        .expect("around");
-    assert_eq!(
-        records.flows.len(),
-        1000,
-        "all of them were alive until then"
-    );
+    assert_eq!((before.len(), after.len(), changed.len()), (2004, 2004, 2), "{changed:?}");
+    let records = cmdb.around(&[key("a")], &[], &between(40, 40)).await.expect("around");
+    assert_eq!(records.flows.len(), 1000, "all of them were alive until then");
 }
 
 async fn the_newest_report_tells_the_numbers(place: Place) {
@@ -335,16 +220,10 @@ async fn the_newest_report_tells_the_numbers(place: Place) {
         numbered(0, 2, 20, 60, "late"),
     ];
     record(&cmdb, &reports).await;
-    let records = cmdb
-        .around(&[key("a")], &[], &Window::default())
-        .await
-        .expect("around");
+    let records = cmdb.around(&[key("a")], &[], &Window::default()).await.expect("around");
     assert_eq!(records.flows[0].flow.counters.opened, Some(4));
     assert_eq!(records.flows[0].flow.owners[0].pid, 4);
-    assert_eq!(
-        (records.hosts[0].name.as_str(), records.hosts[0].last_seen),
-        ("newer", at(120))
-    );
+    assert_eq!((records.hosts[0].name.as_str(), records.hosts[0].last_seen), ("newer", at(120)));
     assert_eq!(records.hosts[0].coverage.sockets, 2);
     assert_eq!(spans(&records), [(1, 20, false), (101, 120, false)]);
 }
@@ -374,22 +253,13 @@ async fn an_address_moves(place: Place) {
         (51, 60, vec![]),
         (20, 30, vec!["a", "b"]),
     ] {
-        let records = cmdb
-            .around(&[], &[ip("10.0.0.9")], &between(since, until))
-            .await
-            .expect("around");
-        let mut named: Vec<_> = records
-            .hosts
-            .iter()
-            .map(|host| host.name.as_str())
-            .collect();
+        let records =
+            cmdb.around(&[], &[ip("10.0.0.9")], &between(since, until)).await.expect("around");
+        let mut named: Vec<_> = records.hosts.iter().map(|host| host.name.as_str()).collect();
         named.sort_unstable();
         assert_eq!(named, owners, "{since}..{until}");
     }
-    let all = cmdb
-        .around(&[], &[ip("10.0.0.9")], &Window::default())
-        .await
-        .expect("around");
+    let all = cmdb.around(&[], &[ip("10.0.0.9")], &Window::default()).await.expect("around");
     let mut ranges: Vec<_> = all.addresses.iter().map(|a| (a.since, a.until)).collect();
     ranges.sort();
     assert_eq!(ranges, [(at(0), at(20)), (at(30), at(50))]);
@@ -402,27 +272,16 @@ async fn the_same_address_in_two_scopes_is_two(place: Place) {
     blue.flow.key.scope = "netns:blue".into();
     green.flow.key.scope = "netns:green".into();
     let mut told = report("a", 0, 1, 10, vec![blue, green]);
-    told.addresses = vec![
-        scoped("netns:blue", "10.9.0.1", &told),
-        scoped("netns:green", "10.9.0.1", &told),
-    ];
+    told.addresses =
+        vec![scoped("netns:blue", "10.9.0.1", &told), scoped("netns:green", "10.9.0.1", &told)];
     record(&cmdb, &[told]).await;
-    let records = cmdb
-        .around(&[key("a")], &[], &Window::default())
-        .await
-        .expect("around");
-    let mut scopes: Vec<_> = records
-        .flows
-        .iter()
-        .map(|record| record.flow.key.scope.to_string())
-        .collect();
+    let records = cmdb.around(&[key("a")], &[], &Window::default()).await.expect("around");
+    let mut scopes: Vec<_> =
+        records.flows.iter().map(|record| record.flow.key.scope.to_string()).collect();
     scopes.sort();
     assert_eq!(scopes, ["netns:blue", "netns:green"]);
-    let mut scopes: Vec<_> = records
-        .addresses
-        .iter()
-        .map(|record| record.scope.to_string())
-        .collect();
+    let mut scopes: Vec<_> =
+        records.addresses.iter().map(|record| record.scope.to_string()).collect();
     scopes.sort();
     assert_eq!(scopes, ["netns:blue", "netns:green"]);
 }
@@ -430,49 +289,28 @@ async fn the_same_address_in_two_scopes_is_two(place: Place) {
 /// PostgreSQL's text has no NUL; SQLite's has.
 async fn a_row_that_is_refused_loses_no_other(place: Place) {
     let cmdb = place.cmdb().await;
-    let mut flows: Vec<_> = (1..=100)
-        .map(|port| open(&format!("10.0.0.1 > 10.0.0.2:{port} curl"), 1, 10))
-        .collect();
+    let mut flows: Vec<_> =
+        (1..=100).map(|port| open(&format!("10.0.0.1 > 10.0.0.2:{port} curl"), 1, 10)).collect();
     flows[40].flow.key.scope = "a\0b".into();
     flows[77].flow.key.scope = "\0".into();
-    let mut nobody = report(
-        "nobody",
-        0,
-        1,
-        10,
-        vec![open("10.0.0.5 > 10.0.0.2:80 curl", 1, 10)],
-    );
-    nobody.host = shawk::flow::host::Host {
-        name: "no\0body".to_owned(),
-        ..host("nobody")
-    };
+    let mut nobody = report("nobody", 0, 1, 10, vec![open("10.0.0.5 > 10.0.0.2:80 curl", 1, 10)]);
+    nobody.host = shawk::flow::host::Host { name: "no\0body".to_owned(), ..host("nobody") };
     let good: Report = report("a", 0, 1, 10, flows);
     let recorded = cmdb.record(&[&nobody, &good]).await.expect("record");
-    let records = cmdb
-        .around(&[key("a"), key("nobody")], &[], &Window::default())
-        .await
-        .expect("around");
+    let records =
+        cmdb.around(&[key("a"), key("nobody")], &[], &Window::default()).await.expect("around");
     if place.is_sqlite() {
         assert_eq!((recorded.refused, records.flows.len()), (0, 101));
     } else {
         // Two flows, whose spans stay behind without them, and all five rows
         // of the host that has no row: host, epoch, process, flow, span.
         assert_eq!((recorded.refused, records.flows.len()), (7, 98));
-        assert_eq!(
-            records
-                .hosts
-                .iter()
-                .map(|host| host.key)
-                .collect::<Vec<_>>(),
-            [key("a")]
-        );
+        assert_eq!(records.hosts.iter().map(|host| host.key).collect::<Vec<_>>(), [key("a")]);
     }
-    assert!(
-        names(&records).contains(&crate::cmdb::name(&shawk::cmdb::FlowRecord {
-            host: key("a"),
-            flow: flow("10.0.0.1 > 10.0.0.2:100 curl"),
-            spans: vec![],
-            first_seen: at(1),
-        }))
-    );
+    assert!(names(&records).contains(&crate::cmdb::name(&shawk::cmdb::FlowRecord {
+        host: key("a"),
+        flow: flow("10.0.0.1 > 10.0.0.2:100 curl"),
+        spans: vec![],
+        first_seen: at(1),
+    })));
 }

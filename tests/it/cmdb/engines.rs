@@ -23,13 +23,7 @@ async fn fleet(cmdb: &Cmdb) {
     let reports: Vec<_> = (0..50)
         .map(|host| {
             let text = |n: i32| {
-                format!(
-                    "10.0.{host}.1 > 10.1.{}.{}:{} app{}",
-                    n / 200,
-                    n % 200,
-                    n % 50,
-                    n % 7
-                )
+                format!("10.0.{host}.1 > 10.1.{}.{}:{} app{}", n / 200, n % 200, n % 50, n % 7)
             };
             let flows = (0..400).map(|n| open(&text(n), 1, 10)).collect();
             let addresses: Vec<String> = (1..=60).map(|n| format!("10.0.{host}.{n}")).collect();
@@ -61,35 +55,14 @@ async fn look_ups_use_an_index(place: Place) {
 
 async fn check_plans(place: &Place) {
     let host = key("h1");
-    let (hosts, address) = (
-        format!("'{{{host}}}'"),
-        "'\\x00000000000000000000ffff0a010001'",
-    );
+    let (hosts, address) = (format!("'{{{host}}}'"), "'\\x00000000000000000000ffff0a010001'");
     let addresses = "'{\"\\\\x00000000000000000000ffff0a010001\"}'";
     for (statement, third, fourth, fifth, index) in [
         (sql::FLOWS_TO_ADDRESSES, addresses, "9", "", "flow_peer"),
         (sql::FLOWS_OF_HOSTS, hosts.as_str(), "9", "", "flow_pkey"),
-        (
-            sql::OWNERS_OF_ADDRESSES,
-            addresses,
-            "9",
-            "",
-            "address_owner",
-        ),
-        (
-            sql::ADDRESSES_OF_HOSTS,
-            hosts.as_str(),
-            "9",
-            "",
-            "address_pkey",
-        ),
-        (
-            sql::HOSTS_BY_ADDRESS,
-            address,
-            address,
-            "9",
-            "address_owner",
-        ),
+        (sql::OWNERS_OF_ADDRESSES, addresses, "9", "", "address_owner"),
+        (sql::ADDRESSES_OF_HOSTS, hosts.as_str(), "9", "", "address_pkey"),
+        (sql::HOSTS_BY_ADDRESS, address, address, "9", "address_owner"),
         (sql::PEERS_BY_ADDRESS, address, address, "9", "flow_peer"),
         (sql::HOSTS_BY_PROCESS, "'redis'", "9", "", "process_name"),
         (sql::HOSTS_BY_PORT, "5", "9", "", "flow_local_port"),
@@ -110,11 +83,8 @@ async fn check_plans(place: &Place) {
                 .await
                 .join("\n")
         };
-        let index = if place.is_sqlite() && index.ends_with("_pkey") {
-            "PRIMARY KEY"
-        } else {
-            index
-        };
+        let index =
+            if place.is_sqlite() && index.ends_with("_pkey") { "PRIMARY KEY" } else { index };
         assert!(plan.contains(index), "{statement}\n{plan}");
         for whole in [
             "Seq Scan on flow",
@@ -138,59 +108,29 @@ async fn sqlite_plan(place: &Place, statement: &str) -> String {
         .await
         .expect("open the file");
     let explained = format!("EXPLAIN QUERY PLAN {}", engine::for_sqlite(statement));
-    let rows = sqlx::query(AssertSqlSafe(explained))
-        .fetch_all(&mut connection)
-        .await
-        .expect("explain");
-    rows.iter()
-        .map(|row| row.get_unchecked::<String, _>(3))
-        .collect::<Vec<_>>()
-        .join("\n")
+    let rows =
+        sqlx::query(AssertSqlSafe(explained)).fetch_all(&mut connection).await.expect("explain");
+    rows.iter().map(|row| row.get_unchecked::<String, _>(3)).collect::<Vec<_>>().join("\n")
 }
 
 async fn readers_see_what_is_committed_while_somebody_writes(place: Place) {
     let cmdb = place.cmdb().await;
-    record(
-        &cmdb,
-        &[report(
-            "a",
-            0,
-            1,
-            10,
-            vec![open("10.0.0.1 > 10.0.0.2:80 curl", 1, 10)],
-        )],
-    )
-    .await;
+    record(&cmdb, &[report("a", 0, 1, 10, vec![open("10.0.0.1 > 10.0.0.2:80 curl", 1, 10)])]).await;
     let reader = Cmdb::open(&place.url, &LIMITS).await.expect("open");
-    let begin = if place.is_sqlite() {
-        "BEGIN IMMEDIATE"
-    } else {
-        "BEGIN"
-    };
+    let begin = if place.is_sqlite() { "BEGIN IMMEDIATE" } else { "BEGIN" };
     let mut writer = Writer::begin(&place, begin).await;
     writer.run("UPDATE host SET name = 'half done'").await;
     let started = Instant::now();
-    let records = reader
-        .around(&[key("a")], &[], &Window::default())
-        .await
-        .expect("around");
+    let records = reader.around(&[key("a")], &[], &Window::default()).await.expect("around");
     assert_eq!(records.hosts[0].name, "a");
     let another = Cmdb::open(&place.url, &LIMITS).await.expect("open");
     assert_eq!(
-        another
-            .around(&[key("a")], &[], &Window::default())
-            .await
-            .expect("around")
-            .flows
-            .len(),
+        another.around(&[key("a")], &[], &Window::default()).await.expect("around").flows.len(),
         1
     );
     assert!(started.elapsed() < Duration::from_secs(2), "nobody waited");
     writer.run("COMMIT").await;
-    let records = reader
-        .around(&[key("a")], &[], &Window::default())
-        .await
-        .expect("around");
+    let records = reader.around(&[key("a")], &[], &Window::default()).await.expect("around");
     assert_eq!(records.hosts[0].name, "half done");
 }
 
@@ -232,29 +172,14 @@ impl Writer {
 #[test]
 fn a_database_without_a_scheme_names_the_command_that_makes_it() {
     run(Some(15), async |place: Place| {
-        let error = Cmdb::open(&place.url, &LIMITS)
-            .await
-            .err()
-            .expect("refused");
-        assert!(
-            matches!(error.downcast_ref(), Some(Fault::Scheme(_))),
-            "{error:?}"
-        );
-        assert!(
-            format!("{error:#}").contains("run shawk create-scheme"),
-            "{error:#}"
-        );
+        let error = Cmdb::open(&place.url, &LIMITS).await.err().expect("refused");
+        assert!(matches!(error.downcast_ref(), Some(Fault::Scheme(_))), "{error:?}");
+        assert!(format!("{error:#}").contains("run shawk create-scheme"), "{error:#}");
         // Half of the scheme is no scheme.
         place.cmdb().await.close().await;
         place.raw("DELETE FROM meta").await;
-        let error = Cmdb::open(&place.url, &LIMITS)
-            .await
-            .err()
-            .expect("refused");
-        assert!(
-            format!("{error:#}").contains("run shawk create-scheme"),
-            "{error:#}"
-        );
+        let error = Cmdb::open(&place.url, &LIMITS).await.err().expect("refused");
+        assert!(format!("{error:#}").contains("run shawk create-scheme"), "{error:#}");
     });
 }
 
@@ -271,47 +196,23 @@ fn a_cmdb_that_cannot_be_reached_is_said_in_time_and_without_the_password() {
         (there.replace(secret, "wrong-s3cr3t"), false),
         (there.replace("cmdb_", "no_such_"), false),
         (format!("postgres://shawk:{secret}@127.0.0.1:1/cmdb"), true),
-        (
-            format!("postgres://shawk:{secret}@{mute}/cmdb?sslmode=disable"),
-            true,
-        ),
+        (format!("postgres://shawk:{secret}@{mute}/cmdb?sslmode=disable"), true),
         (format!("postgres://shawk:{secret}@host.invalid/cmdb"), true),
-        (
-            format!("postgres://shawk:{secret}@localhost/cmdb?host=/nonexistent"),
-            true,
-        ),
+        (format!("postgres://shawk:{secret}@localhost/cmdb?host=/nonexistent"), true),
         (there.replace("sslmode=disable", "sslmode=require"), true),
         ("sqlite:/proc/shawk.db".to_owned(), false),
         ("sqlite:/tmp".to_owned(), false),
     ] {
-        let limits = Limits {
-            connect: Duration::from_secs(2),
-            ..Limits::STANDARD
-        };
+        let limits = Limits { connect: Duration::from_secs(2), ..Limits::STANDARD };
         let url = CmdbUrl::parse(&url).expect("a good URL");
         let started = Instant::now();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        let error = runtime
-            .block_on(Cmdb::open(&url, &limits))
-            .err()
-            .expect("cannot be opened");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let error = runtime.block_on(Cmdb::open(&url, &limits)).err().expect("cannot be opened");
         let (short, long) = (format!("{error:#}"), format!("{error:?} {url} {url:?}"));
-        assert!(
-            started.elapsed() < Duration::from_secs(4),
-            "{short}: {:?}",
-            started.elapsed()
-        );
-        assert!(
-            !short.contains("s3cr3t") && !long.contains("s3cr3t"),
-            "{long}"
-        );
-        assert!(
-            short.contains(&url.to_string()) && !short.contains('\n'),
-            "{short}"
-        );
+        assert!(started.elapsed() < Duration::from_secs(4), "{short}: {:?}", started.elapsed());
+        assert!(!short.contains("s3cr3t") && !long.contains("s3cr3t"), "{long}");
+        assert!(short.contains(&url.to_string()) && !short.contains('\n'), "{short}");
         assert_eq!(is_away(&error), away, "{short}");
         runtime.shutdown_background();
     }
@@ -322,10 +223,8 @@ fn a_cmdb_that_cannot_be_reached_is_said_in_time_and_without_the_password() {
 fn a_restarted_server_is_written_to_again_at_once() {
     let server = postgres::own_server(18);
     let url = CmdbUrl::parse(&server.url_for_new_database()).expect("a good URL");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         Cmdb::create_scheme(&url, &LIMITS).await.expect("create");
         let cmdb = Cmdb::open(&url, &LIMITS).await.expect("open");
@@ -344,10 +243,8 @@ fn a_restarted_server_is_written_to_again_at_once() {
         server.stop();
         let error = cmdb.record(&[&told(2)]).await.expect_err("it is away");
         assert!(is_away(&error), "{error:#}");
-        let error = cmdb
-            .around(&[key("a")], &[], &Window::default())
-            .await
-            .expect_err("it is away");
+        let error =
+            cmdb.around(&[key("a")], &[], &Window::default()).await.expect_err("it is away");
         assert!(is_away(&error), "{error:#}");
         server.start_again();
         record(&cmdb, &[told(2)]).await;
@@ -355,10 +252,7 @@ fn a_restarted_server_is_written_to_again_at_once() {
         server.start_again();
         // Its connection died unnoticed; that is nobody's concern.
         record(&cmdb, &[told(3)]).await;
-        let records = cmdb
-            .around(&[key("a")], &[], &Window::default())
-            .await
-            .expect("around");
+        let records = cmdb.around(&[key("a")], &[], &Window::default()).await.expect("around");
         assert_eq!(records.flows.len(), 3, "{:?}", names(&records));
     });
 }
@@ -377,30 +271,13 @@ fn an_embedded_cmdb_makes_itself_for_its_owner_alone() {
         assert_eq!(mode(&path.with_extension("db-wal")), 0o600);
         assert_eq!(mode(path.parent().expect("has one")), 0o700);
         cmdb.close().await;
-        assert!(
-            !path.with_extension("db-wal").exists(),
-            "the last to close leaves one file"
-        );
+        assert!(!path.with_extension("db-wal").exists(), "the last to close leaves one file");
         let memory = CmdbUrl::parse("sqlite::memory:").expect("a good URL");
         let memory = Cmdb::open(&memory, &LIMITS).await.expect("open");
-        record(
-            &memory,
-            &[report(
-                "a",
-                0,
-                1,
-                10,
-                vec![open("10.0.0.1 > 10.0.0.2:80 curl", 1, 10)],
-            )],
-        )
-        .await;
+        record(&memory, &[report("a", 0, 1, 10, vec![open("10.0.0.1 > 10.0.0.2:80 curl", 1, 10)])])
+            .await;
         assert_eq!(
-            memory
-                .around(&[key("a")], &[], &Window::default())
-                .await
-                .expect("around")
-                .flows
-                .len(),
+            memory.around(&[key("a")], &[], &Window::default()).await.expect("around").flows.len(),
             1
         );
     });
@@ -440,15 +317,10 @@ fn a_foreign_or_damaged_file_is_said_and_left_alone() {
             std::fs::write(&path, &bytes).expect("write");
             let url = CmdbUrl::parse(&format!("sqlite:{}", path.display())).expect("a good URL");
             let open = Cmdb::open(&url, &LIMITS).await.err().expect("refused");
-            let create = Cmdb::create_scheme(&url, &LIMITS)
-                .await
-                .expect_err("refused");
+            let create = Cmdb::create_scheme(&url, &LIMITS).await.expect_err("refused");
             for error in [open, create] {
                 let text = format!("{error:#}");
-                assert!(
-                    text.contains(says) && text.contains("left as it is"),
-                    "{text}"
-                );
+                assert!(text.contains(says) && text.contains("left as it is"), "{text}");
                 assert!(!is_away(&error), "{text}");
             }
             assert_eq!(std::fs::read(&path).expect("read"), bytes, "{says}");

@@ -32,10 +32,8 @@ async fn two_hosts(cmdb: &Cmdb) {
         open("10.0.0.2:5432 < 10.0.0.1 postgres", 1, 10),
         open("127.0.0.1:6379 < 127.0.0.1 redis", 1, 10),
     ];
-    let web = with_addresses(
-        report("web", 0, 1, 10, web),
-        &["10.0.0.1", "2001:db8::1", "127.0.0.1"],
-    );
+    let web =
+        with_addresses(report("web", 0, 1, 10, web), &["10.0.0.1", "2001:db8::1", "127.0.0.1"]);
     let db = with_addresses(report("db", 0, 1, 10, db), &["10.0.0.2", "127.0.0.1"]);
     record(cmdb, &[web, db]).await;
 }
@@ -53,40 +51,22 @@ async fn a_selector_means_hosts_or_addresses(place: Place) {
     for (selector, expected) in [
         (Selector::Address(ip("10.0.0.1")), found(&["web"], &[])),
         (Selector::Address(ip("2001:db8::1")), found(&["web"], &[])),
-        (
-            Selector::Address(ip("192.0.2.7")),
-            found(&[], &["192.0.2.7"]),
-        ),
+        (Selector::Address(ip("192.0.2.7")), found(&[], &["192.0.2.7"])),
         (Selector::Address(ip("10.0.0.3")), found(&[], &[])),
-        (
-            Selector::Network("10.0.0.0/24".parse().expect("a network")),
-            found(&["web", "db"], &[]),
-        ),
-        (
-            Selector::Network("10.0.0.2/31".parse().expect("a network")),
-            found(&["db"], &[]),
-        ),
-        (
-            Selector::Network("192.0.2.0/24".parse().expect("a network")),
-            found(&[], &["192.0.2.7"]),
-        ),
+        (Selector::Network("10.0.0.0/24".parse().expect("a network")), found(&["web", "db"], &[])),
+        (Selector::Network("10.0.0.2/31".parse().expect("a network")), found(&["db"], &[])),
+        (Selector::Network("192.0.2.0/24".parse().expect("a network")), found(&[], &["192.0.2.7"])),
         (
             Selector::Network("0.0.0.0/0".parse().expect("a network")),
             found(&["web", "db"], &["192.0.2.7"]),
         ),
-        (
-            Selector::Network("::/0".parse().expect("a network")),
-            found(&["web"], &[]),
-        ),
+        (Selector::Network("::/0".parse().expect("a network")), found(&["web"], &[])),
         (Selector::Host("web".to_owned()), found(&["web"], &[])),
         (Selector::Host("WEB".to_owned()), found(&["web"], &[])),
         (Selector::Host("id-of-db".to_owned()), found(&["db"], &[])),
         (Selector::Host("web' OR '1'='1".to_owned()), found(&[], &[])),
         (Selector::Host("%".to_owned()), found(&[], &[])),
-        (
-            Selector::Process("redis".to_owned()),
-            found(&["web", "db"], &[]),
-        ),
+        (Selector::Process("redis".to_owned()), found(&["web", "db"], &[])),
         (Selector::Process("nginx".to_owned()), found(&["web"], &[])),
         (Selector::Process("Nginx".to_owned()), found(&[], &[])),
         (Selector::Port(5432), found(&["web", "db"], &[])),
@@ -94,10 +74,7 @@ async fn a_selector_means_hosts_or_addresses(place: Place) {
         (Selector::Port(443), found(&["web"], &["192.0.2.7"])),
         (Selector::Port(1), found(&[], &[])),
     ] {
-        let answer = cmdb
-            .find(&selector, &Window::default())
-            .await
-            .expect("find");
+        let answer = cmdb.find(&selector, &Window::default()).await.expect("find");
         assert_eq!(answer, expected, "{selector:?}");
     }
 }
@@ -113,17 +90,11 @@ async fn nothing_is_found_outside_of_the_window(place: Place) {
         Selector::Port(443),
     ] {
         for (since, until) in [(-20, -10), (11, 99)] {
-            let answer = cmdb
-                .find(&selector, &between(since, until))
-                .await
-                .expect("find");
+            let answer = cmdb.find(&selector, &between(since, until)).await.expect("find");
             assert_eq!(answer, Found::default(), "{selector:?} {since}..{until}");
         }
     }
-    let after = cmdb
-        .find(&Selector::Port(443), &between(6, 10))
-        .await
-        .expect("find");
+    let after = cmdb.find(&Selector::Port(443), &between(6, 10)).await.expect("find");
     assert_eq!(after, Found::default(), "that flow was over");
 }
 
@@ -134,10 +105,7 @@ fn hosts(records: &shawk::cmdb::Records) -> BTreeSet<HostKey> {
 async fn both_ends_and_their_listeners_lie_around_a_host(place: Place) {
     let cmdb = place.cmdb().await;
     two_hosts(&cmdb).await;
-    let around_web = cmdb
-        .around(&[key("web")], &[], &Window::default())
-        .await
-        .expect("around");
+    let around_web = cmdb.around(&[key("web")], &[], &Window::default()).await.expect("around");
     let mut expected = [
         "10.0.0.1:80 . nginx",
         "10.0.0.1 > 10.0.0.2:5432 app",
@@ -150,16 +118,10 @@ async fn both_ends_and_their_listeners_lie_around_a_host(place: Place) {
     expected.sort_unstable();
     assert_eq!(names(&around_web), expected);
     assert_eq!(hosts(&around_web), BTreeSet::from([key("web"), key("db")]));
-    let owner = around_web
-        .addresses
-        .iter()
-        .find(|record| record.address == ip("10.0.0.2"));
+    let owner = around_web.addresses.iter().find(|record| record.address == ip("10.0.0.2"));
     assert_eq!(owner.map(|record| record.host), Some(key("db")));
 
-    let around_db = cmdb
-        .around(&[key("db")], &[], &Window::default())
-        .await
-        .expect("around");
+    let around_db = cmdb.around(&[key("db")], &[], &Window::default()).await.expect("around");
     let mut expected = [
         "0.0.0.0:5432 . postgres",
         "0.0.0.0:5433 . postgres",
@@ -169,22 +131,13 @@ async fn both_ends_and_their_listeners_lie_around_a_host(place: Place) {
     ];
     expected.sort_unstable();
     assert_eq!(names(&around_db), expected);
-    assert!(
-        cmdb.around(&[], &[], &Window::default())
-            .await
-            .expect("around")
-            .flows
-            .is_empty()
-    );
+    assert!(cmdb.around(&[], &[], &Window::default()).await.expect("around").flows.is_empty());
 }
 
 async fn an_address_without_a_probe_has_those_who_talk_to_it_around(place: Place) {
     let cmdb = place.cmdb().await;
     two_hosts(&cmdb).await;
-    let records = cmdb
-        .around(&[], &[ip("192.0.2.7")], &Window::default())
-        .await
-        .expect("around");
+    let records = cmdb.around(&[], &[ip("192.0.2.7")], &Window::default()).await.expect("around");
     assert_eq!(names(&records), ["10.0.0.1 > 192.0.2.7:443 app"]);
     assert_eq!(hosts(&records), BTreeSet::from([key("web")]));
 }
@@ -193,13 +146,7 @@ async fn loopback_leads_to_no_other_host(place: Place) {
     let cmdb = place.cmdb().await;
     two_hosts(&cmdb).await;
     for local in ["127.0.0.1", "::1", "fe80::1", "169.254.1.1", "0.0.0.0"] {
-        let records = cmdb
-            .around(&[], &[ip(local)], &Window::default())
-            .await
-            .expect("around");
-        assert!(
-            records.flows.is_empty() && records.addresses.is_empty(),
-            "{local}"
-        );
+        let records = cmdb.around(&[], &[ip(local)], &Window::default()).await.expect("around");
+        assert!(records.flows.is_empty() && records.addresses.is_empty(), "{local}");
     }
 }

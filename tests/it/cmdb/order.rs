@@ -48,13 +48,8 @@ fn history(host: &str, chance: &mut Chance) -> Vec<Report> {
         let mut address: Option<i64> = None;
         for sequence in 1..=6_i64 {
             let until = from + sequence * 30;
-            let mut told = report(
-                host,
-                from,
-                u64::try_from(sequence).expect("small"),
-                until,
-                Vec::new(),
-            );
+            let mut told =
+                report(host, from, u64::try_from(sequence).expect("small"), until, Vec::new());
             for port in 1..=6 {
                 told.flows.extend(next(port, until, &mut alive, chance));
             }
@@ -112,10 +107,7 @@ fn next(
 }
 
 fn histories(chance: &mut Chance) -> Vec<Report> {
-    HOSTS
-        .iter()
-        .flat_map(|host| history(host, chance))
-        .collect()
+    HOSTS.iter().flat_map(|host| history(host, chance)).collect()
 }
 
 /// Which report's numbers are the newest: epoch, sequence, as of when.
@@ -135,54 +127,32 @@ fn model(reports: &[Report]) -> Vec<String> {
         for told in &report.flows {
             let age = (report.epoch, report.sequence, told.seen);
             let row =
-                flows
-                    .entry((host, told.flow.key.hash()))
-                    .or_insert((age, told, Spans::new()));
+                flows.entry((host, told.flow.key.hash())).or_insert((age, told, Spans::new()));
             if age > row.0 {
                 (row.0, row.1) = (age, told);
             }
-            let span = row
-                .2
-                .entry(told.since)
-                .or_insert((told.seen, false, report.epoch));
+            let span = row.2.entry(told.since).or_insert((told.seen, false, report.epoch));
             *span = (span.0.max(told.seen), span.1 || told.ended, report.epoch);
         }
     }
     let mut lines = Vec::new();
     for ((host, _), (_, told, spans)) in &flows {
         let ends = spans.iter().map(|(since, (seen, ended, epoch))| {
-            let until = if *ended {
-                *seen
-            } else {
-                epochs[&(*host, *epoch)].max(*seen)
-            };
+            let until = if *ended { *seen } else { epochs[&(*host, *epoch)].max(*seen) };
             (*since, until, *ended)
         });
         let first = spans.keys().next().expect("a flow has a span");
-        lines.push(format!(
-            "{host} {:?} {:?} {first}",
-            told.flow,
-            ends.collect::<Vec<_>>()
-        ));
+        lines.push(format!("{host} {:?} {:?} {first}", told.flow, ends.collect::<Vec<_>>()));
     }
     lines
 }
 
 async fn recalled(cmdb: &Cmdb) -> Vec<String> {
-    let records = cmdb
-        .around(&HOSTS.map(key), &[], &Window::default())
-        .await
-        .expect("around");
+    let records = cmdb.around(&HOSTS.map(key), &[], &Window::default()).await.expect("around");
     let line = |record: &shawk::cmdb::FlowRecord| {
-        let spans: Vec<_> = record
-            .spans
-            .iter()
-            .map(|span| (span.since, span.until, span.ended))
-            .collect();
-        format!(
-            "{} {:?} {spans:?} {}",
-            record.host, record.flow, record.first_seen
-        )
+        let spans: Vec<_> =
+            record.spans.iter().map(|span| (span.since, span.until, span.ended)).collect();
+        format!("{} {:?} {spans:?} {}", record.host, record.flow, record.first_seen)
     };
     records.flows.iter().map(line).collect()
 }
@@ -204,9 +174,7 @@ async fn the_order_of_reports_does_not_matter(place: Place) {
         let cmdb = emptied(&place).await;
         let mut left = &shuffled[..];
         while !left.is_empty() {
-            let batch = usize::try_from(1 + chance.below(7))
-                .expect("small")
-                .min(left.len());
+            let batch = usize::try_from(1 + chance.below(7)).expect("small").min(left.len());
             cmdb.record(&left[..batch]).await.expect("record");
             left = &left[batch..];
         }

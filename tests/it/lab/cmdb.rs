@@ -52,11 +52,7 @@ impl Lab {
         let database = format!("cmdb{}", self.number());
         let server = self.server();
         server.query("postgres", &format!("create database {database}"));
-        Cmdb {
-            name: "PostgreSQL".to_owned(),
-            url: server.url(&database),
-            needs_scheme: true,
-        }
+        Cmdb { name: "PostgreSQL".to_owned(), url: server.url(&database), needs_scheme: true }
     }
 
     /// The server that has the lab's CMDBs, on a host without a network.
@@ -122,12 +118,7 @@ impl Server {
         ];
         let options: Vec<String> = options.map(str::to_owned).to_vec();
         let process = launch(host, &options).into();
-        let server = Server {
-            host: Rc::clone(host),
-            directory,
-            options,
-            process,
-        };
+        let server = Server { host: Rc::clone(host), directory, options, process };
         server.answers();
         server
     }
@@ -178,9 +169,7 @@ impl Server {
                 panic!("PostgreSQL ended ({status}): {}", self.host.logs());
             }
             let directory = self.directory.display().to_string();
-            let said = self
-                .host
-                .run(&[&binary("pg_isready"), "-q", "-U", USER, "-h", &directory]);
+            let said = self.host.run(&[&binary("pg_isready"), "-q", "-U", USER, "-h", &directory]);
             said.status.success().then_some(()).ok_or(said.stderr)
         });
     }
@@ -195,14 +184,7 @@ fn launch(host: &Host, options: &[String]) -> Program {
 }
 
 fn as_user() -> Vec<&'static str> {
-    vec![
-        "setpriv",
-        "--reuid",
-        USER,
-        "--regid",
-        USER,
-        "--clear-groups",
-    ]
+    vec!["setpriv", "--reuid", USER, "--regid", USER, "--clear-groups"]
 }
 
 /// A program of the newest PostgreSQL that Debian installed.

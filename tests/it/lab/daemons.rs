@@ -75,10 +75,7 @@ fn three_probes_on_one_postgresql_tell_the_truth_also_after_its_restart() {
     }
     tells(&truth, LIMIT);
     let log = server.log();
-    assert!(
-        !log.contains("deadlock"),
-        "PostgreSQL met a deadlock: {log}"
-    );
+    assert!(!log.contains("deadlock"), "PostgreSQL met a deadlock: {log}");
 }
 
 #[test]

@@ -36,22 +36,11 @@ fn fleet() -> Lab {
     listens(&db, "10.77.0.12:6379");
     listens(&db, "10.77.0.12:5432");
     listens(&dns, "10.77.0.13:53");
-    python(
-        &app,
-        &["app", "10.77.0.11", "8080", "10.77.0.12", "10.77.0.12"],
-    );
+    python(&app, &["app", "10.77.0.11", "8080", "10.77.0.12", "10.77.0.12"]);
     python(&app, &["dns", "10.77.0.13"]);
     listens(&app, "10.77.0.11:8080");
     app.start(
-        &[
-            &binary("psql"),
-            "-h",
-            "10.77.0.12",
-            "-U",
-            "postgres",
-            "-c",
-            "select pg_sleep(120)",
-        ],
+        &[&binary("psql"), "-h", "10.77.0.12", "-U", "postgres", "-c", "select pg_sleep(120)"],
         &[],
     );
     let file = large_file(&web);
@@ -93,21 +82,15 @@ fn a_fleet_is_seen_as_it_is() {
             .copied()
             .collect();
         cmdb.expect_look(&["--host", "client-1", "--depth", "9"], &behind_client);
-        let around_web: Vec<&str> = TRUTH
-            .iter()
-            .filter(|line| line.contains("web-1/"))
-            .copied()
-            .collect();
+        let around_web: Vec<&str> =
+            TRUTH.iter().filter(|line| line.contains("web-1/")).copied().collect();
         cmdb.expect_look(&["--host", "web-1", "--depth", "1"], &around_web);
         cmdb.expect_look(&["--ipv4", "10.77.0.10", "--depth", "1"], &around_web);
 
         let look = cmdb.look(&["--host", "web-1"]);
         let nginx = look.nodes.iter().find(|node| {
             node.host.as_deref() == Some("web-1")
-                && node
-                    .process
-                    .as_ref()
-                    .is_some_and(|process| process.name == "nginx")
+                && node.process.as_ref().is_some_and(|process| process.name == "nginx")
         });
         let process = nginx.and_then(|node| node.process.as_ref());
         let process = process.expect("nginx is a node");

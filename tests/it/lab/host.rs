@@ -75,9 +75,7 @@ impl Host {
             directory,
             programs: RefCell::default(),
             namespaces: Rc::clone(&self.namespaces),
-            lead: [&program("ip"), "netns", "exec", name]
-                .map(str::to_owned)
-                .to_vec(),
+            lead: [&program("ip"), "netns", "exec", name].map(str::to_owned).to_vec(),
         }
     }
 
@@ -162,9 +160,7 @@ impl Host {
 
     /// How a program ended, if it did.
     pub(crate) fn exit(&self, program: &Program) -> Option<ExitStatus> {
-        self.programs.borrow_mut()[program.number]
-            .try_wait()
-            .expect("a child can be asked for")
+        self.programs.borrow_mut()[program.number].try_wait().expect("a child can be asked for")
     }
 
     /// Ends a program.
@@ -197,10 +193,7 @@ impl Host {
     }
 
     fn every_log(&self) -> impl Iterator<Item = (String, String)> {
-        let entries = fs::read_dir(&self.directory)
-            .into_iter()
-            .flatten()
-            .flatten();
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
         paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
         paths.sort();
@@ -215,12 +208,9 @@ impl Host {
     fn command(&self, words: &[&str]) -> Command {
         let anchor = self.anchor();
         let mut command = Command::new(program("nsenter"));
-        for (kind, file) in [
-            ("net", "net"),
-            ("uts", "uts"),
-            ("mount", "mnt"),
-            ("pid", "pid_for_children"),
-        ] {
+        for (kind, file) in
+            [("net", "net"), ("uts", "uts"), ("mount", "mnt"), ("pid", "pid_for_children")]
+        {
             command.arg(format!("--{kind}=/proc/{anchor}/ns/{file}"));
         }
         command.arg("--").args(&self.lead);
@@ -264,10 +254,7 @@ impl Namespaces {
             }
             if ready.exists() { Ok(()) } else { Err(said()) }
         });
-        Namespaces {
-            unshare: RefCell::new(unshare),
-            lifeline: RefCell::new(lifeline),
-        }
+        Namespaces { unshare: RefCell::new(unshare), lifeline: RefCell::new(lifeline) }
     }
 }
 

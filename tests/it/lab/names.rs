@@ -28,18 +28,13 @@ fn a_hostile_name_comes_back_exactly_and_reaches_no_terminal() {
     listens(&web, "10.77.0.10:9000");
     for (name, _) in NAMES {
         let hex: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
-        python(
-            &client,
-            &["hold", "10.77.0.10", "9000", &format!("comm={hex}")],
-        );
+        python(&client, &["hold", "10.77.0.10", "9000", &format!("comm={hex}")]);
     }
     // Asked where the names are tame: `ss` prints others as they are.
     wait::until("all to be connected", LIMIT, || {
         let sockets = ss::sockets(&web);
         let there = sockets.iter().filter(|line| line.is_connection()).count();
-        (there == NAMES.len())
-            .then_some(())
-            .ok_or(format!("{there} are"))
+        (there == NAMES.len()).then_some(()).ok_or(format!("{there} are"))
     });
     let truth: Vec<String> = NAMES
         .iter()

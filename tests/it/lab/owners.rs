@@ -29,9 +29,7 @@ fn several_servers_on_one_port_are_one_service() {
     curl(&client, "http://10.77.0.10/large");
     wait::until("both servers to have connections", LIMIT, || {
         let holders = ss::holders(&web, |line| line.local.port() == 9000);
-        (holders.len() == 2)
-            .then_some(())
-            .ok_or(format!("{holders:?} have"))
+        (holders.len() == 2).then_some(()).ok_or(format!("{holders:?} have"))
     });
     lab.check(&[
         "client-1/python3 10.77.0.20 -> web-1/python3 10.77.0.10 tcp/9000 both",
@@ -51,9 +49,7 @@ fn one_program_in_two_process_groups_stays_two_nodes() {
     let other = python(&client, &["hold", "10.77.0.10", "9000"]);
     wait::until("both clients to be connected", LIMIT, || {
         let holders = ss::holders(&client, |line| line.peer.port() == 9000);
-        (holders.len() == 2)
-            .then_some(())
-            .ok_or(format!("{holders:?} are"))
+        (holders.len() == 2).then_some(()).ok_or(format!("{holders:?} are"))
     });
     let mut truth = [&one, &other].map(|program| {
         format!(
@@ -91,9 +87,7 @@ fn a_probe_inside_a_host_reports_that_hosts_processes_only() {
     });
     // On the machine that the lab is on: this very process.
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    let address = listener
-        .local_addr()
-        .expect("a bound socket has an address");
+    let address = listener.local_addr().expect("a bound socket has an address");
     let _active = TcpStream::connect(address).expect("a listener can be connected to");
     let _passive = listener.accept().expect("a connection waits");
 

@@ -35,14 +35,8 @@ pub(crate) fn nginx(host: &Host, servers: &str) -> Program {
 
 /// nginx that serves one large file slowly at each of these `listen` values.
 pub(crate) fn nginx_with_a_file(host: &Host, listens: &[&str]) -> Program {
-    let listens: String = listens
-        .iter()
-        .map(|listen| format!("listen {listen};\n"))
-        .collect();
-    nginx(
-        host,
-        &format!("server {{ {listens} {} }}", large_file(host)),
-    )
+    let listens: String = listens.iter().map(|listen| format!("listen {listen};\n")).collect();
+    nginx(host, &format!("server {{ {listens} {} }}", large_file(host)))
 }
 
 /// An nginx location `/large` that no `curl` ever gets to the end of.
@@ -53,10 +47,7 @@ pub(crate) fn large_file(host: &Host) -> String {
     file.set_len(1 << 30).expect("a file can be made sparse");
     let open = fs::Permissions::from_mode(0o755);
     fs::set_permissions(&host.directory, open).expect("the owner can set the mode");
-    format!(
-        "root {}; location /large {{ limit_rate 20k; }}",
-        root.display()
-    )
+    format!("root {}; location /large {{ limit_rate 20k; }}", root.display())
 }
 
 /// haproxy, a master and a worker, from an address and port to another.
@@ -100,10 +91,7 @@ pub(crate) fn redis(host: &Host, address: &str) -> Program {
 
 /// A redis client that asks again and again over one connection.
 pub(crate) fn redis_cli(host: &Host, address: &str) -> Program {
-    host.start(
-        &["redis-cli", "-h", address, "-r", "-1", "-i", "0.1", "ping"],
-        &[],
-    )
+    host.start(&["redis-cli", "-h", address, "-r", "-1", "-i", "0.1", "ping"], &[])
 }
 
 /// dnsmasq that answers by itself and asks nobody.

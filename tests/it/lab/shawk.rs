@@ -121,10 +121,7 @@ impl Host {
         let mut settings = self.settings(cmdb);
         settings.push("SHAWK_PROBE_INTERVAL=200ms".to_owned());
         settings.push(format!("SHAWK_FLUSH_INTERVAL={interval}"));
-        let pairs: Vec<_> = settings
-            .iter()
-            .filter_map(|setting| setting.split_once('='))
-            .collect();
+        let pairs: Vec<_> = settings.iter().filter_map(|setting| setting.split_once('=')).collect();
         self.start(&[SHAWK, "probe"], &pairs)
     }
 
@@ -144,9 +141,7 @@ impl Host {
                 quiet = 0;
             }
             last = read;
-            (scans >= SCANS)
-                .then_some(())
-                .ok_or(format!("{scans} scans"))
+            (scans >= SCANS).then_some(()).ok_or(format!("{scans} scans"))
         });
     }
 
@@ -207,10 +202,7 @@ impl Cmdb {
     /// Compares one answer with the truth.
     pub(crate) fn expect_look(&self, arguments: &[&str], truth: &[&str]) {
         if let Err(difference) = truth::compare(truth, &self.look(arguments).lines()) {
-            panic!(
-                "look {arguments:?} in {} is not the truth:{difference}",
-                self.name
-            );
+            panic!("look {arguments:?} in {} is not the truth:{difference}", self.name);
         }
     }
 
@@ -242,11 +234,8 @@ impl Look {
     }
 
     fn lines_with(&self, label: impl Fn(&Node) -> String) -> Vec<String> {
-        let mut lines: Vec<String> = self
-            .edges
-            .iter()
-            .map(|edge| self.edge(edge, &label).line())
-            .collect();
+        let mut lines: Vec<String> =
+            self.edges.iter().map(|edge| self.edge(edge, &label).line()).collect();
         lines.sort();
         lines
     }
@@ -258,10 +247,7 @@ impl Look {
                 node.unwrap_or_else(|| panic!("an edge names node {id}, which is not there"));
             End {
                 label: label(node),
-                address: address
-                    .clone()
-                    .or_else(|| node.address.clone())
-                    .unwrap_or_default(),
+                address: address.clone().or_else(|| node.address.clone()).unwrap_or_default(),
             }
         };
         Edge {

@@ -45,9 +45,7 @@ pub(crate) fn sockets(place: &Host) -> Vec<Line> {
 /// The pids that hold connections of a certain kind.
 pub(crate) fn holders(place: &Host, which: impl Fn(&Line) -> bool) -> BTreeSet<u32> {
     let lines = sockets(place);
-    let lines = lines
-        .iter()
-        .filter(|line| line.is_connection() && which(line));
+    let lines = lines.iter().filter(|line| line.is_connection() && which(line));
     lines.flat_map(|line| line.pids.clone()).collect()
 }
 
@@ -87,9 +85,8 @@ impl Seen {
             return Some(Edge::new(active, own, line, line.local.port(), "passive"));
         }
         let told_by = if other.is_some() { "both" } else { "active" };
-        let passive = other
-            .or_else(|| self.service(line, seen))
-            .unwrap_or_else(|| self.bare_end(line, seen));
+        let passive =
+            other.or_else(|| self.service(line, seen)).unwrap_or_else(|| self.bare_end(line, seen));
         let mut edge = Edge::new(own, passive, line, line.peer.port(), told_by);
         edge.failing = failing;
         Some(edge)
@@ -127,9 +124,8 @@ impl Seen {
     /// address may be elsewhere, too.
     fn within_reach<'a>(&'a self, line: &Line, seen: &'a [Seen]) -> impl Iterator<Item = &'a Seen> {
         let loopback = line.peer.ip().is_loopback();
-        let elsewhere = seen
-            .iter()
-            .filter(move |there| !loopback && !Rc::ptr_eq(&there.place, &self.place));
+        let elsewhere =
+            seen.iter().filter(move |there| !loopback && !Rc::ptr_eq(&there.place, &self.place));
         std::iter::once(self).chain(elsewhere)
     }
 
@@ -209,9 +205,7 @@ impl Line {
 fn address(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.rsplit_once(':')?;
     let address = address.trim_matches(['[', ']']);
-    let address = address
-        .split_once('%')
-        .map_or(address, |(address, _)| address);
+    let address = address.split_once('%').map_or(address, |(address, _)| address);
     let address: IpAddr = match address {
         "*" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         address => address.parse().ok()?,
@@ -223,14 +217,9 @@ fn address(text: &str) -> Option<SocketAddr> {
 /// Waits until a program listens at an address and port.
 pub(crate) fn listens(place: &Host, address: &str) {
     let address: SocketAddr = address.parse().expect("an address and a port");
-    wait::until(
-        &format!("a listener at {address} on {}", place.name),
-        LIMIT,
-        || {
-            let found = sockets(place)
-                .iter()
-                .any(|line| line.state == "LISTEN" && line.local == address);
-            found.then_some(()).ok_or_else(|| place.logs())
-        },
-    );
+    wait::until(&format!("a listener at {address} on {}", place.name), LIMIT, || {
+        let found =
+            sockets(place).iter().any(|line| line.state == "LISTEN" && line.local == address);
+        found.then_some(()).ok_or_else(|| place.logs())
+    });
 }

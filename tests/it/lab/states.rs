@@ -60,13 +60,8 @@ fn what_the_kernel_still_remembers_is_nobodys() {
     for host in [&web, &client] {
         wait::until(&format!("TIME_WAIT on {}", host.name), LIMIT, || {
             let lines = ss::sockets(host);
-            let waits = lines
-                .iter()
-                .filter(|line| line.state == "TIME-WAIT")
-                .count();
-            (waits >= 3)
-                .then_some(())
-                .ok_or(format!("{waits} sockets are"))
+            let waits = lines.iter().filter(|line| line.state == "TIME-WAIT").count();
+            (waits >= 3).then_some(()).ok_or(format!("{waits} sockets are"))
         });
     }
     lab.check(&[]);

@@ -27,10 +27,7 @@ pub(crate) struct Edge {
 
 impl End {
     pub(crate) fn new(label: &str, address: IpAddr) -> End {
-        End {
-            label: label.to_owned(),
-            address: address.to_string(),
-        }
+        End { label: label.to_owned(), address: address.to_string() }
     }
 
     /// An end that nobody reports for.

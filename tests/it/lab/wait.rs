@@ -106,7 +106,6 @@ fn clone(file: &File) -> File {
 fn read(file: &mut File) -> Vec<u8> {
     let mut bytes = Vec::new();
     file.rewind().expect("a temporary file can be rewound");
-    file.read_to_end(&mut bytes)
-        .expect("a temporary file can be read");
+    file.read_to_end(&mut bytes).expect("a temporary file can be read");
     bytes
 }
