@@ -168,8 +168,10 @@ async fn version(connection: &mut Connection) -> Result<Option<i64>, Fault> {
 
 /// A SQLite file with tables and without our mark is not ours to write to.
 async fn of_this_program(connection: &mut Connection) -> Result<(), Fault> {
-    let application = single(connection, "PRAGMA application_id").await?.unwrap_or(0);
+    // In this order: who creates the scheme at this moment commits the mark and
+    // the tables together, so a table that is seen has its mark.
     let tables = single(connection, "SELECT count(*) FROM sqlite_schema").await?.unwrap_or(0);
+    let application = single(connection, "PRAGMA application_id").await?.unwrap_or(0);
     if application == APPLICATION || (application == 0 && tables == 0) {
         return Ok(());
     }
