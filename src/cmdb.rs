@@ -31,7 +31,7 @@ use jiff::Timestamp;
 use tokio::time::{sleep, timeout};
 
 use crate::cmdb::connect::{Lease, Limits, Pool, late};
-use crate::cmdb::engine::Access;
+use crate::cmdb::engine::{Access, Connection};
 use crate::cmdb::fault::{Fault, Meaning, Trouble};
 use crate::cmdb::scheme::Change;
 use crate::cmdb::url::CmdbUrl;
@@ -228,10 +228,10 @@ impl Cmdb {
     /// The hosts and addresses that a selector means, in a window. With an
     /// open window ([`Window::default`]) it tells whether it is known at all.
     pub async fn find(&self, selector: &Selector, window: &Window) -> Result<Found> {
-        self.read("look in", async |lease: &mut Lease<'_>| {
-            find::find(lease.connection(), selector, window).await
-        })
-        .await
+        match self.ask(&Question::Find(selector, window)).await? {
+            Answer::Found(found) => Ok(found),
+            Answer::Records(_) => unreachable!("a question is answered by its own kind"),
+        }
     }
 
     /// What was recorded in a window around some hosts and addresses:
@@ -252,10 +252,13 @@ impl Cmdb {
         addresses: &[IpAddr],
         window: &Window,
     ) -> Result<Records> {
-        self.read("look in", async |lease: &mut Lease<'_>| {
-            read::around(lease.connection(), hosts, addresses, window).await
-        })
-        .await
+        match self
+            .ask(&Question::Around(hosts, addresses, window))
+            .await?
+        {
+            Answer::Records(records) => Ok(records),
+            Answer::Found(_) => unreachable!("a question is answered by its own kind"),
+        }
     }
 
     /// Closes the connections that are idle, and waits for it.
@@ -263,16 +266,12 @@ impl Cmdb {
         self.pool.close().await;
     }
 
-    async fn read<T>(
-        &self,
-        doing: &str,
-        question: impl AsyncFn(&mut Lease<'_>) -> Result<T, Trouble>,
-    ) -> Result<T> {
+    async fn ask(&self, question: &Question<'_>) -> Result<Answer> {
         let limit = self.pool.limits().read;
         let asking = async {
             for try_ in 1.. {
                 let mut lease = self.pool.take().await?;
-                match asked(&mut lease, &question).await {
+                match answer(lease.connection(), question).await {
                     Ok(answer) => {
                         lease.give_back();
                         return Ok(answer);
@@ -285,7 +284,7 @@ impl Cmdb {
         timeout(limit, asking)
             .await
             .unwrap_or_else(|_| Err(late("no answer", limit)))
-            .with_context(|| format!("{doing} the CMDB {}", self.pool.url()))
+            .with_context(|| format!("look in the CMDB {}", self.pool.url()))
     }
 
     /// Whether a call that failed is worth another try now; else its fault.
@@ -308,15 +307,33 @@ impl Cmdb {
     }
 }
 
+/// What is asked. An enum rather than a closure: the future of an async
+/// closure cannot be sent to another thread.
+enum Question<'a> {
+    Find(&'a Selector, &'a Window),
+    Around(&'a [HostKey], &'a [IpAddr], &'a Window),
+}
+
+enum Answer {
+    Found(Found),
+    Records(Records),
+}
+
 /// All statements of one question see one moment.
-async fn asked<T>(
-    lease: &mut Lease<'_>,
-    question: impl AsyncFn(&mut Lease<'_>) -> Result<T, Trouble>,
-) -> Result<T, Trouble> {
-    lease.connection().begin(Access::Read).await?;
-    let answer = question(lease).await;
+async fn answer(connection: &mut Connection, question: &Question<'_>) -> Result<Answer, Trouble> {
+    connection.begin(Access::Read).await?;
+    let answer = match question {
+        Question::Find(selector, window) => find::find(connection, selector, window)
+            .await
+            .map(Answer::Found),
+        Question::Around(hosts, addresses, window) => {
+            read::around(connection, hosts, addresses, window)
+                .await
+                .map(Answer::Records)
+        }
+    };
     let end = if answer.is_ok() { "COMMIT" } else { "ROLLBACK" };
-    let ended = lease.connection().run(end).await;
+    let ended = connection.run(end).await;
     let answer = answer?;
     ended?;
     Ok(answer)

@@ -36,6 +36,8 @@ pub(crate) enum Value<'a> {
     Bytes([u8; 16]),
     Ints(Vec<i64>),
     Addresses(Vec<[u8; 16]>),
+    /// Two placeholders, for two lists of one length.
+    Pairs(Vec<(i64, i64)>),
 }
 
 /// A column of the rows to be stored.
@@ -187,10 +189,11 @@ impl Row {
     }
 }
 
-/// Two lists of one length as rows, and the same for SQLite.
+/// Two lists of one length as rows. For SQLite they come as one list of pairs:
+/// it would look through the whole second list for each row of the first.
 const PAIRS: &str = "unnest($1::bigint[], $2::bigint[]) AS k(host, process)";
-const SQLITE_PAIRS: &str = "(SELECT h.value AS host, p.value AS process
-    FROM json_each($1) AS h JOIN json_each($2) AS p ON p.key = h.key) AS k";
+const SQLITE_PAIRS: &str =
+    "(SELECT value ->> 0 AS host, value ->> 1 AS process FROM json_each($1)) AS k";
 
 /// A statement in SQLite's words. SQLite has no arrays: a list comes as JSON.
 pub fn for_sqlite(sql: &str) -> String {
@@ -233,6 +236,10 @@ fn bind_sqlite(arguments: &mut SqliteArguments, value: &Value<'_>) -> Result<(),
             let list: Vec<String> = ints.iter().map(i64::to_string).collect();
             arguments.add(format!("[{}]", list.join(",")))
         }
+        Value::Pairs(pairs) => {
+            let list: Vec<String> = pairs.iter().map(|(a, b)| format!("[{a},{b}]")).collect();
+            arguments.add(format!("[{}]", list.join(",")))
+        }
         Value::Addresses(addresses) => {
             let hex = |bytes: &[u8; 16]| format!("\"{:032x}\"", u128::from_be_bytes(*bytes));
             let list: Vec<String> = addresses.iter().map(hex).collect();
@@ -249,6 +256,10 @@ fn bind_postgres(arguments: &mut PgArguments, value: &Value<'_>) -> Result<(), s
         Value::Bytes(bytes) => arguments.add(bytes.as_slice()),
         Value::Ints(ints) => arguments.add(ints),
         Value::Addresses(addresses) => arguments.add(addresses),
+        Value::Pairs(pairs) => {
+            let (first, second): (Vec<i64>, Vec<i64>) = pairs.iter().copied().unzip();
+            arguments.add(first).and_then(|()| arguments.add(second))
+        }
     }
     .map_err(sqlx::Error::Encode)
 }

@@ -24,6 +24,9 @@ pub(crate) const VERSIONS: [u32; 3] = [10, 15, 18];
 /// never be.
 pub(crate) const PASSWORD: &str = "s3cr3t-Passw0rd";
 
+/// Debian's nobody and nogroup.
+const NOBODY: u32 = 65534;
+
 /// A running server.
 pub(crate) struct Server {
     /// Major version.
@@ -103,14 +106,14 @@ pub(crate) fn own_server(version: u32) -> Server {
 
 impl Server {
     fn start(version: u32) -> Server {
-        let bin = binaries(version);
         let directory = tempfile::Builder::new()
             .prefix("shawk-pg-")
             .tempdir()
             .expect("make a directory")
             .keep();
+        let bin = within_reach(binaries(version), &directory);
         let port = free_port();
-        let mut command = unprivileged(&bin, &directory);
+        let mut command = unprivileged(&directory);
         command.args(["bash", "-c", KEEPER, "keeper"]);
         command.args([bin.as_os_str(), directory.as_os_str()]).args([&port.to_string(), PASSWORD]);
         let mut child = command
@@ -232,26 +235,43 @@ fn binaries(version: u32) -> PathBuf {
     bin
 }
 
-/// The command's beginning: as root, a change to an unprivileged user who owns
-/// the directory, and who may read the server's files though they lie in
-/// root's home.
-fn unprivileged(bin: &Path, directory: &Path) -> Command {
+/// The command's beginning: as root, a change to an unprivileged user, who is
+/// given the directory.
+fn unprivileged(directory: &Path) -> Command {
     if !rustix::process::geteuid().is_root() {
         return Command::new("env");
     }
-    // Debian's nobody and nogroup.
-    let (user, group) = (65534, 65534);
-    std::os::unix::fs::chown(directory, Some(user), Some(group)).expect("give the directory away");
+    std::os::unix::fs::chown(directory, Some(NOBODY), Some(NOBODY))
+        .expect("give the directory away");
     let mut command = Command::new("setpriv");
     command.args([
-        format!("--reuid={user}"),
-        format!("--regid={group}"),
+        format!("--reuid={NOBODY}"),
+        format!("--regid={NOBODY}"),
         "--clear-groups".to_owned(),
     ]);
-    if !bin.ancestors().all(open_to_all) {
-        command.args(["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]);
-    }
     command
+}
+
+/// Where the unprivileged user may run the server: where it is or, if that is
+/// within somebody's home, in a copy.
+fn within_reach(bin: PathBuf, directory: &Path) -> PathBuf {
+    let bin = bin.canonicalize().expect("it was there");
+    if !rustix::process::geteuid().is_root() || bin.ancestors().all(open_to_all) {
+        return bin;
+    }
+    let copy = directory.join("server");
+    let root = bin.parent().expect("bin is in a directory");
+    let run = |command: &mut Command| {
+        assert!(
+            command.status().expect("run a command").success(),
+            "{command:?}"
+        );
+    };
+    run(Command::new("cp").arg("-a").args([root, &copy]));
+    run(Command::new("chown")
+        .args(["-R", &format!("{NOBODY}:{NOBODY}")])
+        .arg(&copy));
+    copy.join("bin")
 }
 
 fn open_to_all(directory: &Path) -> bool {

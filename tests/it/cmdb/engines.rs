@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use shawk::cmdb::connect::Limits;
 use shawk::cmdb::fault::{Fault, is_away};
 use shawk::cmdb::url::CmdbUrl;
-use shawk::cmdb::{Cmdb, Window, engine, sql};
+use shawk::cmdb::{Cmdb, Selector, Window, engine, sql};
 
 use crate::cmdb::{
     LIMITS, Place, key, names, on_every_engine, open, record, report, run, with_addresses,
@@ -17,6 +17,17 @@ use crate::postgres;
 on_every_engine! {
     look_ups_use_an_index,
     readers_see_what_is_committed_while_somebody_writes,
+}
+
+/// A collector asks from tasks that may move between threads.
+#[expect(dead_code, reason = "that it compiles is the test")]
+fn every_call_may_move_between_threads(cmdb: &Cmdb, url: &CmdbUrl) {
+    fn moves(_: impl Send) {}
+    moves(Cmdb::open(url, &LIMITS));
+    moves(Cmdb::create_scheme(url, &LIMITS));
+    moves(cmdb.record(&[]));
+    moves(cmdb.find(&Selector::Port(1), &Window::default()));
+    moves(cmdb.around(&[], &[], &Window::default()));
 }
 
 async fn fleet(cmdb: &Cmdb) {

@@ -158,7 +158,7 @@ async fn recalled(cmdb: &Cmdb) -> Vec<String> {
 }
 
 async fn the_order_of_reports_does_not_matter(place: Place) {
-    let rounds = if place.is_sqlite() { 40 } else { 12 };
+    let rounds = if place.is_sqlite() { 20 } else { 10 };
     for seed in 1..=rounds {
         let mut chance = Chance(seed);
         let reports = histories(&mut chance);
