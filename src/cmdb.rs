@@ -252,10 +252,7 @@ impl Cmdb {
         addresses: &[IpAddr],
         window: &Window,
     ) -> Result<Records> {
-        match self
-            .ask(&Question::Around(hosts, addresses, window))
-            .await?
-        {
+        match self.ask(&Question::Around(hosts, addresses, window)).await? {
             Answer::Records(records) => Ok(records),
             Answer::Found(_) => unreachable!("a question is answered by its own kind"),
         }
@@ -323,13 +320,11 @@ enum Answer {
 async fn answer(connection: &mut Connection, question: &Question<'_>) -> Result<Answer, Trouble> {
     connection.begin(Access::Read).await?;
     let answer = match question {
-        Question::Find(selector, window) => find::find(connection, selector, window)
-            .await
-            .map(Answer::Found),
+        Question::Find(selector, window) => {
+            find::find(connection, selector, window).await.map(Answer::Found)
+        }
         Question::Around(hosts, addresses, window) => {
-            read::around(connection, hosts, addresses, window)
-                .await
-                .map(Answer::Records)
+            read::around(connection, hosts, addresses, window).await.map(Answer::Records)
         }
     };
     let end = if answer.is_ok() { "COMMIT" } else { "ROLLBACK" };

@@ -43,16 +43,21 @@ pub fn run(invocation: Invocation) -> Result<()> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    match invocation.command {
+    let done = match invocation.command {
         Command::Print(text) => print(&text),
         Command::Credits => print(CREDITS),
-        Command::CreateScheme(url) => {
-            let change = runtime.block_on(Cmdb::create_scheme(&url, &Limits::STANDARD))?;
-            print(&format!("{change}\n"))
-        }
+        Command::CreateScheme(url) => runtime.block_on(create_scheme(&url)),
         Command::Probe(options) => runtime.block_on(probe(*options)),
         Command::Look(options) => runtime.block_on(look(*options)),
-    }
+    };
+    // A look-up of a name that hangs in the C library is not waited for.
+    runtime.shutdown_background();
+    done
+}
+
+async fn create_scheme(url: &CmdbUrl) -> Result<()> {
+    let change = Cmdb::create_scheme(url, &Limits::STANDARD).await?;
+    print(&format!("{change}\n"))
 }
 
 /// What a probe that is not a daemon has to say at the end.

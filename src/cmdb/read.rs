@@ -199,12 +199,8 @@ impl Reading {
         if wanted.is_empty() {
             return Ok(HashMap::new());
         }
-        let pairs = [Value::Pairs(
-            wanted
-                .into_iter()
-                .map(|(process, host)| (host, process))
-                .collect(),
-        )];
+        let pairs =
+            [Value::Pairs(wanted.into_iter().map(|(process, host)| (host, process)).collect())];
         let mut processes = HashMap::new();
         for row in connection.fetch(sql::PROCESSES, &pairs).await? {
             let text = |column| Ok::<_, sqlx::Error>(row.optional_text(column)?.map(str::to_owned));

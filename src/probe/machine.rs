@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use crate::flow::host::Host;
 use crate::flow::process::decode;
@@ -17,32 +18,38 @@ const APPLICATION: [u8; 16] = [
     0x5b, 0x1e, 0xc8, 0x90, 0x3d, 0x27, 0x4c, 0x6f, 0xa9, 0x42, 0x7e, 0xd1, 0x06, 0xb3, 0x8f, 0x54,
 ];
 
-/// The host as configured, or as the machine says.
+/// The host as configured, or as the machine says. A machine without an id (a
+/// bare container image has none) goes by its name, and is told so.
 pub fn read_host(config: &ProbeConfig) -> Result<Host> {
-    let id = match &config.host_id {
-        Some(id) => id.clone(),
-        None => read_id(&MACHINE_ID.map(Path::new))?,
-    };
     let name = match &config.hostname {
         Some(name) => name.clone(),
         None => decode(rustix::system::uname().nodename().to_bytes()),
     };
+    let machine = || read_id(&MACHINE_ID.map(Path::new));
+    let id = match config.host_id.clone().or_else(machine) {
+        Some(id) => id,
+        None => {
+            let paths = MACHINE_ID.join(" or ");
+            ensure!(
+                !NAMELESS.contains(&name.as_str()),
+                "this machine has neither an id (none in {paths}) nor a name of its own ('{name}'); \
+                 set SHAWK_HOST_ID"
+            );
+            warn!(
+                "no machine id in {paths}: the name {name:?} stands in for it; set SHAWK_HOST_ID to outlive a rename"
+            );
+            name.clone()
+        }
+    };
     Ok(Host { id, name })
 }
 
-fn read_id(paths: &[&Path]) -> Result<String> {
-    for path in paths {
-        if let Ok(text) = std::fs::read(path)
-            && let Some(machine) = parse_machine_id(&text)
-        {
-            return Ok(host_id(&machine));
-        }
-    }
-    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    bail!(
-        "this machine has no id (none in {}); run systemd-machine-id-setup, or set SHAWK_HOST_ID",
-        paths.join(" or ")
-    )
+/// Names that any machine may have.
+const NAMELESS: [&str; 4] = ["", "(none)", "localhost", "localhost.localdomain"];
+
+fn read_id(paths: &[&Path]) -> Option<String> {
+    let texts = paths.iter().filter_map(|path| std::fs::read(path).ok());
+    texts.filter_map(|text| parse_machine_id(&text)).map(|machine| host_id(&machine)).next()
 }
 
 /// 32 hex digits. An image that was never booted says `uninitialized`, or has
@@ -105,7 +112,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (first, second) = (directory.path().join("a"), directory.path().join("b"));
         let read = || read_id(&[&first, &second]);
-        assert!(read().unwrap_err().to_string().contains("SHAWK_HOST_ID"));
+        assert_eq!(read(), None);
 
         std::fs::write(&second, "0123456789abcdef0123456789abcdef\n").unwrap();
         let id = read().unwrap();

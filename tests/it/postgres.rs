@@ -262,15 +262,10 @@ fn within_reach(bin: PathBuf, directory: &Path) -> PathBuf {
     let copy = directory.join("server");
     let root = bin.parent().expect("bin is in a directory");
     let run = |command: &mut Command| {
-        assert!(
-            command.status().expect("run a command").success(),
-            "{command:?}"
-        );
+        assert!(command.status().expect("run a command").success(), "{command:?}");
     };
     run(Command::new("cp").arg("-a").args([root, &copy]));
-    run(Command::new("chown")
-        .args(["-R", &format!("{NOBODY}:{NOBODY}")])
-        .arg(&copy));
+    run(Command::new("chown").args(["-R", &format!("{NOBODY}:{NOBODY}")]).arg(&copy));
     copy.join("bin")
 }
 
