@@ -17,12 +17,14 @@ pub mod channel;
 pub mod diag;
 pub mod identity;
 pub mod machine;
+pub mod message;
 pub mod namespace;
 pub mod netlink;
 pub mod owner;
 pub mod procfs;
 pub mod procnet;
 pub mod record;
+pub mod tcp_info;
 
 /// What a probe is told from outside.
 #[derive(Clone, Debug)]

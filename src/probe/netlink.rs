@@ -181,6 +181,7 @@ impl Scan {
         proc: BorrowedFd<'_>,
     ) {
         let namespace = u32::try_from(self.namespaces.len()).expect("there are few namespaces");
+        let first = self.sockets.len();
         let mut complete = true;
         for table in Table::ALL {
             let start = self.sockets.len();
@@ -198,7 +199,7 @@ impl Scan {
             Err(_) => {
                 channels.route = None;
                 complete = false;
-                Vec::new()
+                self.addresses_in_use(first)
             }
         };
         self.namespaces.push(Namespace {
@@ -287,6 +288,22 @@ impl Scan {
         addresses.sort_unstable();
         addresses.dedup();
         Ok(addresses)
+    }
+
+    /// The addresses that the sockets from `first` on are bound to: what is
+    /// left to go by where the kernel may not be asked.
+    fn addresses_in_use(&self, first: usize) -> Vec<IpAddr> {
+        let mut addresses = Vec::new();
+        for socket in &self.sockets[first..] {
+            let address = socket.local.ip();
+            if !address.is_unspecified() && !address.is_multicast() {
+                addresses.push(address);
+            }
+        }
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.truncate(ADDRESSES);
+        addresses
     }
 
     fn count(&mut self) {
