@@ -18,6 +18,7 @@ use crate::probe::record::Replay;
 pub mod bpf;
 pub mod cgroup;
 pub mod channel;
+pub mod choose;
 pub mod diag;
 pub mod identity;
 pub mod iterator;
@@ -28,6 +29,7 @@ pub mod owner;
 pub mod procfs;
 pub mod procnet;
 pub mod record;
+pub mod support;
 pub mod surroundings;
 
 /// What a probe is told from outside.
@@ -53,7 +55,7 @@ pub enum Probe {
 }
 
 impl Probe {
-    /// A probe on a rung that was chosen.
+    /// A probe on a rung that was chosen (see [`choose::choose`]).
     pub fn open(config: &ProbeConfig, rung: Rung) -> Result<Probe> {
         match rung {
             Rung::Streaming => bail!("this build cannot stream"),
