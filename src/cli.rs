@@ -22,7 +22,9 @@ use crate::cli::settings::Settings;
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::{Selector, Window};
 use crate::flow::filter::Filter;
+use crate::flow::host::Rung;
 use crate::graph::walk::Ways;
+use crate::probe::choose::Mode;
 use crate::view::Format;
 
 /// What is to be done.
@@ -38,6 +40,8 @@ pub enum Command {
     Look(Box<LookOptions>),
     /// Create or migrate the schema.
     CreateScheme(CmdbUrl),
+    /// Say what this host offers to a probe.
+    Doctor,
 }
 
 /// Everything the command line and the environment said.
@@ -49,15 +53,6 @@ pub struct Invocation {
     pub debug: bool,
     /// To be said on standard error before anything else, a line each.
     pub warnings: Vec<String>,
-}
-
-/// How sockets are to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// At an interval.
-    Polling,
-    /// As the kernel tells of them.
-    Streaming,
 }
 
 /// What `shawk probe` was asked.
@@ -135,6 +130,7 @@ pub fn parse(
         _ if arguments.global.credits => Command::Credits,
         Some(Word::Version) => version(),
         Some(Word::Credits) => Command::Credits,
+        Some(Word::Doctor) => Command::Doctor,
         Some(Word::CreateScheme(words)) => Command::CreateScheme(cmdb(words.cmdb, &settings)?),
         Some(Word::Probe(words)) => Command::Probe(Box::new(probe(words, &settings)?)),
         Some(Word::Look(words)) => Command::Look(Box::new(look(words, &settings, now)?)),
@@ -227,7 +223,13 @@ fn probe(words: ProbeArguments, settings: &Settings) -> Result<ProbeOptions, Str
     let mode = |text: &str| match text {
         "polling" => Ok(Mode::Polling),
         "streaming" => Ok(Mode::Streaming),
-        _ => Err(format!("'{text}' is not a mode; write polling or streaming")),
+        _ => Rung::ALL.into_iter().find(|rung| rung.name() == text).map(Mode::Only).ok_or_else(
+            || {
+                format!(
+                    "'{text}' is not a mode; write polling, streaming, iterator, netlink or procfs"
+                )
+            },
+        ),
     };
     let filter = |text: &str| match text {
         "all" => Ok(Filter::All),

@@ -6,16 +6,22 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
+use crate::flow::host::Rung;
+use crate::flow::key::Observation;
 use crate::flow::socket::Snapshot;
+use crate::probe::iterator::Iterator;
 use crate::probe::netlink::Netlink;
 use crate::probe::record::Replay;
 
+pub mod bpf;
 pub mod cgroup;
 pub mod channel;
+pub mod choose;
 pub mod diag;
 pub mod identity;
+pub mod iterator;
 pub mod machine;
 pub mod message;
 pub mod namespace;
@@ -24,6 +30,8 @@ pub mod owner;
 pub mod procfs;
 pub mod procnet;
 pub mod record;
+pub mod support;
+pub mod surroundings;
 pub mod tcp_info;
 
 /// What a probe is told from outside.
@@ -40,6 +48,8 @@ pub struct ProbeConfig {
 /// A source of snapshots.
 #[derive(Debug)]
 pub enum Probe {
+    /// One pass of the kernel over all tasks' files.
+    Iterator(Box<Iterator>),
     /// sock_diag and `/proc`.
     Netlink(Box<Netlink>),
     /// A file that was recorded before.
@@ -47,6 +57,16 @@ pub enum Probe {
 }
 
 impl Probe {
+    /// A probe on a rung that was chosen (see [`choose::choose`]).
+    pub fn open(config: &ProbeConfig, rung: Rung) -> Result<Probe> {
+        match rung {
+            Rung::Streaming => bail!("this build cannot stream"),
+            Rung::Iterator => Ok(Probe::Iterator(Box::new(Iterator::open(config)?))),
+            // One program: what it cannot dump, it reads as text.
+            Rung::Netlink | Rung::Procfs => Probe::netlink(config),
+        }
+    }
+
     /// A probe of this host's kernel. Fails where the host has no id, or no
     /// `/proc`.
     pub fn netlink(config: &ProbeConfig) -> Result<Probe> {
@@ -65,8 +85,19 @@ impl Probe {
     /// it is counted in [`Snapshot::coverage`].
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         match self {
+            Probe::Iterator(iterator) => iterator.snapshot(),
             Probe::Netlink(netlink) => netlink.snapshot(),
             Probe::Replay(replay) => replay.snapshot(),
+        }
+    }
+
+    /// Reads all host flows once, as [`Probe::snapshot`] does the sockets, and
+    /// where the kernel adds them up, for a fraction of the cost.
+    pub fn observe(&mut self) -> Result<Observation> {
+        match self {
+            Probe::Iterator(iterator) => iterator.observe(),
+            Probe::Netlink(netlink) => Ok(netlink.snapshot()?.observe()),
+            Probe::Replay(replay) => Ok(replay.snapshot()?.observe()),
         }
     }
 }

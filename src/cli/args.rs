@@ -49,6 +49,8 @@ pub enum Word {
     /// Create the CMDB's schema, or bring it up to date
     #[command(name = "create-scheme", visible_alias = "create-schema")]
     CreateScheme(CmdbArguments),
+    /// Print what this host offers to a probe, and what would lift it
+    Doctor,
     /// Print the version
     Version,
     /// Print the licences of what shawk is built from
@@ -68,7 +70,9 @@ pub struct CmdbArguments {
 pub struct ProbeArguments {
     #[command(flatten)]
     pub cmdb: CmdbArguments,
-    /// How sockets are read: polling [default] or streaming
+    /// How sockets are read: polling (at the interval, by the best way this
+    /// host offers) [default], streaming, or one way by its name: iterator,
+    /// netlink, procfs
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
     /// Time between two scans [default: 1s]

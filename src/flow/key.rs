@@ -86,6 +86,30 @@ pub struct Counters {
     pub rtt_us: Option<u32>,
 }
 
+impl Counters {
+    /// Adds what other sockets of the same flow counted. What is absent from
+    /// both stays absent.
+    pub fn add(&mut self, other: &Counters) {
+        fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+            match (a, b) {
+                (Some(a), Some(b)) => Some(a.saturating_add(b)),
+                (a, b) => a.or(b),
+            }
+        }
+        self.open = self.open.saturating_add(other.open);
+        self.connecting = self.connecting.saturating_add(other.connecting);
+        self.opened = sum(self.opened, other.opened);
+        self.failed = sum(self.failed, other.failed);
+        self.bytes_sent = sum(self.bytes_sent, other.bytes_sent);
+        self.bytes_received = sum(self.bytes_received, other.bytes_received);
+        self.retransmits = sum(self.retransmits, other.retransmits);
+        self.rtt_us = match (self.rtt_us, other.rtt_us) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
 /// What a probe sees at one moment: all host flows of a host. Polling and
 /// streaming are two ways to fill it.
 #[derive(Clone, Debug)]

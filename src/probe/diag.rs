@@ -75,11 +75,7 @@ pub fn sockets_request(table: Table, sequence: u32) -> Vec<u8> {
         Table::Udp4 | Table::Udp6 => {
             // struct inet_diag_req_v2
             let mut bytes = dump_request(SOCK_DIAG_BY_FAMILY, 56, sequence);
-            bytes[HEADER] = if table == Table::Udp4 {
-                AF_INET
-            } else {
-                AF_INET6
-            };
+            bytes[HEADER] = if table == Table::Udp4 { AF_INET } else { AF_INET6 };
             bytes[HEADER + 1] = Protocol::Udp.number();
             bytes[HEADER + 4..][..4].copy_from_slice(&STATES.to_ne_bytes());
             bytes
@@ -127,11 +123,7 @@ pub fn parse_socket(body: &[u8], protocol: Protocol, namespace: u32) -> Option<S
         local,
         peer: present(peer),
         v6_only,
-        opened: if tcp {
-            tcp_info::opened(state, queued, info)
-        } else {
-            Direction::Unknown
-        },
+        opened: if tcp { tcp_info::opened(state, queued, info) } else { Direction::Unknown },
         port_chosen: None,
         rtt_us: if tcp { tcp_info::rtt_us(info) } else { None },
         inode: u64::from(inode),
@@ -264,10 +256,7 @@ mod tests {
 
     #[test]
     fn a_message_is_a_socket() {
-        check(
-            &body(10, "127.0.0.1:80", "0.0.0.0:0", 9),
-            "Listen 127.0.0.1:80 - 9",
-        );
+        check(&body(10, "127.0.0.1:80", "0.0.0.0:0", 9), "Listen 127.0.0.1:80 - 9");
         check(
             &body(1, "10.0.0.1:80", "10.0.0.2:50000", 9),
             "Established 10.0.0.1:80 10.0.0.2:50000 9",
@@ -276,16 +265,9 @@ mod tests {
             &body(1, "[::ffff:10.0.0.1]:80", "[::ffff:10.0.0.2]:5", 9),
             "Established 10.0.0.1:80 10.0.0.2:5 9",
         );
-        check(
-            &body(12, "[fd00::1]:80", "[fd00::2]:5", 0),
-            "SynRecv [fd00::1]:80 [fd00::2]:5 0",
-        );
-        let only = [
-            body(10, "[::]:80", "[::]:0", 9),
-            attribute(8, b"x"),
-            attribute(11, &[1]),
-        ]
-        .concat();
+        check(&body(12, "[fd00::1]:80", "[fd00::2]:5", 0), "SynRecv [fd00::1]:80 [fd00::2]:5 0");
+        let only =
+            [body(10, "[::]:80", "[::]:0", 9), attribute(8, b"x"), attribute(11, &[1])].concat();
         check(&only, "Listen [::]:80 - 9 v6only");
         let both = [body(10, "[::]:80", "[::]:0", u32::MAX), attribute(11, &[0])].concat();
         check(&both, "Listen [::]:80 - 4294967295");
@@ -301,12 +283,7 @@ mod tests {
         family[0] = 1;
         check(&family, "malformed");
         // An attribute that is cut off, or shorter than its own header.
-        for rest in [
-            &[8, 0][..],
-            &[3, 0, 11, 0],
-            &[0, 0, 0, 0],
-            &[200, 0, 11, 0, 1],
-        ] {
+        for rest in [&[8, 0][..], &[3, 0, 11, 0], &[0, 0, 0, 0], &[200, 0, 11, 0, 1]] {
             check(&[&good, rest].concat(), "Listen 127.0.0.1:80 - 9");
         }
     }
@@ -316,10 +293,7 @@ mod tests {
         let header = |family: u8| vec![family, 24, 0, 0, 1, 0, 0, 0];
         let parse = |parts: &[Vec<u8>]| parse_address(&parts.concat()).map(|ip| ip.to_string());
         let (one, two) = (attribute(1, &[10, 0, 0, 1]), attribute(2, &[10, 0, 0, 2]));
-        assert_eq!(
-            parse(&[header(2), one.clone(), two]),
-            Some("10.0.0.2".to_owned())
-        );
+        assert_eq!(parse(&[header(2), one.clone(), two]), Some("10.0.0.2".to_owned()));
         assert_eq!(parse(&[header(2), one]), Some("10.0.0.1".to_owned()));
         let six = attribute(1, &Ipv6Addr::LOCALHOST.octets());
         assert_eq!(parse(&[header(10), six.clone()]), Some("::1".to_owned()));

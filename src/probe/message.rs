@@ -80,10 +80,7 @@ impl<'a> Iterator for Messages<'a> {
             let interrupted = header.flags & NLM_F_DUMP_INTR != 0;
             return Some(match header.kind {
                 // Old kernels send no errno along with the end.
-                NLMSG_DONE => Message::End {
-                    errno: errno(body).unwrap_or(0),
-                    interrupted,
-                },
+                NLMSG_DONE => Message::End { errno: errno(body).unwrap_or(0), interrupted },
                 NLMSG_ERROR => match errno(body) {
                     Some(errno) => Message::End { errno, interrupted },
                     None => Message::Malformed,
@@ -194,18 +191,9 @@ mod tests {
         .concat();
         assert_eq!(read(&bytes), ["[1, 2, 3] false", "[4] true", "end 0 true"]);
         assert_eq!(read(&message(3, 0, SEQUENCE, &[])), ["end 0 false"]);
-        assert_eq!(
-            read(&message(3, 0, SEQUENCE, &(-2_i32).to_ne_bytes())),
-            ["end 2 false"]
-        );
-        assert_eq!(
-            read(&message(2, 0, SEQUENCE, &(-22_i32).to_ne_bytes())),
-            ["end 22 false"]
-        );
-        assert_eq!(
-            read(&message(2, 0, SEQUENCE, &i32::MIN.to_ne_bytes())),
-            ["end 4095 false"]
-        );
+        assert_eq!(read(&message(3, 0, SEQUENCE, &(-2_i32).to_ne_bytes())), ["end 2 false"]);
+        assert_eq!(read(&message(2, 0, SEQUENCE, &(-22_i32).to_ne_bytes())), ["end 22 false"]);
+        assert_eq!(read(&message(2, 0, SEQUENCE, &i32::MIN.to_ne_bytes())), ["end 4095 false"]);
         assert_eq!(read(&message(2, 0, SEQUENCE, &[1])), ["malformed"]);
     }
 
@@ -215,11 +203,7 @@ mod tests {
         for length in [0_u32, 1, 15, 21, 4096, u32::MAX] {
             let mut bytes = [good.clone(), good.clone()].concat();
             bytes[20..24].copy_from_slice(&length.to_ne_bytes());
-            assert_eq!(
-                read(&bytes),
-                ["[1, 2, 3, 4] false", "malformed"],
-                "{length}"
-            );
+            assert_eq!(read(&bytes), ["[1, 2, 3, 4] false", "malformed"], "{length}");
         }
         for cut in 1..good.len() {
             assert_eq!(read(&good[..cut]), ["malformed"], "{cut}");

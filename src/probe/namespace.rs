@@ -92,6 +92,11 @@ impl Home {
         Ok(Home { door, inode })
     }
 
+    /// Its number in nsfs.
+    pub fn inode(&self) -> u64 {
+        self.inode
+    }
+
     /// Finds the namespaces of all processes `pids` of `proc`, with the names
     /// that mounts in `/run` give them, and if `empty` is set also those that
     /// are mounted and have no process: a confined probe leaves them out, as

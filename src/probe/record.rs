@@ -324,9 +324,7 @@ mod tests {
 
     fn names(snapshot: &Snapshot) -> Vec<&str> {
         let owners = snapshot.sockets.iter().flat_map(|socket| &socket.owners);
-        owners
-            .map(|&at| snapshot.instances[at as usize].process.name.as_str())
-            .collect()
+        owners.map(|&at| snapshot.instances[at as usize].process.name.as_str()).collect()
     }
 
     /// Others read these files: the bytes are a promise.
@@ -344,24 +342,13 @@ mod tests {
 
     #[test]
     fn a_line_that_is_missing_takes_nothing_else_with_it() {
-        let snapshot = parse(&[
-            HEADER,
-            HOME,
-            "{\"instance\":[0,",
-            REDIS,
-            SOCKET,
-            "{}",
-            "",
-            "\u{1}",
-        ]);
+        let snapshot =
+            parse(&[HEADER, HOME, "{\"instance\":[0,", REDIS, SOCKET, "{}", "", "\u{1}"]);
         assert_eq!(names(&snapshot), ["redis"]);
         // The instance, the owner that it was, and three lines.
         assert_eq!(snapshot.coverage.malformed, 5);
         let snapshot = parse(&[HEADER, NGINX, SOCKET]);
-        assert_eq!(
-            (snapshot.sockets.len(), snapshot.coverage.malformed),
-            (0, 1)
-        );
+        assert_eq!((snapshot.sockets.len(), snapshot.coverage.malformed), (0, 1));
     }
 
     #[test]
@@ -369,34 +356,18 @@ mod tests {
         let text = [HEADER, HOME, NGINX, REDIS, SOCKET, SOCKET].join("\n");
         for cut in HEADER.len()..text.len() {
             let snapshot = read(&text.as_bytes()[..cut]).unwrap();
-            assert!(
-                snapshot.sockets.len() < 2 && snapshot.coverage.malformed <= 1,
-                "{cut}"
-            );
+            assert!(snapshot.sockets.len() < 2 && snapshot.coverage.malformed <= 1, "{cut}");
         }
-        assert_eq!(
-            read(&text.as_bytes()[..text.len() - 1])
-                .unwrap()
-                .sockets
-                .len(),
-            1
-        );
+        assert_eq!(read(&text.as_bytes()[..text.len() - 1]).unwrap().sockets.len(), 1);
         let error = read(&HEADER.as_bytes()[..20]).unwrap_err();
         assert!(error.to_string().contains("no header"), "{error}");
     }
 
     #[test]
     fn a_newer_version_is_refused() {
-        let error = read(&br#"{"shawk_snapshot":2,"all":"new"}"#[..])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("version 2") && error.contains("newer"),
-            "{error}"
-        );
-        let error = read(&br#"{"shawk_snapshot":1,"taken":5}"#[..])
-            .unwrap_err()
-            .to_string();
+        let error = read(&br#"{"shawk_snapshot":2,"all":"new"}"#[..]).unwrap_err().to_string();
+        assert!(error.contains("version 2") && error.contains("newer"), "{error}");
+        let error = read(&br#"{"shawk_snapshot":1,"taken":5}"#[..]).unwrap_err().to_string();
         assert!(error.contains("header"), "{error}");
     }
 
@@ -404,18 +375,14 @@ mod tests {
     fn a_line_too_long_is_passed_over() {
         let long = "x".repeat(usize::try_from(LINE).unwrap() + 1);
         let snapshot = parse(&[HEADER, HOME, &long, NGINX, REDIS, SOCKET]);
-        assert_eq!(
-            (snapshot.sockets.len(), snapshot.coverage.malformed),
-            (1, 1)
-        );
+        assert_eq!((snapshot.sockets.len(), snapshot.coverage.malformed), (1, 1));
     }
 
     #[test]
     fn what_somebody_edited_is_brought_into_form() {
         let nginx = NGINX.replace("nginx", "a\\u0000b");
-        let socket = SOCKET
-            .replace("0.0.0.0:80", "[::ffff:1.2.3.4]:80")
-            .replace("[0,1]", "[1,0,1]");
+        let socket =
+            SOCKET.replace("0.0.0.0:80", "[::ffff:1.2.3.4]:80").replace("[0,1]", "[1,0,1]");
         let snapshot = parse(&[HEADER, HOME, &nginx, REDIS, &socket]);
         assert_eq!(names(&snapshot), ["a\\x00b", "redis"]);
         assert_eq!(snapshot.sockets[0].local, "1.2.3.4:80".parse().unwrap());
@@ -432,10 +399,7 @@ mod tests {
             let snapshot = replay.snapshot().unwrap();
             (snapshot.taken.as_second() % 60, snapshot.instances.len())
         };
-        assert_eq!(
-            [seen(), seen(), seen(), seen()],
-            [(5, 0), (6, 1), (6, 1), (6, 1)]
-        );
+        assert_eq!([seen(), seen(), seen(), seen()], [(5, 0), (6, 1), (6, 1), (6, 1)]);
 
         std::fs::write(&path, "").unwrap();
         assert!(Replay::open(&path).unwrap().snapshot().is_err());

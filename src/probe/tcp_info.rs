@@ -69,11 +69,7 @@ fn surplus(queued: u32, info: &[u8]) -> Option<u64> {
     let sent = u64_at(info, BYTES_SENT)?;
     let repeated = u64_at(info, BYTES_RETRANS)?;
     let in_flight = queued.checked_sub(notsent)?;
-    let agreed = if unacked_packets == 0 {
-        in_flight == 0
-    } else {
-        in_flight > unacked_packets
-    };
+    let agreed = if unacked_packets == 0 { in_flight == 0 } else { in_flight > unacked_packets };
     let numbers = acked.checked_add(u64::from(in_flight))?;
     let surplus = numbers.checked_sub(sent.checked_sub(repeated)?)?;
     agreed.then_some(surplus)
@@ -151,75 +147,22 @@ mod tests {
         use State::{CloseWait, Established, FinWait2};
         for state in [Established, CloseWait] {
             check(state, QUIET, Direction::Passive);
-            check(
-                state,
-                Counters {
-                    acked: 1001,
-                    ..QUIET
-                },
-                Direction::Active,
-            );
-            check(
-                state,
-                Counters {
-                    acked: 1002,
-                    ..QUIET
-                },
-                Direction::Unknown,
-            );
-            check(
-                state,
-                Counters {
-                    acked: 999,
-                    ..QUIET
-                },
-                Direction::Unknown,
-            );
+            check(state, Counters { acked: 1001, ..QUIET }, Direction::Active);
+            check(state, Counters { acked: 1002, ..QUIET }, Direction::Unknown);
+            check(state, Counters { acked: 999, ..QUIET }, Direction::Unknown);
         }
-        check(
-            FinWait2,
-            Counters {
-                acked: 1001,
-                ..QUIET
-            },
-            Direction::Passive,
-        );
-        check(
-            FinWait2,
-            Counters {
-                acked: 1002,
-                ..QUIET
-            },
-            Direction::Active,
-        );
+        check(FinWait2, Counters { acked: 1001, ..QUIET }, Direction::Passive);
+        check(FinWait2, Counters { acked: 1002, ..QUIET }, Direction::Active);
     }
 
     #[test]
     fn what_is_under_way_counts() {
-        let flight = Counters {
-            queued: 700,
-            notsent: 200,
-            unacked: 1,
-            sent: 1500,
-            segments: 3,
-            ..QUIET
-        };
+        let flight =
+            Counters { queued: 700, notsent: 200, unacked: 1, sent: 1500, segments: 3, ..QUIET };
         check(State::Established, flight, Direction::Passive);
-        check(
-            State::Established,
-            Counters {
-                acked: 1001,
-                ..flight
-            },
-            Direction::Active,
-        );
-        let repeated = Counters {
-            sent: 2000,
-            retrans: 500,
-            segments: 4,
-            total_retrans: 1,
-            ..flight
-        };
+        check(State::Established, Counters { acked: 1001, ..flight }, Direction::Active);
+        let repeated =
+            Counters { sent: 2000, retrans: 500, segments: 4, total_retrans: 1, ..flight };
         check(State::Established, repeated, Direction::Passive);
     }
 
@@ -228,39 +171,15 @@ mod tests {
         let unknown = |counters| check(State::Established, counters, Direction::Unknown);
         // Acknowledged, or sent, between the kernel's two looks.
         unknown(Counters { queued: 1, ..QUIET });
-        unknown(Counters {
-            unacked: 1,
-            ..QUIET
-        });
-        unknown(Counters {
-            queued: 2,
-            unacked: 2,
-            sent: 1002,
-            ..QUIET
-        });
-        unknown(Counters {
-            queued: 1,
-            notsent: 2,
-            ..QUIET
-        });
-        unknown(Counters {
-            retrans: 1001,
-            ..QUIET
-        });
+        unknown(Counters { unacked: 1, ..QUIET });
+        unknown(Counters { queued: 2, unacked: 2, sent: 1002, ..QUIET });
+        unknown(Counters { queued: 1, notsent: 2, ..QUIET });
+        unknown(Counters { retrans: 1001, ..QUIET });
         // One byte that the own queue dropped, of an active side.
-        unknown(Counters {
-            acked: 1001,
-            sent: 1001,
-            segments: 3,
-            ..QUIET
-        });
-        for state in [
-            State::FinWait1,
-            State::LastAck,
-            State::Closing,
-            State::Listen,
-            State::TimeWait,
-        ] {
+        unknown(Counters { acked: 1001, sent: 1001, segments: 3, ..QUIET });
+        for state in
+            [State::FinWait1, State::LastAck, State::Closing, State::Listen, State::TimeWait]
+        {
             check(state, QUIET, Direction::Unknown);
         }
     }
@@ -272,10 +191,7 @@ mod tests {
             let said = opened(State::Established, 0, &info[..length]);
             assert_eq!(said, Direction::Unknown, "{length}");
         }
-        assert_eq!(
-            opened(State::Established, 0, &info[..216]),
-            Direction::Passive
-        );
+        assert_eq!(opened(State::Established, 0, &info[..216]), Direction::Passive);
         assert_eq!(opened(State::SynSent, 1, &[]), Direction::Active);
         assert_eq!(rtt_us(&info), None);
         assert_eq!(rtt_us(&info[..70]), None);
