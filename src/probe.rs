@@ -4,7 +4,7 @@
 //! leaves this room is a [`Snapshot`], and nobody further down sees a message
 //! of the kernel or a path of `/proc`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
@@ -13,7 +13,6 @@ use crate::flow::key::Observation;
 use crate::flow::socket::Snapshot;
 use crate::probe::iterator::Iterator;
 use crate::probe::netlink::Netlink;
-use crate::probe::record::Replay;
 
 pub mod bpf;
 pub mod cgroup;
@@ -50,10 +49,8 @@ pub struct ProbeConfig {
 pub enum Probe {
     /// One pass of the kernel over all tasks' files.
     Iterator(Box<Iterator>),
-    /// sock_diag and `/proc`.
+    /// sock_diag or `/proc/net`, and `/proc`.
     Netlink(Box<Netlink>),
-    /// A file that was recorded before.
-    Replay(Box<Replay>),
 }
 
 impl Probe {
@@ -62,21 +59,9 @@ impl Probe {
         match rung {
             Rung::Streaming => bail!("this build cannot stream"),
             Rung::Iterator => Ok(Probe::Iterator(Box::new(Iterator::open(config)?))),
-            // One program: what it cannot dump, it reads as text.
-            Rung::Netlink | Rung::Procfs => Probe::netlink(config),
+            Rung::Netlink => Ok(Probe::Netlink(Box::new(Netlink::open(config, true)?))),
+            Rung::Procfs => Ok(Probe::Netlink(Box::new(Netlink::open(config, false)?))),
         }
-    }
-
-    /// A probe of this host's kernel. Fails where the host has no id, or no
-    /// `/proc`.
-    pub fn netlink(config: &ProbeConfig) -> Result<Probe> {
-        Ok(Probe::Netlink(Box::new(Netlink::open(config)?)))
-    }
-
-    /// A probe of the file at `path`: each snapshot in it once and in order,
-    /// then the last again and again.
-    pub fn replay(path: &Path) -> Result<Probe> {
-        Ok(Probe::Replay(Box::new(Replay::open(path)?)))
     }
 
     /// Reads all sockets once. Blocks for as long as that takes, and moves
@@ -87,7 +72,6 @@ impl Probe {
         match self {
             Probe::Iterator(iterator) => iterator.snapshot(),
             Probe::Netlink(netlink) => netlink.snapshot(),
-            Probe::Replay(replay) => replay.snapshot(),
         }
     }
 
@@ -97,7 +81,6 @@ impl Probe {
         match self {
             Probe::Iterator(iterator) => iterator.observe(),
             Probe::Netlink(netlink) => Ok(netlink.snapshot()?.observe()),
-            Probe::Replay(replay) => Ok(replay.snapshot()?.observe()),
         }
     }
 }

@@ -40,6 +40,7 @@ pub struct Netlink {
     proc: OwnedFd,
     home: Home,
     confined: bool,
+    dumps: bool,
     channels: Channels,
     room: Room,
     owners: Owners,
@@ -49,8 +50,9 @@ pub struct Netlink {
 }
 
 impl Netlink {
-    /// Opens `/proc` and says whose it is.
-    pub fn open(config: &ProbeConfig) -> Result<Netlink> {
+    /// Opens `/proc` and says whose it is. Without `dumps` the sockets are read
+    /// as the text of `/proc/net` even where the kernel offers better.
+    pub fn open(config: &ProbeConfig, dumps: bool) -> Result<Netlink> {
         let host = machine::read_host(config)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = rustix::fs::openat(CWD, &config.proc, flags, Mode::empty())
@@ -63,6 +65,7 @@ impl Netlink {
             proc,
             home,
             confined,
+            dumps,
             channels: Channels::open(),
             room: Room::new(),
             owners: Owners::new(),
@@ -83,6 +86,7 @@ impl Netlink {
             sockets: Vec::with_capacity(self.expected),
             coverage: Coverage { confined: self.confined, ..Coverage::default() },
             rung: Rung::Procfs,
+            dumps: self.dumps,
         };
         list_pids(&self.proc, self.owners.room(), &mut self.pids).context("list processes")?;
         self.read_namespaces(&mut scan)?;
@@ -168,6 +172,7 @@ struct Scan {
     sockets: Vec<Socket>,
     coverage: Coverage,
     rung: Rung,
+    dumps: bool,
 }
 
 impl Scan {
@@ -218,6 +223,9 @@ impl Scan {
         table: Table,
         namespace: u32,
     ) -> Result<(), Errno> {
+        if !self.dumps {
+            return Err(Errno::OPNOTSUPP);
+        }
         let channel = open(&mut channels.diag, Line::SockDiag)?;
         let start = self.sockets.len();
         let mut dropped = 0;

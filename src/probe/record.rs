@@ -8,9 +8,7 @@
 //! form in which the kernel's rungs have them.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufWriter, Read, Write};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -275,38 +273,6 @@ fn clean_instance(instance: Instance) -> Instance {
     Instance { process: Arc::new(process), ..instance }
 }
 
-/// A file in place of a kernel.
-#[derive(Debug)]
-pub struct Replay {
-    path: PathBuf,
-    rest: Option<Reader<BufReader<File>>>,
-    last: Option<Snapshot>,
-}
-
-impl Replay {
-    /// Opens the file.
-    pub fn open(path: &Path) -> Result<Replay> {
-        let file = File::open(path).with_context(|| format!("open snapshot {}", path.display()))?;
-        let reader = Reader::new(BufReader::with_capacity(256 * 1024, file));
-        Ok(Replay { path: path.to_owned(), rest: Some(reader), last: None })
-    }
-
-    /// The next snapshot of the file, and after the last the last.
-    pub fn snapshot(&mut self) -> Result<Snapshot> {
-        if let Some(rest) = &mut self.rest {
-            let next =
-                rest.read_next().with_context(|| format!("replay {}", self.path.display()))?;
-            match next {
-                Some(next) => self.last = Some(next),
-                None => self.rest = None,
-            }
-        }
-        self.last.clone().with_context(|| {
-            format!("no header line: {} is not a snapshot of shawk's", self.path.display())
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -389,20 +355,12 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_ends_with_the_last_snapshot_for_ever() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("snapshots");
-        let second = HEADER.replace("05.6Z", "06.6Z");
-        std::fs::write(&path, [HEADER, HOME, &second, HOME, NGINX].join("\n")).unwrap();
-        let mut replay = Replay::open(&path).unwrap();
-        let mut seen = || {
-            let snapshot = replay.snapshot().unwrap();
-            (snapshot.taken.as_second() % 60, snapshot.instances.len())
-        };
-        assert_eq!([seen(), seen(), seen(), seen()], [(5, 0), (6, 1), (6, 1), (6, 1)]);
-
-        std::fs::write(&path, "").unwrap();
-        assert!(Replay::open(&path).unwrap().snapshot().is_err());
-        assert!(Replay::open(directory.path().join("none").as_path()).is_err());
+    fn snapshots_of_one_file_come_in_order() {
+        let lines = [HEADER, HOME, HEADER, HOME, NGINX].join("\n");
+        let mut reader = Reader::new(lines.as_bytes());
+        let instances = |snapshot: Option<Snapshot>| snapshot.map(|s| s.instances.len());
+        assert_eq!(instances(reader.read_next().unwrap()), Some(0));
+        assert_eq!(instances(reader.read_next().unwrap()), Some(1));
+        assert_eq!(instances(reader.read_next().unwrap()), None);
     }
 }

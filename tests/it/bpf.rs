@@ -157,7 +157,7 @@ fn the_iterator_sees_the_flows_that_are_there() {
 fn the_iterator_sees_what_netlink_sees() {
     let holder = Holder::start(SOCKETS);
     let mut iterator = Iterator::open(&config()).unwrap();
-    let mut netlink = Netlink::open(&config()).unwrap();
+    let mut netlink = Netlink::open(&config(), true).unwrap();
     let bundled = holder.flows(iterator.observe().unwrap());
     let detailed = holder.flows(iterator.snapshot().unwrap().observe());
     let dumped = holder.flows(netlink.snapshot().unwrap().observe());
