@@ -148,6 +148,7 @@ impl Host {
     fn settings(&self, cmdb: &Cmdb) -> Vec<String> {
         vec![
             format!("SHAWK_CMDB_URL={}", cmdb.url),
+            format!("SHAWK_PROBE_MODE={}", cmdb.mode),
             format!("SHAWK_HOST_ID={}", self.name),
             format!("SHAWK_HOSTNAME={}", self.name),
         ]
