@@ -69,8 +69,8 @@ fn summary(report: &Report, cmdb: &CmdbUrl) {
     let flows = report.flows.len();
     let coverage = &report.coverage;
     info!("{flows} host flows of {} recorded in {cmdb} ({})", report.host.name, report.rung.name());
-    for line in coverage.unseen() {
-        info!("{line}");
+    if let Some(unseen) = coverage.unseen() {
+        info!("not seen: {unseen}");
     }
 }
 
