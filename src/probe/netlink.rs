@@ -120,7 +120,7 @@ impl Netlink {
         scan.read(String::new(), channels, room, net, self.proc.as_fd());
 
         let map = home.find(self.proc.as_fd(), &self.pids, !self.confined);
-        scan.coverage.namespaces_unreadable += map.dropped;
+        scan.coverage.namespaces_unreadable += map.unreadable;
         let mut scopes = Scopes::default();
         for found in &map.others {
             let first = found.pids.first();
