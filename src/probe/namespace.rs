@@ -136,7 +136,8 @@ impl Home {
             }
         }
         let seen: HashSet<u64> = map.others.iter().map(|found| found.inode).collect();
-        for (inode, (path, name)) in list_binds() {
+        let binds = list_binds();
+        for (inode, (path, name)) in binds.found {
             if !empty && !seen.contains(&inode) {
                 continue;
             }
@@ -144,6 +145,8 @@ impl Home {
                 map.others[at].bind = Some(path);
                 map.others[at].name = name;
             }
+        }
+        if empty {
             map.unreadable += binds.unreadable;
         }
         map.unreadable += dropped.len() as u64;

@@ -82,7 +82,7 @@ impl Surroundings {
         let Surroundings { proc, home, owners, room, route, pids, .. } = self;
         around.read(home.inode(), String::new(), route, proc, room);
         let map = home.find(proc.as_fd(), pids, !self.confined);
-        around.coverage.namespaces_unreadable += map.dropped;
+        around.coverage.namespaces_unreadable += map.unreadable;
         let mut scopes = Scopes::default();
         for found in &map.others {
             let first = found.pids.first();

@@ -2,7 +2,6 @@
 //! below. Where BPF is not to be had these fail; they are never skipped.
 //!
 //! They need root, python3, iproute2 and util-linux.
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};

@@ -11,9 +11,7 @@ pub(crate) struct Netns {
 
 impl Netns {
     pub(crate) fn new(name: &str) -> Netns {
-        let netns = Netns {
-            name: format!("shawk-{}-{name}", std::process::id()),
-        };
+        let netns = Netns { name: format!("shawk-{}-{name}", std::process::id()) };
         ip(&["netns", "add", &netns.name]);
         netns.ip(&["link", "set", "lo", "up"]);
         netns.ip(&["link", "add", "out", "type", "veth", "peer", "name", "void"]);
@@ -41,9 +39,7 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        let _ = Command::new("ip")
-            .args(["netns", "del", &self.name])
-            .status();
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
     }
 }
 
@@ -57,15 +53,9 @@ pub(crate) struct Held(pub(crate) Child);
 
 impl Held {
     fn start(mut command: Command) -> Held {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert!(line.contains("ready"), "{command:?} says {line:?}");
         Held(child)
     }

@@ -22,22 +22,11 @@ fn again(name: &str, wrapper: &[&str]) {
     let own = std::env::current_exe().unwrap();
     let own = own.to_str().unwrap();
     let test = format!("probe::limits::{name}");
-    let all = [
-        wrapper,
-        &[own, "--exact", &test, "--nocapture", "--test-threads=1"],
-    ]
-    .concat();
-    let output = Command::new(all[0])
-        .args(&all[1..])
-        .env(INNER, "1")
-        .output()
-        .unwrap();
+    let all = [wrapper, &[own, "--exact", &test, "--nocapture", "--test-threads=1"]].concat();
+    let output = Command::new(all[0]).args(&all[1..]).env(INNER, "1").output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let wrong = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success() && said.contains("1 passed"),
-        "{all:?}\n{said}\n{wrong}"
-    );
+    assert!(output.status.success() && said.contains("1 passed"), "{all:?}\n{said}\n{wrong}");
     print_to_test(&said);
 }
 
@@ -62,10 +51,7 @@ fn assert_listener(snapshot: &Snapshot, listener: &TcpListener) {
         .into_iter()
         .find(|socket| socket.local == local && socket.state == State::Listen);
     let owners = owners(snapshot, found.unwrap());
-    assert!(
-        owners.iter().any(|owner| owner.pid == std::process::id()),
-        "{owners:?}"
-    );
+    assert!(owners.iter().any(|owner| owner.pid == std::process::id()), "{owners:?}");
 }
 
 #[test]
@@ -79,24 +65,13 @@ fn without_descriptors_left_there_is_still_a_snapshot() {
     let whole = getrlimit(Resource::Nofile);
     let highest = std::fs::File::open("/dev/null").unwrap().as_raw_fd();
     let limit = u64::try_from(highest).unwrap();
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(limit),
-            maximum: whole.maximum,
-        },
-    )
-    .unwrap();
+    setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: whole.maximum }).unwrap();
     let starved = probe.snapshot().unwrap();
     setrlimit(Resource::Nofile, whole).unwrap();
     let fed = probe.snapshot().unwrap();
 
     let local = listener.local_addr().unwrap();
-    let there = starved
-        .sockets
-        .iter()
-        .find(|socket| socket.local == local)
-        .unwrap();
+    let there = starved.sockets.iter().find(|socket| socket.local == local).unwrap();
     assert!(there.owners.is_empty());
     assert_eq!(starved.coverage.processes, 0);
     assert!(starved.coverage.processes_unreadable > 0);
@@ -132,10 +107,7 @@ fn a_probe_with_a_pid_namespace_of_its_own_says_so() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let snapshot = scan();
     assert!(snapshot.coverage.confined);
-    assert_eq!(
-        (snapshot.coverage.namespaces, snapshot.coverage.processes),
-        (1, 1)
-    );
+    assert_eq!((snapshot.coverage.namespaces, snapshot.coverage.processes), (1, 1));
     assert_eq!(snapshot.namespaces.len(), 1);
     assert_listener(&snapshot, &listener);
 }
@@ -157,21 +129,14 @@ assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, ctypes.c_char_p(program)) == 0, ctypes.get_errno()
 os.execv(sys.argv[1], sys.argv[1:])
 ";
-        return again(
-            "without_netlink_proc_net_stands_in",
-            &["python3", "-c", filter],
-        );
+        return again("without_netlink_proc_net_stands_in", &["python3", "-c", filter]);
     }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let snapshot = scan();
     assert_eq!(snapshot.rung, Rung::Procfs);
     assert!(snapshot.coverage.namespaces_unreadable >= 1);
     assert_eq!(snapshot.coverage.malformed, 0);
-    assert!(
-        snapshot.namespaces[0]
-            .addresses
-            .contains(&"127.0.0.1".parse().unwrap())
-    );
+    assert!(snapshot.namespaces[0].addresses.contains(&"127.0.0.1".parse().unwrap()));
     assert_listener(&snapshot, &listener);
 }
 
@@ -185,10 +150,7 @@ fn no_scan_fails_while_others_fork() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let forks = || -> u64 {
         let stat = std::fs::read_to_string("/proc/stat").unwrap();
-        let line = stat
-            .lines()
-            .find_map(|line| line.strip_prefix("processes "))
-            .unwrap();
+        let line = stat.lines().find_map(|line| line.strip_prefix("processes ")).unwrap();
         line.parse().unwrap()
     };
     // One that becomes another program, and two that only fork.
