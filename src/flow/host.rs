@@ -95,8 +95,17 @@ pub struct Coverage {
     pub malformed: u64,
     /// Host flows left out because a limit was reached.
     pub flows_dropped: u64,
+    /// What streaming could not keep since the start: changes of flows that
+    /// found no room, sockets not followed until the next scan, datagrams of
+    /// unknown peers.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub updates_lost: u64,
     /// Scans that were due while one was still running.
     pub scans_skipped: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Coverage {
@@ -112,6 +121,7 @@ impl Coverage {
             (self.sockets_unattributed, "sockets belong to processes that could not be seen"),
             (self.malformed, "messages of the kernel could not be understood"),
             (self.flows_dropped, "flows were dropped at a limit"),
+            (self.updates_lost, "changes between scans found no room to be counted"),
             (self.scans_skipped, "scans were skipped because one took too long"),
         ] {
             if count > 0 {

@@ -62,6 +62,7 @@ fn wants(rung: Rung) -> &'static [(Feature, &'static str)] {
                 "short connections are credited to who listens, not to the worker that serves, \
                  and UDP is only polled",
             ),
+            (Feature::PeerHooks, "who unconnected UDP sockets talk to is not known"),
             PROGRAMS,
             ADDRESSES,
         ],
@@ -196,6 +197,7 @@ mod tests {
             (Feature::SocketStorage, (Iterator, Iterator)),
             (Feature::StateTracepoint, (Iterator, Iterator)),
             (Feature::LengthTracepoints, (Streaming, Iterator)),
+            (Feature::PeerHooks, (Streaming, Iterator)),
             (Feature::OwnProc, (Netlink, Netlink)),
             (Feature::SockDiag, (Streaming, Iterator)),
             (Feature::Ptrace, (Streaming, Iterator)),

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -118,6 +119,16 @@ impl Surroundings {
                 }
             }
         })
+    }
+
+    /// When a process started, from nanoseconds after boot.
+    pub fn started(&self, after_boot: u64) -> Timestamp {
+        self.owners.started(after_boot)
+    }
+
+    /// The name of a user, or the number where none is known.
+    pub fn user(&self, user: u32) -> String {
+        self.owners.identities.user(user)
     }
 
     /// The scan is over.

@@ -5,10 +5,11 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use expect_test::{Expect, expect};
 use shawk::flow::host::Rung;
@@ -20,43 +21,56 @@ use shawk::probe::iterator::Iterator;
 use shawk::probe::netlink::Netlink;
 use shawk::probe::support::{Feature, Support};
 
-fn config() -> ProbeConfig {
+pub(crate) fn config() -> ProbeConfig {
     ProbeConfig { host_id: Some("test".into()), hostname: None, proc: PathBuf::from("/proc") }
 }
 
 /// A process with sockets, and its network namespace. It ends with its input.
-struct Holder {
+pub(crate) struct Holder {
     child: Child,
     input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
     scope: String,
 }
 
 impl Holder {
-    fn start(script: &str) -> Holder {
+    pub(crate) fn start(script: &str) -> Holder {
         let mut child = Command::new("unshare")
             .args(["--net", "python3", "-u", "-c", script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .process_group(0)
             .spawn()
             .unwrap();
         let input = child.stdin.take();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "the script with sockets failed");
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        expect_line(&mut output, "ready\n");
         let namespace = std::fs::read_link(format!("/proc/{}/ns/net", child.id())).unwrap();
         let scope = namespace.to_str().unwrap().replace(['[', ']'], "");
-        Holder { child, input, scope }
+        Holder { child, input, output, scope }
     }
 
-    fn flows(&self, observation: Observation) -> Vec<HostFlow> {
+    pub(crate) fn flows(&self, observation: Observation) -> Vec<HostFlow> {
         assert_eq!(observation.coverage.malformed, 0);
         let flows = observation.flows.into_iter();
         flows.filter(|flow| *flow.key.scope == self.scope).collect()
     }
 
-    fn pid(&self) -> u32 {
+    /// Lets it go on, and waits until it has done what it does.
+    pub(crate) fn act(&mut self) {
+        writeln!(self.input.as_mut().unwrap()).unwrap();
+        expect_line(&mut self.output, "done\n");
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
+}
+
+fn expect_line(output: &mut BufReader<ChildStdout>, expected: &str) {
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, expected, "the script with sockets failed");
 }
 
 impl Drop for Holder {

@@ -5,3 +5,4 @@ mod cli;
 mod cmdb;
 mod lab;
 mod postgres;
+mod streaming;
