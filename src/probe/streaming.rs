@@ -105,7 +105,14 @@ impl Streaming {
         for (key, sum) in sums {
             let owner = self.ended.owner(key.pid, tick, surroundings, &mut around);
             let counters = self.events.counters(&key, &sum);
-            bundles.push(bundle(key, owner, counters, &mut around));
+            let mut bundle = bundle(key, owner, counters, &mut around);
+            // A UDP socket on a wildcard, with a peer that the hooks told.
+            if key.local.0.is_unspecified()
+                && let Some(own) = surroundings.source(&around, bundle.socket.namespace, key.peer.0)
+            {
+                bundle.socket.local.set_ip(own);
+            }
+            bundles.push(bundle);
         }
         self.ended.learn(&around, tick);
         self.ended.forget();

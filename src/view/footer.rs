@@ -166,6 +166,7 @@ fn unseen(coverage: &Coverage) -> Option<String> {
         (coverage.sockets_unattributed, "socket", "sockets", "without a known owner"),
         (coverage.malformed, "message", "messages", "not understood"),
         (coverage.flows_dropped, "flow", "flows", "dropped at a limit"),
+        (coverage.updates_lost, "change", "changes", "between scans lost"),
         (coverage.scans_skipped, "scan", "scans", "skipped"),
     ];
     let mut words: Vec<String> = counts

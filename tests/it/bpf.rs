@@ -50,10 +50,10 @@ impl Holder {
         Holder { child, input, output, scope }
     }
 
-    pub(crate) fn flows(&self, observation: Observation) -> Vec<HostFlow> {
+    pub(crate) fn flows(&self, observation: &Observation) -> Vec<HostFlow> {
         assert_eq!(observation.coverage.malformed, 0);
-        let flows = observation.flows.into_iter();
-        flows.filter(|flow| *flow.key.scope == self.scope).collect()
+        let flows = observation.flows.iter();
+        flows.filter(|flow| *flow.key.scope == self.scope).cloned().collect()
     }
 
     /// Lets it go on, and waits until it has done what it does.
@@ -163,8 +163,8 @@ fn the_iterator_sees_the_flows_that_are_there() {
         udp passive 127.0.0.1 9001 * ×1 own
         udp passive ::1 9003 * ×1 own
     "#]];
-    check(&holder, &holder.flows(iterator.observe().unwrap()), &expected);
-    check(&holder, &holder.flows(iterator.snapshot().unwrap().observe()), &expected);
+    check(&holder, &holder.flows(&iterator.observe().unwrap()), &expected);
+    check(&holder, &holder.flows(&iterator.snapshot().unwrap().observe()), &expected);
 }
 
 #[test]
@@ -172,9 +172,9 @@ fn the_iterator_sees_what_netlink_sees() {
     let holder = Holder::start(SOCKETS);
     let mut iterator = Iterator::open(&config()).unwrap();
     let mut netlink = Netlink::open(&config(), true).unwrap();
-    let bundled = holder.flows(iterator.observe().unwrap());
-    let detailed = holder.flows(iterator.snapshot().unwrap().observe());
-    let dumped = holder.flows(netlink.snapshot().unwrap().observe());
+    let bundled = holder.flows(&iterator.observe().unwrap());
+    let detailed = holder.flows(&iterator.snapshot().unwrap().observe());
+    let dumped = holder.flows(&netlink.snapshot().unwrap().observe());
     assert_eq!(bundled, dumped);
     assert_eq!(bundled, detailed);
 }
