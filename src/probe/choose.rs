@@ -75,8 +75,12 @@ fn wants(rung: Rung) -> &'static [(Feature, &'static str)] {
     }
 }
 
+/// What keeps a probe from a rung. What could not be asked for, since another
+/// thing is missing, is left out beside that.
 fn missing(support: &Support, rung: Rung) -> Vec<Feature> {
-    needs(rung).iter().copied().filter(|&feature| !support.has(feature)).collect()
+    let missing = || needs(rung).iter().copied().filter(|&feature| !support.has(feature));
+    let known: Vec<_> = missing().filter(|&feature| support.lacks(feature)).collect();
+    if known.is_empty() { missing().collect() } else { known }
 }
 
 /// The best rung that `mode` allows and that has all it needs; else the reason
@@ -92,7 +96,7 @@ pub fn choose(support: &Support, mode: Mode) -> Result<Choice, String> {
     for rung in allowed {
         let missing = missing(support, rung);
         if missing.is_empty() {
-            let lacks = wants(rung).iter().copied().filter(|(feature, _)| !support.has(*feature));
+            let lacks = wants(rung).iter().copied().filter(|(feature, _)| support.lacks(*feature));
             return Ok(Choice { rung, better, costs: lacks.collect() });
         }
         better.push((rung, missing));
@@ -145,7 +149,7 @@ pub fn report(support: &Support) -> String {
             writeln!(text, "{:11}{}", "", lacking(support, &[feature]))
                 .expect("a string takes all");
         }
-        for (feature, cost) in wants(rung).iter().filter(|(feature, _)| !support.has(*feature)) {
+        for (feature, cost) in wants(rung).iter().filter(|(feature, _)| support.lacks(*feature)) {
             writeln!(text, "{:11}{cost}: {}", "", lacking(support, &[*feature]))
                 .expect("a string takes all");
         }

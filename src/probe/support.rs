@@ -115,7 +115,7 @@ pub struct Support {
     /// The probe sees the processes of its own pid namespace only.
     pub confined: bool,
     /// Each feature, or its absence with what the kernel said; what is not in
-    /// here is absent.
+    /// here could not be asked for.
     pub features: BTreeMap<Feature, Result<(), Option<String>>>,
 }
 
@@ -132,15 +132,18 @@ impl Support {
         let mut features = BTreeMap::from([
             (Feature::Btf, present(Path::new(BTF).exists())),
             (Feature::Bpf, asked(ProgramType::RawTracepoint.is_supported())),
-            (Feature::FileIterator, tried(Kernel::load_iterator())),
-            (Feature::SocketStorage, asked(MapType::SkStorage.is_supported())),
             (Feature::OwnProc, present(is_own(&proc))),
             (Feature::SockDiag, sock_diag()),
             (Feature::Ptrace, capable(CAP_SYS_PTRACE)),
             (Feature::ReadSearch, capable(CAP_DAC_READ_SEARCH)),
             (Feature::EnterNamespaces, capable(CAP_SYS_ADMIN)),
         ]);
-        features.extend(try_events(config));
+        // Without these nothing could be asked, and the reason is known.
+        if [Feature::Btf, Feature::Bpf].iter().all(|feature| features[feature].is_ok()) {
+            features.insert(Feature::FileIterator, tried(Kernel::load_iterator()));
+            features.insert(Feature::SocketStorage, asked(MapType::SkStorage.is_supported()));
+            features.extend(try_events(config));
+        }
         Ok(Support { confined: namespace::is_confined(&proc), features })
     }
 
@@ -156,6 +159,11 @@ impl Support {
     /// Whether it is there.
     pub fn has(&self, feature: Feature) -> bool {
         matches!(self.features.get(&feature), Some(Ok(())))
+    }
+
+    /// Whether it is absent, and not only unknown because another is.
+    pub fn lacks(&self, feature: Feature) -> bool {
+        matches!(self.features.get(&feature), Some(Err(_)))
     }
 
     /// What the kernel said to its absence.
