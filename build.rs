@@ -17,8 +17,6 @@ fn main() -> Result<()> {
         .clang_args(["-mcpu=v3", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"])
         .build_and_generate(out.join("flow.skel.rs"))
         .context("compile bpf/flow.bpf.c; it needs clang")?;
-    for file in ["flow.bpf.c", "flow.h", "kernel.h"] {
-        println!("cargo::rerun-if-changed=bpf/{file}");
-    }
+    println!("cargo::rerun-if-changed=bpf");
     Ok(())
 }

@@ -1,34 +1,22 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * Sockets and whose they are, out of the kernel in one pass over all tasks'
- * files. What is plain is added up here; what needs thought goes to user
- * space socket by socket.
+ * Sockets and whose they are. In one pass over all tasks' files what is plain
+ * is added up here; what needs thought goes to user space socket by socket.
+ * In between, tracepoints add up what no pass would see.
  */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
-#include <bpf/bpf_endian.h>
+#include <bpf/bpf_tracing.h>
 #include "flow.h"
+#include "socket.h"
+#include "count.h"
+#include "stream.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 262144);
-	__type(key, struct flow_key);
-	__type(value, struct flow);
-} flows SEC(".maps");
-
-/* Set to zero before each pass, of which there is one at a time. */
 struct pass pass;
-
 struct layout layout;
-
-/* The task whose files are being passed. */
-static const struct task_struct *current_task;
-static __u32 current_pid;
-static bool current_shares_files;
 
 /* The number of its process in the pid namespace of the probe, which reads. */
 static __always_inline __u32 pid_of(struct task_struct *task)
@@ -47,12 +35,12 @@ static __always_inline void enter_task(struct task_struct *task)
 {
 	struct files_struct *files = task->files;
 
-	if (task == current_task && files)
+	if ((__u64)task == pass.task && files)
 		return;
-	current_task = task;
-	current_pid = pid_of(task);
+	pass.task = (__u64)task;
+	pass.pid = pid_of(task);
 	/* Processes that share one table (CLONE_FILES without CLONE_THREAD). */
-	current_shares_files = !files || files->count.counter > task->signal->nr_threads;
+	pass.shares = !files || files->count.counter > task->signal->nr_threads;
 	if (task->pid == task->tgid)
 		pass.processes++;
 }
@@ -64,204 +52,46 @@ static __always_inline void enter_task(struct task_struct *task)
  */
 static __always_inline bool is_held_once(struct file *file)
 {
-	if (current_shares_files)
+	if (pass.shares)
 		return false;
 	if (bpf_core_field_exists(file->f_ref))
 		return file->f_ref.refcnt.counter == 1;
 	return BPF_CORE_READ((struct file___old *)file, f_count.counter) == 2;
 }
 
-static __always_inline bool is_locked(struct sock *sk)
-{
-	if (sk->sk_lock.owned)
-		return true;
-	if (bpf_core_field_exists(sk->sk_lock.slock.rlock.raw_lock.val))
-		return sk->sk_lock.slock.rlock.raw_lock.val.counter;
-	return false;
-}
-
-/*
- * Whether the counters say that this side sent the SYN. bytes_acked grows with
- * snd_una and began one earlier there (tcp_rcv_synsent_state_process), so what
- * was acknowledged or is in flight exceeds the payload that was sent by one,
- * and on the other side by nothing. A FIN that was sent counts one more.
- *
- * A segment that was dropped before it left counts as payload twice, and then
- * this says no; so no is no evidence. The fields change under the socket's
- * lock alone, but in an order: write_seq before bytes_sent before snd_nxt,
- * bytes_acked before snd_una. So they belong together if none has moved and
- * either nothing was queued or in flight, or nobody had the lock. Each costs a
- * cache line: those that are rarely needed are not looked at.
- */
-static __always_inline bool has_sent_syn(struct sock *sk, struct tcp_sock *tp, __u8 state)
-{
-	__u32 una, nxt, end, fin = 0;
-	__u64 sent, acked;
-	bool idle;
-
-	una = tp->snd_una;
-	nxt = tp->snd_nxt;
-	end = tp->write_seq;
-	idle = una == end && nxt == end;
-	if (!idle && is_locked(sk))
-		return false;
-	if (state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT)
-		fin = nxt == end;
-	barrier();
-	sent = tp->bytes_sent;
-	acked = tp->bytes_acked;
-	if (acked + (nxt - una) - sent - fin != 1 &&
-	    acked + (nxt - una) - sent - fin + tp->bytes_retrans != 1)
-		return false;
-	barrier();
-	return acked == tp->bytes_acked && una == tp->snd_una && nxt == tp->snd_nxt &&
-	       sent == tp->bytes_sent && end == tp->write_seq && (idle || !is_locked(sk));
-}
-
-/*
- * Who opened a connection. The child of a listener has its backlog and not its
- * lock on a port (sk_clone), so either of these is proof; what connects has no
- * backlog, and then the counters tell it from the child of a listener that had
- * none either. What TCP_REPAIR brought back gives no evidence.
- */
-static __always_inline __u8 direction_of(struct sock *sk, struct tcp_sock *tp, __u8 state)
-{
-	if (sk->sk_max_ack_backlog)
-		return OPENED_PASSIVE;
-	if (has_sent_syn(sk, tp, state))
-		return OPENED_ACTIVE;
-	if (BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK)
-		return OPENED_ACTIVE;
-	return OPENED_UNKNOWN;
-}
-
-static __always_inline void map_v4(__u8 *into, __be32 address)
-{
-	__be32 *words = (__be32 *)into;
-
-	words[0] = 0;
-	words[1] = 0;
-	words[2] = bpf_htonl(0xffff);
-	words[3] = address;
-}
-
-static __always_inline void copy_v6(__u8 *into, struct in6_addr *address)
-{
-	__be32 *words = (__be32 *)into;
-
-	words[0] = address->in6_u.u6_addr32[0];
-	words[1] = address->in6_u.u6_addr32[1];
-	words[2] = address->in6_u.u6_addr32[2];
-	words[3] = address->in6_u.u6_addr32[3];
-}
-
-static __always_inline void read_ends(struct descriptor *d, struct sock *sk)
-{
-	d->local_port = sk->__sk_common.skc_num;
-	d->peer_port = bpf_ntohs(sk->__sk_common.skc_dport);
-	if (sk->__sk_common.skc_family == AF_INET) {
-		map_v4(d->local, sk->__sk_common.skc_rcv_saddr);
-		map_v4(d->peer, sk->__sk_common.skc_daddr);
-	} else {
-		copy_v6(d->local, &sk->__sk_common.skc_v6_rcv_saddr);
-		copy_v6(d->peer, &sk->__sk_common.skc_v6_daddr);
-		if (BPF_CORE_READ_BITFIELD(sk, __sk_common.skc_ipv6only))
-			d->flags |= SOCKET_V6_ONLY;
-	}
-}
-
-static __always_inline void read_tcp(struct descriptor *d, struct sock *sk)
-{
-	struct tcp_sock *tp;
-
-	d->protocol = IPPROTO_TCP;
-	if (d->state == TCP_SYN_SENT)
-		d->direction = OPENED_ACTIVE;
-	if (d->state == TCP_LISTEN || d->state == TCP_SYN_SENT)
-		return;
-	tp = bpf_skc_to_tcp_sock(sk);
-	if (!tp)
-		return;
-	d->rtt_us = tp->srtt_us >> 3;
-	d->direction = direction_of(sk, tp, d->state);
-}
-
-static __always_inline void read_udp(struct descriptor *d, struct sock *sk)
-{
-	d->protocol = IPPROTO_UDP;
-	if (BPF_CORE_READ_BITFIELD(sk, sk_userlocks) & SOCK_BINDPORT_LOCK)
-		d->flags |= SOCKET_PORT_CHOSEN;
-	else if (d->peer_port)
-		d->direction = OPENED_ACTIVE;
-}
-
-/*
- * Fills d from a TCP or UDP socket that has a port; false for any other. The
- * socket of an MPTCP connection stands for its subflows, which no descriptor
- * leads to; its own counters are of another kind.
- */
-static __always_inline bool read_socket(struct descriptor *d, struct sock *sk)
-{
-	__u16 family = sk->__sk_common.skc_family;
-	__u16 protocol = BPF_CORE_READ_BITFIELD(sk, sk_protocol);
-
-	if (family != AF_INET && family != AF_INET6)
-		return false;
-	__builtin_memset(d, 0, sizeof(*d));
-	d->state = sk->__sk_common.skc_state;
-	if (protocol == IPPROTO_UDP) {
-		read_ends(d, sk);
-		read_udp(d, sk);
-		return d->local_port;
-	}
-	if (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP)
-		return false;
-	/* Not yet connected, or no more: the stack does not know it. */
-	if (d->state == TCP_CLOSE)
-		return false;
-	read_ends(d, sk);
-	read_tcp(d, sk);
-	return true;
-}
-
 /* Adds a socket with a known direction to its flow; false if it cannot. */
 static __always_inline bool bundle(struct descriptor *d)
 {
 	struct flow_key key;
-	struct flow first, *flow;
+	struct flow *flow;
 
-	if (d->direction == OPENED_UNKNOWN)
+	if (d->opened == OPENED_UNKNOWN)
 		return false;
-	__builtin_memset(&key, 0, sizeof(key));
-	key.netns = d->netns;
-	key.pid = d->pid;
-	__builtin_memcpy(key.local, d->local, sizeof(key.local));
-	__builtin_memcpy(key.peer, d->peer, sizeof(key.peer));
-	key.port = d->direction == OPENED_ACTIVE ? d->peer_port : d->local_port;
-	key.direction = d->direction;
-	key.protocol = d->protocol;
-
-	flow = bpf_map_lookup_elem(&flows, &key);
-	if (flow) {
-		flow->open++;
-		flow->connecting += d->state == TCP_SYN_SENT && d->protocol == IPPROTO_TCP;
-		if (d->rtt_us && (!flow->rtt_us || d->rtt_us < flow->rtt_us))
-			flow->rtt_us = d->rtt_us;
-		return true;
-	}
-	first.open = 1;
-	first.connecting = d->state == TCP_SYN_SENT && d->protocol == IPPROTO_TCP;
-	first.rtt_us = d->rtt_us;
-	return !bpf_map_update_elem(&flows, &key, &first, BPF_NOEXIST);
+	key_of(&key, d);
+	flow = flow_of(&key);
+	if (!flow)
+		return false;
+	__sync_fetch_and_add(&flow->open, 1);
+	if (d->protocol == IPPROTO_TCP && d->state == TCP_SYN_SENT)
+		__sync_fetch_and_add(&flow->connecting, 1);
+	note_rtt(flow, d->rtt_us);
+	return true;
 }
 
-static __always_inline int visit(struct bpf_iter__task_file *ctx, bool bundling)
+enum way {
+	BUNDLED,
+	DETAILED,
+	STREAMED,
+};
+
+static __always_inline int visit(struct bpf_iter__task_file *ctx, enum way way)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
 	struct descriptor d;
 	struct socket *socket;
 	struct sock *sk;
+	bool once;
 
 	if (!task || !file)
 		return 0;
@@ -273,8 +103,11 @@ static __always_inline int visit(struct bpf_iter__task_file *ctx, bool bundling)
 	if (!sk || !read_socket(&d, sk))
 		return 0;
 	d.netns = sk->__sk_common.skc_net.net->ns.inum;
-	d.pid = current_pid;
-	if (bundling && is_held_once(file) && bundle(&d)) {
+	d.pid = pass.pid;
+	once = way != DETAILED && is_held_once(file);
+	if (way == STREAMED)
+		follow(sk, &d, once);
+	if (once && bundle(&d)) {
 		pass.bundled++;
 		return 0;
 	}
@@ -287,11 +120,17 @@ static __always_inline int visit(struct bpf_iter__task_file *ctx, bool bundling)
 SEC("iter/task_file")
 int bundled(struct bpf_iter__task_file *ctx)
 {
-	return visit(ctx, true);
+	return visit(ctx, BUNDLED);
 }
 
 SEC("iter/task_file")
 int detailed(struct bpf_iter__task_file *ctx)
 {
-	return visit(ctx, false);
+	return visit(ctx, DETAILED);
+}
+
+SEC("iter/task_file")
+int streamed(struct bpf_iter__task_file *ctx)
+{
+	return visit(ctx, STREAMED);
 }

@@ -27,10 +27,13 @@ typedef _Bool bool;
 
 /* include/uapi/linux/bpf.h */
 #define BPF_MAP_TYPE_HASH 1
-#define BPF_MAP_TYPE_ARRAY 2
+#define BPF_MAP_TYPE_LRU_HASH 9
+#define BPF_MAP_TYPE_SK_STORAGE 24
 #define BPF_F_NO_PREALLOC 1
+#define BPF_F_CLONE 512
 #define BPF_ANY 0
 #define BPF_NOEXIST 1
+#define BPF_SK_STORAGE_GET_F_CREATE 1
 
 #define AF_INET 2
 #define AF_INET6 10
@@ -50,8 +53,24 @@ typedef _Bool bool;
 #define TCP_LISTEN 10
 #define TCP_CLOSING 11
 
+/* include/uapi/asm-generic/errno.h */
+#define EAGAIN 11
+#define ENETUNREACH 101
+#define ETIMEDOUT 110
+#define ECONNREFUSED 111
+#define EHOSTUNREACH 113
+
+/* include/linux/socket.h */
+#define MSG_PEEK 2
+
+/* enum sock_flags: the other end's FIN has come (tcp_fin). */
+#define SOCK_DONE 1
+
 /* include/net/sock.h: the process chose the port in bind(). */
 #define SOCK_BINDPORT_LOCK 8
+
+/* include/linux/sched.h */
+#define PF_KTHREAD 0x00200000
 
 /* enum pid_type */
 #define PIDTYPE_TGID 1
@@ -93,6 +112,7 @@ struct sock_common {
 	volatile unsigned char skc_state;
 	unsigned char skc_ipv6only : 1;
 	possible_net_t skc_net;
+	unsigned long skc_flags;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 };
@@ -119,6 +139,7 @@ struct sock {
 	socket_lock_t sk_lock;
 	__u16 sk_protocol;
 	__u32 sk_max_ack_backlog;
+	int sk_err;
 	__u8 sk_userlocks : 4;
 };
 
@@ -134,6 +155,8 @@ struct tcp_sock {
 	__u64 bytes_acked;
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
+	__u64 bytes_received;
+	__u32 total_retrans;
 };
 
 struct inode {
@@ -176,9 +199,22 @@ struct files_struct {
 	atomic_t count;
 };
 
+typedef struct {
+	__u32 val;
+} kuid_t;
+
+struct cred {
+	kuid_t euid;
+};
+
 struct task_struct {
+	unsigned int flags;
 	int pid;
 	int tgid;
+	char comm[16];
+	__u64 start_boottime;
+	struct task_struct *group_leader;
+	const struct cred *cred;
 	struct signal_struct *signal;
 	struct files_struct *files;
 	struct pid *thread_pid;
@@ -206,6 +242,25 @@ struct bpf_iter__task_file {
 	} __attribute__((aligned(8)));
 };
 
+struct bpf_sock;
+
+/* include/uapi/linux/bpf.h: addresses and ports in network order. */
+struct bpf_sock_addr {
+	__u32 user_family;
+	__u32 user_ip4;
+	__u32 user_ip6[4];
+	__u32 user_port;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+};
+
 #pragma clang attribute pop
+
+/* include/uapi/linux/bpf.h */
+struct bpf_pidns_info {
+	__u32 pid;
+	__u32 tgid;
+};
 
 #endif

@@ -6,13 +6,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::flow::host::Rung;
 use crate::flow::key::Observation;
 use crate::flow::socket::Snapshot;
 use crate::probe::iterator::Iterator;
 use crate::probe::netlink::Netlink;
+use crate::probe::streaming::Streaming;
+use crate::probe::support::Support;
 
 pub mod bpf;
 pub mod cgroup;
@@ -29,6 +31,7 @@ pub mod owner;
 pub mod procfs;
 pub mod procnet;
 pub mod record;
+pub mod streaming;
 pub mod support;
 pub mod surroundings;
 pub mod tcp_info;
@@ -47,6 +50,8 @@ pub struct ProbeConfig {
 /// A source of snapshots.
 #[derive(Debug)]
 pub enum Probe {
+    /// Tracepoints between such passes.
+    Streaming(Box<Streaming>),
     /// One pass of the kernel over all tasks' files.
     Iterator(Box<Iterator>),
     /// sock_diag or `/proc/net`, and `/proc`.
@@ -54,10 +59,13 @@ pub enum Probe {
 }
 
 impl Probe {
-    /// A probe on a rung that was chosen (see [`choose::choose`]).
-    pub fn open(config: &ProbeConfig, rung: Rung) -> Result<Probe> {
+    /// A probe on a rung that was chosen from what `support` says (see [`choose::choose`]).
+    pub fn open(config: &ProbeConfig, rung: Rung, support: &Support) -> Result<Probe> {
         match rung {
-            Rung::Streaming => bail!("this build cannot stream"),
+            Rung::Streaming => {
+                let events = support.events(config)?;
+                Ok(Probe::Streaming(Box::new(Streaming::open(config, events)?)))
+            }
             Rung::Iterator => Ok(Probe::Iterator(Box::new(Iterator::open(config)?))),
             Rung::Netlink => Ok(Probe::Netlink(Box::new(Netlink::open(config, true)?))),
             Rung::Procfs => Ok(Probe::Netlink(Box::new(Netlink::open(config, false)?))),
@@ -70,6 +78,7 @@ impl Probe {
     /// it is counted in [`Snapshot::coverage`].
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         match self {
+            Probe::Streaming(streaming) => streaming.snapshot(),
             Probe::Iterator(iterator) => iterator.snapshot(),
             Probe::Netlink(netlink) => netlink.snapshot(),
         }
@@ -79,6 +88,7 @@ impl Probe {
     /// where the kernel adds them up, for a fraction of the cost.
     pub fn observe(&mut self) -> Result<Observation> {
         match self {
+            Probe::Streaming(streaming) => streaming.observe(),
             Probe::Iterator(iterator) => iterator.observe(),
             Probe::Netlink(netlink) => Ok(netlink.snapshot()?.observe()),
         }

@@ -95,7 +95,7 @@ async fn probe(options: ProbeOptions) -> Result<()> {
     let choice = choose::choose(&support, options.mode)
         .map_err(|why| anyhow::anyhow!("this host cannot be probed that way: {why}"))?;
     info!("{}", choice.line(&support));
-    let probe = Probe::open(&config, choice.rung)?;
+    let probe = Probe::open(&config, choice.rung, &support)?;
     let recorder = options.record.as_deref().map(agent::open_recorder).transpose()?;
     if options.once {
         let report = agent::once(probe, recorder, &plan).await?;

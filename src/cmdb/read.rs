@@ -280,6 +280,7 @@ fn raw(row: &Row, scope: Arc<str>) -> Result<Raw, Trouble> {
             bytes_received: total(20)?,
             retransmits: total(21)?,
             rtt_us: row.optional_int(22)?.map(small),
+            ..Counters::default()
         },
         first_seen: row.int(23)?,
         spans: BTreeMap::new(),

@@ -95,8 +95,17 @@ pub struct Coverage {
     pub malformed: u64,
     /// Host flows left out because a limit was reached.
     pub flows_dropped: u64,
+    /// What streaming could not keep since the start: changes of flows that
+    /// found no room, sockets not followed until the next scan, datagrams of
+    /// unknown peers.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub updates_lost: u64,
     /// Scans that were due while one was still running.
     pub scans_skipped: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Coverage {
@@ -108,6 +117,7 @@ impl Coverage {
             (self.sockets_unattributed, "socket", "sockets", "without a known owner"),
             (self.malformed, "message", "messages", "not understood"),
             (self.flows_dropped, "flow", "flows", "dropped at a limit"),
+            (self.updates_lost, "change", "changes", "between scans lost"),
             (self.scans_skipped, "scan", "scans", "skipped"),
         ];
         let mut words: Vec<String> = counts

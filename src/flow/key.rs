@@ -76,6 +76,12 @@ pub struct Counters {
     pub opened: Option<u64>,
     /// Attempts to connect that failed, in total.
     pub failed: Option<u64>,
+    /// Of these, the ones that the other end refused (RST).
+    pub refused: Option<u64>,
+    /// Of these, the ones that nobody answered in time.
+    pub timed_out: Option<u64>,
+    /// Of these, the ones that were told there is no way (ICMP).
+    pub unreachable: Option<u64>,
     /// Bytes of payload sent and acknowledged, in total.
     pub bytes_sent: Option<u64>,
     /// Bytes of payload received, in total.
@@ -100,6 +106,9 @@ impl Counters {
         self.connecting = self.connecting.saturating_add(other.connecting);
         self.opened = sum(self.opened, other.opened);
         self.failed = sum(self.failed, other.failed);
+        self.refused = sum(self.refused, other.refused);
+        self.timed_out = sum(self.timed_out, other.timed_out);
+        self.unreachable = sum(self.unreachable, other.unreachable);
         self.bytes_sent = sum(self.bytes_sent, other.bytes_sent);
         self.bytes_received = sum(self.bytes_received, other.bytes_received);
         self.retransmits = sum(self.retransmits, other.retransmits);

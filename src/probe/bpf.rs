@@ -4,21 +4,26 @@
 //! Nothing is pinned, so all of it goes with the process, however that ends.
 
 use std::fmt;
+use std::fs::File;
 use std::io::Read;
-use std::mem::{MaybeUninit, offset_of, size_of};
-use std::net::{IpAddr, Ipv6Addr};
-use std::os::fd::AsFd;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd};
 
 use anyhow::{Context, Result};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Iter, Link, OpenObject};
 use rustix::io::Errno;
+use rustix::thread::{MembarrierCommand, membarrier};
 
-use crate::flow::socket::{Direction, Protocol};
 use crate::probe::bpf::batch::Batch;
+use crate::probe::bpf::record::{
+    DESCRIPTOR, Descriptor, FLOW, KEY, Key, Note, PROCESS, Sum, parse_descriptor, parse_key,
+    parse_note, parse_sum,
+};
 use crate::probe::bpf::skeleton::{FlowSkel, FlowSkelBuilder, OpenFlowSkel, types};
 
 pub mod batch;
+pub mod record;
 
 #[expect(
     unsafe_code,
@@ -35,77 +40,8 @@ mod skeleton {
 /// over (`PAGE_SIZE << 3`, kernel/bpf/bpf_iter.c).
 const ROOM: usize = 32 * 1024;
 
-/// Host flows that one pass adds up in the kernel. The sockets of more come
-/// one by one. Its buckets are walked after each pass, so no more than needed.
-const FLOWS: u32 = 65_536;
-
 /// How often a pass may pause: after a billion files something is wrong.
 const PAUSES: u32 = 1000;
-
-const KEY: usize = size_of::<types::flow_key>();
-const FLOW: usize = size_of::<types::flow>();
-const DESCRIPTOR: usize = size_of::<types::descriptor>();
-
-// The sizes that bpf/flow.h asserts as well.
-const _: () = assert!(KEY == 44 && FLOW == 12 && DESCRIPTOR == 64);
-
-/// A host flow's key as the kernel has it. The port is that of the end that
-/// was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
-    /// Number of the network namespace in nsfs.
-    pub netns: u32,
-    /// Process, in the probe's pid namespace.
-    pub pid: u32,
-    /// This end.
-    pub local: IpAddr,
-    /// The other end.
-    pub peer: IpAddr,
-    /// Of the service.
-    pub port: u16,
-    /// Never unknown.
-    pub direction: Direction,
-    /// Transport protocol.
-    pub protocol: Protocol,
-}
-
-/// What the sockets of a key add up to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sum {
-    /// Sockets.
-    pub open: u32,
-    /// Of these in SYN_SENT.
-    pub connecting: u32,
-    /// Smallest smoothed round-trip time in microseconds.
-    pub rtt_us: Option<u32>,
-}
-
-/// A process's descriptor of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Descriptor {
-    /// Of the socket.
-    pub inode: u64,
-    /// Number of the network namespace in nsfs.
-    pub netns: u32,
-    /// Process, in the probe's pid namespace.
-    pub pid: u32,
-    /// This end; the address may be unspecified.
-    pub local: (IpAddr, u16),
-    /// The other end; unspecified and 0 where there is none.
-    pub peer: (IpAddr, u16),
-    /// Smoothed round-trip time in microseconds.
-    pub rtt_us: Option<u32>,
-    /// Transport protocol.
-    pub protocol: Protocol,
-    /// Number of the state in `include/net/tcp_states.h`.
-    pub state: u8,
-    /// Who opened it, where the kernel's counters tell.
-    pub opened: Direction,
-    /// `IPV6_V6ONLY`.
-    pub v6_only: bool,
-    /// Whether the process chose the port (`SOCK_BINDPORT_LOCK`).
-    pub port_chosen: bool,
-}
 
 /// What one pass went over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,18 +54,57 @@ pub struct Pass {
     pub malformed: u64,
 }
 
-/// The iterator over all tasks' files, loaded.
-pub struct Files {
-    skeleton: FlowSkel<'static>,
-    bundled: Link,
-    detailed: Link,
-    room: Box<[u8]>,
-    batch: Batch,
+/// What the kernel side had no room for, since it was loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Changes of flows.
+    pub flows: u64,
+    /// Sockets that could not be followed until the next pass.
+    pub sockets: u64,
+    /// Processes that could not be noted.
+    pub processes: u64,
+    /// Datagrams whose peer nobody told.
+    pub datagrams: u64,
 }
 
-impl fmt::Debug for Files {
+impl Losses {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.flows + self.sockets + self.processes + self.datagrams
+    }
+}
+
+/// Which programs run between the passes.
+#[derive(Clone, Debug, Default)]
+pub struct Events {
+    /// Device and inode of the probe's pid namespace, if it is not the
+    /// kernel's own: other processes' connections are left out.
+    pub place: Option<(u64, u64)>,
+    /// At each message of a socket.
+    pub lengths: bool,
+    /// At each datagram of a socket without a peer: the root of the control
+    /// groups (version 2) that it is told for.
+    pub peers: Option<PeersOf>,
+}
+
+/// A directory of cgroup2.
+#[derive(Clone, Debug)]
+pub struct PeersOf(pub std::sync::Arc<File>);
+
+/// The kernel side, loaded.
+pub struct Kernel {
+    skeleton: FlowSkel<'static>,
+    pass: Link,
+    detailed: Link,
+    events: Vec<Link>,
+    room: Box<[u8]>,
+    flows: Batch,
+    processes: Batch,
+}
+
+impl fmt::Debug for Kernel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Files").finish_non_exhaustive()
+        f.debug_struct("Kernel").field("events", &self.events.len()).finish_non_exhaustive()
     }
 }
 
@@ -148,41 +123,71 @@ fn open() -> Result<OpenFlowSkel<'static>> {
     FlowSkelBuilder::default().open(place).context("open the BPF object")
 }
 
-impl Files {
-    /// Loads both programs of the iterator.
-    pub fn load() -> Result<Files> {
+impl Kernel {
+    /// Loads the iterator alone.
+    pub fn load_iterator() -> Result<Kernel> {
         let mut open = open()?;
-        open.maps.flows.set_max_entries(FLOWS).context("size the map of flows")?;
+        let progs = &mut open.progs;
+        for program in
+            [&mut progs.streamed, &mut progs.change, &mut progs.sent, &mut progs.received]
+        {
+            program.set_autoload(false);
+        }
+        select_peers(&mut open, false);
+        let maps = &mut open.maps;
+        for map in [&mut maps.tracks, &mut maps.processes, &mut maps.ends, &mut maps.talks] {
+            map.set_autocreate(false).context("leave out a BPF map")?;
+        }
+        // Nothing is added while the other is read, so there need not be two.
+        maps.flows_odd.set_max_entries(1).context("size a BPF map")?;
         let skeleton = open.load().context("load the iterator over all tasks' files")?;
-        let bundled = skeleton.progs.bundled.attach().context("attach the iterator")?;
-        let detailed = skeleton.progs.detailed.attach().context("attach the iterator")?;
-        Ok(Files {
-            skeleton,
-            bundled,
-            detailed,
-            room: vec![0; ROOM].into_boxed_slice(),
-            batch: Batch::new(KEY, FLOW),
-        })
+        let pass = skeleton.progs.bundled.attach().context("attach the iterator")?;
+        Kernel::new(skeleton, pass, Vec::new())
     }
 
-    /// Passes over all sockets. What the kernel adds up comes as sums at the
-    /// end, what it leaves to us as descriptors.
-    pub fn bundle(
-        &mut self,
-        descriptor: impl FnMut(Descriptor),
-        mut sum: impl FnMut(Key, Sum),
-    ) -> Result<Pass> {
-        // What an earlier pass that failed left behind.
-        self.batch.drain(self.skeleton.maps.flows.as_fd(), |_, _| {}).context("clear the flows")?;
-        let mut pass = self.pass(true, descriptor)?;
-        let drained = self.batch.drain(self.skeleton.maps.flows.as_fd(), |key, value| {
-            match (parse_key(key), parse_sum(value)) {
-                (Some(key), Some(value)) => sum(key, value),
-                _ => pass.malformed += 1,
+    /// Loads the iterator and `events`, which run from now on.
+    pub fn load_stream(events: &Events) -> Result<Kernel> {
+        let mut open = open()?;
+        open.progs.bundled.set_autoload(false);
+        open.progs.sent.set_autoload(events.lengths);
+        open.progs.received.set_autoload(events.lengths);
+        let peers = events.peers.as_ref().filter(|_| events.lengths);
+        select_peers(&mut open, peers.is_some());
+        let rodata = open.maps.rodata_data.as_mut().context("set up the BPF object")?;
+        rodata.knows_peers = u32::from(peers.is_some());
+        if let Some((device, inode)) = events.place {
+            rodata.place = types::place { device, inode };
+        }
+        let skeleton = open.load().context("load the tracepoints' programs")?;
+        let progs = &skeleton.progs;
+        let mut links = Vec::new();
+        if events.lengths {
+            links.push(progs.sent.attach().context("attach to sock_send_length")?);
+            links.push(progs.received.attach().context("attach to sock_recv_length")?);
+        }
+        if let Some(PeersOf(group)) = peers {
+            for program in [&progs.send_v4, &progs.send_v6, &progs.receive_v4, &progs.receive_v6] {
+                let link = program.attach_cgroup(group.as_raw_fd());
+                links.push(link.context("attach to the root of cgroup2")?);
             }
-        });
-        drained.context("read the flows")?;
-        Ok(pass)
+        }
+        // Last, so that of no connection only the beginning is seen.
+        links.push(progs.change.attach().context("attach to inet_sock_set_state")?);
+        let pass = progs.streamed.attach().context("attach the iterator")?;
+        Kernel::new(skeleton, pass, links)
+    }
+
+    fn new(skeleton: FlowSkel<'static>, pass: Link, events: Vec<Link>) -> Result<Kernel> {
+        let detailed = skeleton.progs.detailed.attach().context("attach the iterator")?;
+        Ok(Kernel {
+            skeleton,
+            pass,
+            detailed,
+            events,
+            room: vec![0; ROOM].into_boxed_slice(),
+            flows: Batch::new(KEY, FLOW),
+            processes: Batch::new(4, PROCESS),
+        })
     }
 
     /// Passes over all sockets, each as the descriptors that lead to it.
@@ -190,11 +195,77 @@ impl Files {
         self.pass(false, descriptor)
     }
 
+    /// Passes over all sockets. What the kernel adds up, in the pass and
+    /// before, comes as sums at the end; what it leaves to us as descriptors.
+    pub fn bundle(
+        &mut self,
+        descriptor: impl FnMut(Descriptor),
+        mut sum: impl FnMut(Key, Sum),
+    ) -> Result<Pass> {
+        if self.events.is_empty() {
+            // What an earlier pass that failed left behind.
+            let map = self.skeleton.maps.flows_even.as_fd();
+            self.flows.drain(map, |_, _| {}).context("clear the flows")?;
+        }
+        let mut pass = self.pass(true, descriptor)?;
+        let odd = self.swap()?;
+        let maps = &self.skeleton.maps;
+        let map = if odd { maps.flows_odd.as_fd() } else { maps.flows_even.as_fd() };
+        let drained =
+            self.flows.drain(map, |key, value| match (parse_key(key), parse_sum(value)) {
+                (Some(key), Some(value)) => sum(key, value),
+                _ => pass.malformed += 1,
+            });
+        drained.context("read the flows")?;
+        Ok(pass)
+    }
+
+    /// From now on who is heard first on a UDP socket is who spoke first.
+    pub fn settle(&mut self) {
+        if let Some(bss) = &mut self.skeleton.maps.bss_data {
+            bss.settled = 1;
+        }
+    }
+
+    /// Lets the events fill the other map, and waits until none is still at
+    /// the one they filled. Says whether that is the odd one.
+    fn swap(&mut self) -> Result<bool> {
+        if self.events.is_empty() {
+            return Ok(false);
+        }
+        let bss = self.skeleton.maps.bss_data.as_mut().context("find the BPF variables")?;
+        let odd = bss.turn & 1 == 1;
+        bss.turn ^= 1;
+        // It waits for an RCU grace period (kernel/sched/membarrier.c), which
+        // no program of BPF outlasts.
+        membarrier(MembarrierCommand::Global).context("wait for the BPF programs")?;
+        Ok(odd)
+    }
+
+    /// The processes that made flows since the last time; each is in here
+    /// before its flow is among the sums.
+    pub fn notes(&mut self, mut each: impl FnMut(u32, Note)) -> Result<()> {
+        let map = self.skeleton.maps.processes.as_fd();
+        let drained = self.processes.drain(map, |key, value| {
+            if let Some((pid, note)) = parse_note(key, value) {
+                each(pid, note);
+            }
+        });
+        drained.context("read the processes")
+    }
+
+    /// What was lost so far.
+    pub fn losses(&self) -> Losses {
+        let Some(bss) = &self.skeleton.maps.bss_data else { return Losses::default() };
+        let types::losses { flows, sockets, processes, datagrams } = bss.losses;
+        Losses { flows, sockets, processes, datagrams }
+    }
+
     fn pass(&mut self, bundling: bool, mut descriptor: impl FnMut(Descriptor)) -> Result<Pass> {
         if let Some(bss) = &mut self.skeleton.maps.bss_data {
             bss.pass = types::pass::default();
         }
-        let link = if bundling { &self.bundled } else { &self.detailed };
+        let link = if bundling { &self.pass } else { &self.detailed };
         let mut iterator = Iter::new(link).context("start the iterator")?;
         let mut malformed = 0;
         let mut kept = 0;
@@ -203,7 +274,6 @@ impl Files {
             let got = match iterator.read(&mut self.room[kept..]) {
                 Ok(0) => break,
                 Ok(got) => kept + got,
-                // The first file after a pause did not fit: again.
                 // It has passed a million files without a word (bpf_iter.c,
                 // MAX_ITER_OBJECTS), and goes on where it was.
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::AGAIN) && pauses > 0 => {
@@ -227,79 +297,11 @@ impl Files {
     }
 }
 
-fn parse_key(bytes: &[u8]) -> Option<Key> {
-    Some(Key {
-        netns: u32_at(bytes, offset_of!(types::flow_key, netns))?,
-        pid: u32_at(bytes, offset_of!(types::flow_key, pid))?,
-        local: address_at(bytes, offset_of!(types::flow_key, local))?,
-        peer: address_at(bytes, offset_of!(types::flow_key, peer))?,
-        port: u16_at(bytes, offset_of!(types::flow_key, port))?,
-        direction: direction(bytes[offset_of!(types::flow_key, direction)])?,
-        protocol: protocol(bytes[offset_of!(types::flow_key, protocol)])?,
-    })
-}
-
-fn parse_sum(bytes: &[u8]) -> Option<Sum> {
-    Some(Sum {
-        open: u32_at(bytes, offset_of!(types::flow, open))?,
-        connecting: u32_at(bytes, offset_of!(types::flow, connecting))?,
-        rtt_us: measured(u32_at(bytes, offset_of!(types::flow, rtt_us))?),
-    })
-}
-
-fn parse_descriptor(bytes: &[u8]) -> Option<Descriptor> {
-    let local = address_at(bytes, offset_of!(types::descriptor, local))?;
-    let peer = address_at(bytes, offset_of!(types::descriptor, peer))?;
-    let flags = u32::from(bytes[offset_of!(types::descriptor, flags)]);
-    Some(Descriptor {
-        inode: u64_at(bytes, offset_of!(types::descriptor, inode))?,
-        netns: u32_at(bytes, offset_of!(types::descriptor, netns))?,
-        pid: u32_at(bytes, offset_of!(types::descriptor, pid))?,
-        local: (local, u16_at(bytes, offset_of!(types::descriptor, local_port))?),
-        peer: (peer, u16_at(bytes, offset_of!(types::descriptor, peer_port))?),
-        rtt_us: measured(u32_at(bytes, offset_of!(types::descriptor, rtt_us))?),
-        protocol: protocol(bytes[offset_of!(types::descriptor, protocol)])?,
-        state: bytes[offset_of!(types::descriptor, state)],
-        opened: direction(bytes[offset_of!(types::descriptor, direction)])?,
-        v6_only: flags & types::socket_flags::SOCKET_V6_ONLY.0 != 0,
-        port_chosen: flags & types::socket_flags::SOCKET_PORT_CHOSEN.0 != 0,
-    })
-}
-
-fn direction(number: u8) -> Option<Direction> {
-    match types::opened(u32::from(number)) {
-        types::opened::OPENED_UNKNOWN => Some(Direction::Unknown),
-        types::opened::OPENED_ACTIVE => Some(Direction::Active),
-        types::opened::OPENED_PASSIVE => Some(Direction::Passive),
-        _ => None,
+fn select_peers(open: &mut OpenFlowSkel<'static>, load: bool) {
+    let progs = &mut open.progs;
+    for program in
+        [&mut progs.send_v4, &mut progs.send_v6, &mut progs.receive_v4, &mut progs.receive_v6]
+    {
+        program.set_autoload(load);
     }
-}
-
-fn protocol(number: u8) -> Option<Protocol> {
-    [Protocol::Tcp, Protocol::Udp].into_iter().find(|protocol| protocol.number() == number)
-}
-
-fn measured(micros: u32) -> Option<u32> {
-    (micros > 0).then_some(micros)
-}
-
-fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at + N)?.try_into().ok()
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    array_at(bytes, at).map(u16::from_ne_bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    array_at(bytes, at).map(u32::from_ne_bytes)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    array_at(bytes, at).map(u64::from_ne_bytes)
-}
-
-/// IPv4-mapped IPv6 as IPv4.
-fn address_at(bytes: &[u8], at: usize) -> Option<IpAddr> {
-    array_at::<16>(bytes, at).map(|octets| IpAddr::V6(Ipv6Addr::from(octets)).to_canonical())
 }

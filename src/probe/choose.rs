@@ -62,6 +62,7 @@ fn wants(rung: Rung) -> &'static [(Feature, &'static str)] {
                 "short connections are credited to who listens, not to the worker that serves, \
                  and UDP is only polled",
             ),
+            (Feature::PeerHooks, "who unconnected UDP sockets talk to is not known"),
             PROGRAMS,
             ADDRESSES,
         ],
@@ -74,8 +75,12 @@ fn wants(rung: Rung) -> &'static [(Feature, &'static str)] {
     }
 }
 
+/// What keeps a probe from a rung. What could not be asked for, since another
+/// thing is missing, is left out beside that.
 fn missing(support: &Support, rung: Rung) -> Vec<Feature> {
-    needs(rung).iter().copied().filter(|&feature| !support.has(feature)).collect()
+    let missing = || needs(rung).iter().copied().filter(|&feature| !support.has(feature));
+    let known: Vec<_> = missing().filter(|&feature| support.lacks(feature)).collect();
+    if known.is_empty() { missing().collect() } else { known }
 }
 
 /// The best rung that `mode` allows and that has all it needs; else the reason
@@ -91,7 +96,7 @@ pub fn choose(support: &Support, mode: Mode) -> Result<Choice, String> {
     for rung in allowed {
         let missing = missing(support, rung);
         if missing.is_empty() {
-            let lacks = wants(rung).iter().copied().filter(|(feature, _)| !support.has(*feature));
+            let lacks = wants(rung).iter().copied().filter(|(feature, _)| support.lacks(*feature));
             return Ok(Choice { rung, better, costs: lacks.collect() });
         }
         better.push((rung, missing));
@@ -144,7 +149,7 @@ pub fn report(support: &Support) -> String {
             writeln!(text, "{:11}{}", "", lacking(support, &[feature]))
                 .expect("a string takes all");
         }
-        for (feature, cost) in wants(rung).iter().filter(|(feature, _)| !support.has(*feature)) {
+        for (feature, cost) in wants(rung).iter().filter(|(feature, _)| support.lacks(*feature)) {
             writeln!(text, "{:11}{cost}: {}", "", lacking(support, &[*feature]))
                 .expect("a string takes all");
         }
@@ -196,6 +201,7 @@ mod tests {
             (Feature::SocketStorage, (Iterator, Iterator)),
             (Feature::StateTracepoint, (Iterator, Iterator)),
             (Feature::LengthTracepoints, (Streaming, Iterator)),
+            (Feature::PeerHooks, (Streaming, Iterator)),
             (Feature::OwnProc, (Netlink, Netlink)),
             (Feature::SockDiag, (Streaming, Iterator)),
             (Feature::Ptrace, (Streaming, Iterator)),

@@ -17,8 +17,9 @@ use smallvec::SmallVec;
 use crate::flow::bundle::Bundle;
 use crate::flow::host::Rung;
 use crate::flow::key::{Counters, Observation};
-use crate::flow::socket::{Direction, Protocol, Snapshot, Socket, State};
-use crate::probe::bpf::{Descriptor, Files, Key, Sum};
+use crate::flow::socket::{Protocol, Snapshot, Socket, State};
+use crate::probe::bpf::record::{Descriptor, Key, Sum};
+use crate::probe::bpf::{Kernel, Pass};
 use crate::probe::owner::InodeHasher;
 use crate::probe::surroundings::{Around, Surroundings};
 use crate::probe::{ProbeConfig, diag};
@@ -29,13 +30,13 @@ const SOCKETS: usize = 4_000_000;
 /// The rung, and what it keeps from scan to scan.
 #[derive(Debug)]
 pub struct Iterator {
-    files: Files,
+    kernel: Kernel,
     surroundings: Surroundings,
 }
 
 /// Sockets that came one by one, each once.
 #[derive(Debug, Default)]
-struct Sockets {
+pub struct Sockets {
     sockets: Vec<Socket>,
     at: HashMap<u64, u32, BuildHasherDefault<InodeHasher>>,
     malformed: u64,
@@ -45,7 +46,7 @@ struct Sockets {
 impl Iterator {
     /// Loads the kernel side.
     pub fn open(config: &ProbeConfig) -> Result<Iterator> {
-        Ok(Iterator { files: Files::load()?, surroundings: Surroundings::open(config)? })
+        Ok(Iterator { kernel: Kernel::load_iterator()?, surroundings: Surroundings::open(config)? })
     }
 
     /// One scan, bundled in the kernel.
@@ -55,19 +56,27 @@ impl Iterator {
         let mut sockets = Sockets::default();
         let mut sums: Vec<(Key, Sum)> = Vec::new();
         let surroundings = &mut self.surroundings;
-        let pass = self.files.bundle(
+        let pass = self.kernel.bundle(
             |descriptor| sockets.add(descriptor, surroundings, &mut around),
             |key, sum| sums.push((key, sum)),
         )?;
-        let bundles: Vec<Bundle> = sums
-            .into_iter()
-            .filter_map(|(key, sum)| bundle(key, sum, surroundings, &mut around))
-            .collect();
+        let mut bundles = Vec::with_capacity(sums.len());
+        for (key, sum) in sums {
+            // Those of a process that has ended since are closed by now, for
+            // they had no other owner.
+            let owner = surroundings.instance(&mut around, key.pid);
+            let counters = Counters {
+                open: sum.open,
+                connecting: sum.connecting,
+                rtt_us: sum.rtt_us,
+                ..Counters::default()
+            };
+            bundles.extend(owner.map(|owner| bundle(key, Some(owner), counters, &mut around)));
+        }
         surroundings.end();
-        around.coverage.processes += pass.processes;
         around.coverage.sockets += pass.bundled;
-        around.coverage.malformed += pass.malformed;
-        Ok(self.snapshot_of(taken, around, sockets).observe_with(&bundles))
+        let snapshot = sockets.snapshot(taken, Rung::Iterator, surroundings, around, pass);
+        Ok(snapshot.observe_with(&bundles))
     }
 
     /// One scan, socket by socket.
@@ -77,34 +86,42 @@ impl Iterator {
         let mut sockets = Sockets::default();
         let surroundings = &mut self.surroundings;
         let add = |descriptor| sockets.add(descriptor, surroundings, &mut around);
-        let pass = self.files.list(add)?;
+        let pass = self.kernel.list(add)?;
         self.surroundings.end();
-        around.coverage.processes += pass.processes;
-        around.coverage.malformed += pass.malformed;
-        Ok(self.snapshot_of(taken, around, sockets))
-    }
-
-    fn snapshot_of(&self, taken: Timestamp, around: Around, sockets: Sockets) -> Snapshot {
-        let mut coverage = around.coverage;
-        coverage.sockets += sockets.sockets.len() as u64;
-        coverage.malformed += sockets.malformed;
-        coverage.flows_dropped += sockets.dropped;
-        let unattributed = sockets.sockets.iter().filter(|socket| socket.owners.is_empty());
-        coverage.sockets_unattributed += unattributed.count() as u64;
-        Snapshot {
-            taken,
-            host: self.surroundings.host.clone(),
-            rung: Rung::Iterator,
-            namespaces: around.namespaces,
-            instances: around.instances,
-            sockets: sockets.sockets,
-            coverage,
-        }
+        Ok(sockets.snapshot(taken, Rung::Iterator, &self.surroundings, around, pass))
     }
 }
 
 impl Sockets {
-    fn add(&mut self, found: Descriptor, surroundings: &mut Surroundings, around: &mut Around) {
+    /// What a pass found, as a snapshot.
+    pub fn snapshot(
+        self,
+        taken: Timestamp,
+        rung: Rung,
+        surroundings: &Surroundings,
+        around: Around,
+        pass: Pass,
+    ) -> Snapshot {
+        let mut coverage = around.coverage;
+        coverage.processes += pass.processes;
+        coverage.sockets += self.sockets.len() as u64;
+        coverage.malformed += self.malformed + pass.malformed;
+        coverage.flows_dropped += self.dropped;
+        let unattributed = self.sockets.iter().filter(|socket| socket.owners.is_empty());
+        coverage.sockets_unattributed += unattributed.count() as u64;
+        Snapshot {
+            taken,
+            host: surroundings.host.clone(),
+            rung,
+            namespaces: around.namespaces,
+            instances: around.instances,
+            sockets: self.sockets,
+            coverage,
+        }
+    }
+
+    /// Takes in a descriptor.
+    pub fn add(&mut self, found: Descriptor, surroundings: &mut Surroundings, around: &mut Around) {
         let owner = surroundings.instance(around, found.pid);
         let at = match self.at.get(&found.inode) {
             Some(&at) => at as usize,
@@ -148,38 +165,21 @@ fn socket(found: &Descriptor, around: &mut Around) -> Option<Socket> {
     })
 }
 
-/// The sockets of one key as one. Those of a process that has ended since are
-/// closed by now, for they had no other owner.
-fn bundle(
-    key: Key,
-    sum: Sum,
-    surroundings: &mut Surroundings,
-    around: &mut Around,
-) -> Option<Bundle> {
-    let owner = surroundings.instance(around, key.pid);
-    let (local, peer) = match key.direction {
-        Direction::Passive => ((key.local, key.port), (key.peer, 0)),
-        Direction::Active | Direction::Unknown => ((key.local, 0), (key.peer, key.port)),
-    };
+/// The sockets of one key as one, with the owner given.
+pub fn bundle(key: Key, owner: Option<u32>, counters: Counters, around: &mut Around) -> Bundle {
     let socket = Socket {
         namespace: around.namespace(key.netns),
         protocol: key.protocol,
         state: State::Established,
-        local: SocketAddr::from(local),
-        peer: Some(SocketAddr::from(peer)),
+        local: SocketAddr::from(key.local),
+        peer: Some(SocketAddr::from(key.peer)),
         v6_only: false,
-        opened: key.direction,
-        port_chosen: None,
-        rtt_us: sum.rtt_us,
+        opened: key.opened,
+        port_chosen: (key.protocol == Protocol::Udp).then_some(key.port_chosen),
+        rtt_us: counters.rtt_us,
         // Any but 0, which would be nobody's.
         inode: u64::MAX,
         owners: owner.into_iter().collect(),
     };
-    let counters = Counters {
-        open: sum.open,
-        connecting: sum.connecting,
-        rtt_us: sum.rtt_us,
-        ..Counters::default()
-    };
-    Some(Bundle { socket, counters })
+    Bundle { socket, counters }
 }

@@ -24,7 +24,7 @@ pub const NAMESPACES: usize = 4096;
 
 /// `PROC_PID_INIT_INO`, include/linux/proc_ns.h: the pid namespace of the
 /// kernel itself.
-const PID_INIT: u64 = 0xEFFF_FFFC;
+pub const PID_INIT: u64 = 0xEFFF_FFFC;
 
 /// `NSFS_MAGIC`, include/uapi/linux/magic.h.
 const NSFS: u64 = 0x6e73_6673;

@@ -161,6 +161,13 @@ impl Owners {
         instance(&self.clock, &mut self.identities, below.as_fd(), pid)
     }
 
+    /// When a process started, as [`Instance::started`] has it, from the
+    /// kernel's own number: nanoseconds after boot.
+    pub fn started(&self, after_boot: u64) -> Timestamp {
+        // As `nsec_to_clock_t` rounds it for /proc.
+        self.clock.started(after_boot / (1_000_000_000 / self.clock.ticks_per_second))
+    }
+
     fn visit(
         &mut self,
         proc: BorrowedFd<'_>,

@@ -5,10 +5,11 @@
 //! their namespace and process.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -22,6 +23,10 @@ use crate::probe::{ProbeConfig, diag, machine};
 
 /// Most addresses of one namespace.
 const ADDRESSES: usize = 65_536;
+
+/// Most answers about ways that are remembered; then they are asked anew, as
+/// they are when an address comes or goes.
+const SOURCES: usize = 4096;
 
 /// Two numbers in decimal and a tab.
 const PORT_RANGE: usize = 32;
@@ -39,6 +44,9 @@ pub struct Surroundings {
     room: Room,
     route: Option<Channel>,
     pids: Vec<u32>,
+    sources: HashMap<IpAddr, Option<IpAddr>>,
+    /// Addresses of the probe's own namespace, as of the last scan.
+    own: Vec<IpAddr>,
 }
 
 /// What one scan found around its sockets.
@@ -69,6 +77,8 @@ impl Surroundings {
             room: Room::new(),
             route: None,
             pids: Vec::new(),
+            sources: HashMap::new(),
+            own: Vec::new(),
         })
     }
 
@@ -79,10 +89,24 @@ impl Surroundings {
         self.owners.begin();
         list_pids(&self.proc, self.owners.room(), &mut self.pids).context("list processes")?;
 
-        let Surroundings { proc, home, owners, room, route, pids, .. } = self;
+        let Surroundings {
+            proc,
+            home,
+            owners,
+            room,
+            route,
+            pids,
+            sources,
+            own: self_addresses,
+            ..
+        } = self;
         around.read(home.inode(), String::new(), route, proc, room);
         let map = home.find(proc.as_fd(), pids, !self.confined);
         around.coverage.namespaces_unreadable += map.unreadable;
+        if *self_addresses != around.namespaces[0].addresses {
+            sources.clear();
+            self_addresses.clone_from(&around.namespaces[0].addresses);
+        }
         let mut scopes = Scopes::default();
         for found in &map.others {
             let first = found.pids.first();
@@ -117,6 +141,50 @@ impl Surroundings {
                     None
                 }
             }
+        })
+    }
+
+    /// When a process started, from nanoseconds after boot.
+    pub fn started(&self, after_boot: u64) -> Timestamp {
+        self.owners.started(after_boot)
+    }
+
+    /// The name of a user, or the number where none is known.
+    pub fn user(&self, user: u32) -> String {
+        self.owners.identities.user(user)
+    }
+
+    /// The address from which the host talks to `peer` where a socket leaves
+    /// that to the kernel; none where more than one comes into question and
+    /// the namespace is not the probe's own, so that nobody can be asked.
+    pub fn source(&mut self, around: &Around, namespace: u32, peer: IpAddr) -> Option<IpAddr> {
+        let addresses = &around.namespaces.get(namespace as usize)?.addresses;
+        if addresses.contains(&peer) {
+            return Some(peer);
+        }
+        let kind = |ip: &IpAddr| (ip.is_ipv4(), ip.is_loopback(), is_link_local(*ip));
+        let mut fit = addresses.iter().filter(|&own| kind(own) == kind(&peer));
+        match (fit.next(), fit.next()) {
+            (Some(&only), None) => Some(only),
+            (Some(_), Some(_)) if namespace == 0 => self.routed(peer),
+            _ => None,
+        }
+    }
+
+    /// Asks the kernel for the way to `peer`; nothing is sent.
+    fn routed(&mut self, peer: IpAddr) -> Option<IpAddr> {
+        if self.sources.len() >= SOURCES {
+            self.sources.clear();
+        }
+        *self.sources.entry(peer).or_insert_with(|| {
+            let any: IpAddr = match peer {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let socket = UdpSocket::bind((any, 0)).ok()?;
+            // Any port does; 9 is the one that discards.
+            socket.connect((peer, 9)).ok()?;
+            socket.local_addr().ok().map(|own| own.ip())
         })
     }
 
@@ -192,6 +260,13 @@ impl Around {
         addresses.sort_unstable();
         addresses.dedup();
         Ok(addresses)
+    }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
 

@@ -4,10 +4,11 @@
 //! They need root, python3, iproute2 and util-linux.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write as _};
 use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use expect_test::{Expect, expect};
 use shawk::flow::host::Rung;
@@ -19,43 +20,56 @@ use shawk::probe::iterator::Iterator;
 use shawk::probe::netlink::Netlink;
 use shawk::probe::support::{Feature, Support};
 
-fn config() -> ProbeConfig {
+pub(crate) fn config() -> ProbeConfig {
     ProbeConfig { host_id: Some("test".into()), hostname: None, proc: PathBuf::from("/proc") }
 }
 
 /// A process with sockets, and its network namespace. It ends with its input.
-struct Holder {
+pub(crate) struct Holder {
     child: Child,
     input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
     scope: String,
 }
 
 impl Holder {
-    fn start(script: &str) -> Holder {
+    pub(crate) fn start(script: &str) -> Holder {
         let mut child = Command::new("unshare")
             .args(["--net", "python3", "-u", "-c", script])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .process_group(0)
             .spawn()
             .unwrap();
         let input = child.stdin.take();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "ready\n", "the script with sockets failed");
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        expect_line(&mut output, "ready\n");
         let namespace = std::fs::read_link(format!("/proc/{}/ns/net", child.id())).unwrap();
         let scope = namespace.to_str().unwrap().replace(['[', ']'], "");
-        Holder { child, input, scope }
+        Holder { child, input, output, scope }
     }
 
-    fn flows(&self, observation: Observation) -> Vec<HostFlow> {
+    pub(crate) fn flows(&self, observation: &Observation) -> Vec<HostFlow> {
         assert_eq!(observation.coverage.malformed, 0);
-        let flows = observation.flows.into_iter();
-        flows.filter(|flow| *flow.key.scope == self.scope).collect()
+        let flows = observation.flows.iter();
+        flows.filter(|flow| *flow.key.scope == self.scope).cloned().collect()
     }
 
-    fn pid(&self) -> u32 {
+    /// Lets it go on, and waits until it has done what it does.
+    pub(crate) fn act(&mut self) {
+        writeln!(self.input.as_mut().unwrap()).unwrap();
+        expect_line(&mut self.output, "done\n");
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
+}
+
+fn expect_line(output: &mut BufReader<ChildStdout>, expected: &str) {
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    assert_eq!(line, expected, "the script with sockets failed");
 }
 
 impl Drop for Holder {
@@ -148,8 +162,8 @@ fn the_iterator_sees_the_flows_that_are_there() {
         udp passive 127.0.0.1 9001 * ×1 own
         udp passive ::1 9003 * ×1 own
     "#]];
-    check(&holder, &holder.flows(iterator.observe().unwrap()), &expected);
-    check(&holder, &holder.flows(iterator.snapshot().unwrap().observe()), &expected);
+    check(&holder, &holder.flows(&iterator.observe().unwrap()), &expected);
+    check(&holder, &holder.flows(&iterator.snapshot().unwrap().observe()), &expected);
 }
 
 #[test]
@@ -157,9 +171,9 @@ fn the_iterator_sees_what_netlink_sees() {
     let holder = Holder::start(SOCKETS);
     let mut iterator = Iterator::open(&config()).unwrap();
     let mut netlink = Netlink::open(&config(), true).unwrap();
-    let bundled = holder.flows(iterator.observe().unwrap());
-    let detailed = holder.flows(iterator.snapshot().unwrap().observe());
-    let dumped = holder.flows(netlink.snapshot().unwrap().observe());
+    let bundled = holder.flows(&iterator.observe().unwrap());
+    let detailed = holder.flows(&iterator.snapshot().unwrap().observe());
+    let dumped = holder.flows(&netlink.snapshot().unwrap().observe());
     assert_eq!(bundled, dumped);
     assert_eq!(bundled, detailed);
 }

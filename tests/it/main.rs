@@ -9,3 +9,4 @@ mod lab;
 mod netns;
 mod postgres;
 mod probe;
+mod streaming;

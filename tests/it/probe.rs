@@ -10,6 +10,7 @@ use expect_test::{Expect, expect};
 use shawk::flow::host::Rung;
 use shawk::flow::process::Instance;
 use shawk::flow::socket::{Direction, Protocol, Snapshot, Socket, State};
+use shawk::probe::support::Support;
 use shawk::probe::{Probe, ProbeConfig, procnet, record};
 
 use crate::netns::{Netns, script};
@@ -22,7 +23,8 @@ pub(crate) fn probe() -> Probe {
         hostname: Some("tester".to_owned()),
         proc: PathBuf::from("/proc"),
     };
-    Probe::open(&config, Rung::Netlink).unwrap()
+    let support = Support::read(&config).unwrap();
+    Probe::open(&config, Rung::Netlink, &support).unwrap()
 }
 
 pub(crate) fn scan() -> Snapshot {

@@ -48,7 +48,7 @@ impl Lab {
                 mode,
             }
         };
-        let mut cmdbs: Vec<_> = ["iterator", "netlink", "procfs"].map(sqlite).into();
+        let mut cmdbs: Vec<_> = ["streaming", "iterator", "netlink", "procfs"].map(sqlite).into();
         cmdbs.push(self.fresh_postgres());
         cmdbs
     }
