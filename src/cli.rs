@@ -220,16 +220,19 @@ fn default_cmdb() -> Result<CmdbUrl, String> {
 }
 
 fn probe(words: ProbeArguments, settings: &Settings) -> Result<ProbeOptions, String> {
-    let mode = |text: &str| match text {
+    let mode = |text: &str| {
+        match text {
+        "auto" => Ok(Mode::Auto),
         "polling" => Ok(Mode::Polling),
         "streaming" => Ok(Mode::Streaming),
         _ => Rung::ALL.into_iter().find(|rung| rung.name() == text).map(Mode::Only).ok_or_else(
             || {
                 format!(
-                    "'{text}' is not a mode; write polling, streaming, iterator, netlink or procfs"
+                    "'{text}' is not a mode; write polling, streaming, auto, iterator, netlink or procfs"
                 )
             },
         ),
+    }
     };
     let filter = |text: &str| match text {
         "all" => Ok(Filter::All),

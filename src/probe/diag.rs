@@ -103,7 +103,6 @@ pub fn parse_socket(body: &[u8], protocol: Protocol, namespace: u32) -> Option<S
     let state = state(body[1])?;
     let local = SocketAddr::new(address(family, &body[8..24]), port(&body[4..6]));
     let peer = SocketAddr::new(address(family, &body[24..40]), port(&body[6..8]));
-    let queued = u32_at(body, 60)?;
     let inode = u32_at(body, 68)?;
 
     let mut v6_only = false;
@@ -123,7 +122,7 @@ pub fn parse_socket(body: &[u8], protocol: Protocol, namespace: u32) -> Option<S
         local,
         peer: present(peer),
         v6_only,
-        opened: if tcp { tcp_info::opened(state, queued, info) } else { Direction::Unknown },
+        opened: if tcp { tcp_info::opened(state, info) } else { Direction::Unknown },
         port_chosen: None,
         rtt_us: if tcp { tcp_info::rtt_us(info) } else { None },
         inode: u64::from(inode),

@@ -12,7 +12,6 @@ const SACKED: usize = 28;
 const RTT: usize = 68;
 const TOTAL_RETRANS: usize = 100;
 const BYTES_ACKED: usize = 120;
-const NOTSENT_BYTES: usize = 144;
 const DATA_SEGS_OUT: usize = 156;
 const DELIVERED: usize = 192;
 const BYTES_SENT: usize = 200;
@@ -29,16 +28,16 @@ pub fn rtt_us(info: &[u8]) -> Option<u32> {
 /// that sent the SYN it starts with the SYN's own number; on the other side
 /// `snd_una` is put behind the SYN-ACK without being counted. `bytes_sent`
 /// counts payload each time it is sent, `bytes_retrans` the repetitions. So
-/// `acked + in flight - sent once` is 1 on the active side and 0 on the
-/// passive. Once our own FIN is acknowledged (FIN_WAIT2) it is one more. In
-/// the other states a FIN may be in flight or not; those tell nothing.
+/// `acked - sent once` is 1 on the active side and 0 on the passive, while
+/// nothing is in flight. Once our own FIN is acknowledged (FIN_WAIT2) it is one
+/// more. In the other states a FIN may be in flight or not; those tell nothing.
 ///
 /// Three things blur that, and each is met by saying nothing:
 ///
-/// - `queued` is `idiag_wqueue`, `write_seq - snd_una`. The kernel reads it
-///   before, and not under the lock under which it reads the rest. Where the
-///   two do not agree on whether anything is in flight, or where packets of
-///   one byte each are under way, the sum could be off by a byte.
+/// - While something is in flight, how many bytes it is stands in
+///   `idiag_wqueue` only, which the kernel reads before, and not under the lock
+///   under which it reads the rest: on a busy connection it is off by what was
+///   sent or acknowledged between, which may be a single byte.
 /// - What the host's own queue (a full qdisc) drops was counted as sent and
 ///   will be again. An active side that lost a single byte that way looks
 ///   passive, but for more segments sent than were repeated, delivered or are
@@ -46,33 +45,29 @@ pub fn rtt_us(info: &[u8]) -> Option<u32> {
 /// - Kernels before 4.19 have no `bytes_sent`.
 ///
 /// Not met: a socket that `TCP_REPAIR` brought back has counters of nothing.
-pub fn opened(state: State, queued: u32, info: &[u8]) -> Direction {
+pub fn opened(state: State, info: &[u8]) -> Direction {
     let fin = match state {
         State::SynSent => return Direction::Active,
         State::Established | State::CloseWait => 0,
         State::FinWait2 => 1,
         _ => return Direction::Unknown,
     };
-    match surplus(queued, info) {
+    match surplus(info) {
         Some(bytes) if bytes == fin + 1 => Direction::Active,
         Some(bytes) if bytes == fin && !dropped_here(info).unwrap_or(true) => Direction::Passive,
         _ => Direction::Unknown,
     }
 }
 
-/// Sequence numbers acknowledged or in flight, less payload sent once. None
-/// where `queued` does not fit the rest.
-fn surplus(queued: u32, info: &[u8]) -> Option<u64> {
-    let unacked_packets = u32_at(info, UNACKED)?;
+/// Sequence numbers acknowledged, less payload sent once. None while anything
+/// is in flight.
+fn surplus(info: &[u8]) -> Option<u64> {
+    let in_flight = u32_at(info, UNACKED)? > 0;
     let acked = u64_at(info, BYTES_ACKED)?;
-    let notsent = u32_at(info, NOTSENT_BYTES)?;
     let sent = u64_at(info, BYTES_SENT)?;
     let repeated = u64_at(info, BYTES_RETRANS)?;
-    let in_flight = queued.checked_sub(notsent)?;
-    let agreed = if unacked_packets == 0 { in_flight == 0 } else { in_flight > unacked_packets };
-    let numbers = acked.checked_add(u64::from(in_flight))?;
-    let surplus = numbers.checked_sub(sent.checked_sub(repeated)?)?;
-    agreed.then_some(surplus)
+    let surplus = acked.checked_sub(sent.checked_sub(repeated)?)?;
+    (!in_flight).then_some(surplus)
 }
 
 /// Whether more segments were sent than can be accounted for.
@@ -96,8 +91,6 @@ mod tests {
     /// Counters as they are after a quiet connection moved some data.
     #[derive(Clone, Copy)]
     struct Counters {
-        queued: u32,
-        notsent: u32,
         unacked: u32,
         acked: u64,
         sent: u64,
@@ -109,8 +102,6 @@ mod tests {
 
     /// The passive side: 1000 bytes in 2 segments, all delivered.
     const QUIET: Counters = Counters {
-        queued: 0,
-        notsent: 0,
         unacked: 0,
         acked: 1000,
         sent: 1000,
@@ -128,7 +119,6 @@ mod tests {
             put(UNACKED, &self.unacked.to_ne_bytes());
             put(TOTAL_RETRANS, &self.total_retrans.to_ne_bytes());
             put(BYTES_ACKED, &self.acked.to_ne_bytes());
-            put(NOTSENT_BYTES, &self.notsent.to_ne_bytes());
             put(DATA_SEGS_OUT, &self.segments.to_ne_bytes());
             put(DELIVERED, &self.delivered.to_ne_bytes());
             put(BYTES_SENT, &self.sent.to_ne_bytes());
@@ -139,7 +129,7 @@ mod tests {
 
     #[track_caller]
     fn check(state: State, counters: Counters, expected: Direction) {
-        assert_eq!(opened(state, counters.queued, &counters.info()), expected);
+        assert_eq!(opened(state, &counters.info()), expected);
     }
 
     #[test]
@@ -156,24 +146,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_counts() {
-        let flight =
-            Counters { queued: 700, notsent: 200, unacked: 1, sent: 1500, segments: 3, ..QUIET };
-        check(State::Established, flight, Direction::Passive);
-        check(State::Established, Counters { acked: 1001, ..flight }, Direction::Active);
+    fn what_was_sent_again_counts_once() {
         let repeated =
-            Counters { sent: 2000, retrans: 500, segments: 4, total_retrans: 1, ..flight };
+            Counters { sent: 1500, retrans: 500, segments: 3, total_retrans: 1, ..QUIET };
         check(State::Established, repeated, Direction::Passive);
+        check(State::Established, Counters { acked: 1001, ..repeated }, Direction::Active);
     }
 
     #[test]
     fn nothing_is_said_where_it_could_be_wrong() {
         let unknown = |counters| check(State::Established, counters, Direction::Unknown);
-        // Acknowledged, or sent, between the kernel's two looks.
-        unknown(Counters { queued: 1, ..QUIET });
+        // Something is in flight, and how much of it is not known for sure.
         unknown(Counters { unacked: 1, ..QUIET });
-        unknown(Counters { queued: 2, unacked: 2, sent: 1002, ..QUIET });
-        unknown(Counters { queued: 1, notsent: 2, ..QUIET });
+        unknown(Counters { unacked: 2, sent: 1002, ..QUIET });
         unknown(Counters { retrans: 1001, ..QUIET });
         // One byte that the own queue dropped, of an active side.
         unknown(Counters { acked: 1001, sent: 1001, segments: 3, ..QUIET });
@@ -188,11 +173,11 @@ mod tests {
     fn an_older_kernel_tells_less() {
         let info = QUIET.info();
         for length in [0, 104, 192, 200, 215] {
-            let said = opened(State::Established, 0, &info[..length]);
+            let said = opened(State::Established, &info[..length]);
             assert_eq!(said, Direction::Unknown, "{length}");
         }
-        assert_eq!(opened(State::Established, 0, &info[..216]), Direction::Passive);
-        assert_eq!(opened(State::SynSent, 1, &[]), Direction::Active);
+        assert_eq!(opened(State::Established, &info[..216]), Direction::Passive);
+        assert_eq!(opened(State::SynSent, &[]), Direction::Active);
         assert_eq!(rtt_us(&info), None);
         assert_eq!(rtt_us(&info[..70]), None);
     }
