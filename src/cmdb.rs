@@ -146,7 +146,8 @@ pub struct Span {
     /// Last seen, or for a span that has not ended: the end of the last window
     /// its host reported in that epoch.
     pub until: Timestamp,
-    /// It was said to be over; else its host has just not spoken since.
+    /// It was said to be over, or its host's probe has started again since;
+    /// else its host has just not spoken since.
     pub ended: bool,
 }
 

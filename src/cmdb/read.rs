@@ -113,7 +113,8 @@ struct Raw {
     owners_more: u32,
     counters: Counters,
     first_seen: i64,
-    spans: BTreeMap<i64, Span>,
+    /// By beginning, each with its epoch.
+    spans: BTreeMap<i64, (Span, i64)>,
 }
 
 impl Reading {
@@ -154,6 +155,7 @@ impl Reading {
                 until: time(row.int(3)?.max(since)),
                 ended: row.int(4)? != 0,
             };
+            let span = (span, row.int(24)?);
             if let Some(known) = self.flows.get_mut(&id) {
                 known.spans.insert(since, span);
                 continue;
@@ -175,10 +177,12 @@ impl Reading {
         let mut named = asked;
         named.extend(self.flows.keys().map(|key| key.0));
         named.extend(self.addresses.keys().map(|key| key.0));
-        let hosts = hosts(connection, named).await?;
+        let (hosts, epochs) = hosts(connection, named).await?;
         let processes = self.processes(connection).await?;
-        let flows =
-            self.flows.into_iter().map(|((host, _), raw)| raw.finish(host, &processes)).collect();
+        let finish = |((host, _), raw): ((HostKey, i64), Raw)| {
+            raw.finish(host, epochs.get(&host).copied(), &processes)
+        };
+        let flows = self.flows.into_iter().map(finish).collect();
         Ok(Records { hosts, addresses: self.addresses.into_values().collect(), flows })
     }
 
@@ -219,7 +223,19 @@ impl Reading {
 }
 
 impl Raw {
-    fn finish(self, host: HostKey, processes: &HashMap<i64, Arc<Process>>) -> FlowRecord {
+    /// `newest` is the host's newest epoch: a probe that started again knows
+    /// nothing of what the one before it saw, so that is over, whether or not
+    /// that one lived to say so.
+    fn finish(
+        self,
+        host: HostKey,
+        newest: Option<i64>,
+        processes: &HashMap<i64, Arc<Process>>,
+    ) -> FlowRecord {
+        let as_of_now = |(span, epoch): (Span, i64)| Span {
+            ended: span.ended || newest.is_some_and(|newest| epoch < newest),
+            ..span
+        };
         let mut owners_more = self.owners_more;
         let mut owners = Vec::with_capacity(self.owners.len());
         for owner in &self.owners {
@@ -245,7 +261,7 @@ impl Raw {
                 counters: self.counters,
                 tentative: false,
             },
-            spans: self.spans.into_values().collect(),
+            spans: self.spans.into_values().map(as_of_now).collect(),
             first_seen: time(self.first_seen),
         }
     }
@@ -286,16 +302,19 @@ fn raw(row: &Row, scope: Arc<str>) -> Result<Raw, Trouble> {
     })
 }
 
+/// The hosts, and each one's newest epoch.
 async fn hosts(
     connection: &mut Connection,
     named: BTreeSet<HostKey>,
-) -> Result<Vec<HostRecord>, Trouble> {
+) -> Result<(Vec<HostRecord>, HashMap<HostKey, i64>), Trouble> {
+    let mut epochs = HashMap::new();
     if named.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), epochs));
     }
     let mut hosts = Vec::new();
     for row in connection.fetch(sql::HOSTS, &[Value::Ints(named.into_iter().collect())]).await? {
         let rung = row.text(3)?;
+        epochs.insert(row.int(0)?, row.int(7)?);
         hosts.push(HostRecord {
             key: row.int(0)?,
             id: row.text(1)?.to_owned(),
@@ -310,7 +329,7 @@ async fn hosts(
         });
     }
     hosts.sort_by_key(|host| host.key);
-    Ok(hosts)
+    Ok((hosts, epochs))
 }
 
 fn address(row: &Row, column: usize) -> Result<Option<IpAddr>, Trouble> {

@@ -214,7 +214,7 @@ macro_rules! flows {
             CASE WHEN s.ended = 1 OR e.until < s.seen THEN s.seen ELSE e.until END, s.ended,
             f.process, f.scope, f.direction, f.protocol, f.local_address, f.local_port, f.peer_address, f.peer_port,
             f.owners, f.owners_more, f.open, f.connecting, f.opened, f.failed, f.bytes_sent, f.bytes_received,
-            f.retransmits, f.rtt_us, f.first_seen ",
+            f.retransmits, f.rtt_us, f.first_seen, s.epoch ",
             of_flows_in_window!(),
             $which,
             " LIMIT $4"
@@ -271,7 +271,7 @@ pub const ADDRESSES_OF_HOSTS: &str = addresses!("a.host = ANY($3::bigint[])");
 pub const OWNERS_OF_ADDRESSES: &str = addresses!("a.address = ANY($3::bytea[])");
 
 /// `$1` hosts.
-pub const HOSTS: &str = "SELECT h.host, h.id, h.name, h.rung, h.coverage, h.first_seen, h.last_seen
+pub const HOSTS: &str = "SELECT h.host, h.id, h.name, h.rung, h.coverage, h.first_seen, h.last_seen, h.epoch
     FROM host h WHERE h.host = ANY($1::bigint[])";
 
 /// `$1` hosts and `$2` processes, in pairs.

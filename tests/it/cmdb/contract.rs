@@ -146,11 +146,12 @@ async fn an_open_span_reaches_to_the_last_heartbeat_of_its_epoch(place: Place) {
         spans(&cmdb.around(&[key("a")], &[], &all).await.expect("around")),
         [(1, 40, false)]
     );
-    // The probe starts again: what it saw before reaches no further.
+    // The probe starts again: what it saw before reaches no further, and is
+    // over, although nobody lived to say so.
     record(&cmdb, &[report("a", 100, 1, 110, vec![])]).await;
     assert_eq!(
         spans(&cmdb.around(&[key("a")], &[], &all).await.expect("around")),
-        [(1, 40, false)]
+        [(1, 40, true)]
     );
     assert!(
         cmdb.around(&[key("a")], &[], &between(41, 200)).await.expect("around").flows.is_empty()
@@ -225,7 +226,7 @@ async fn the_newest_report_tells_the_numbers(place: Place) {
     assert_eq!(records.flows[0].flow.owners[0].pid, 4);
     assert_eq!((records.hosts[0].name.as_str(), records.hosts[0].last_seen), ("newer", at(120)));
     assert_eq!(records.hosts[0].coverage.sockets, 2);
-    assert_eq!(spans(&records), [(1, 20, false), (101, 120, false)]);
+    assert_eq!(spans(&records), [(1, 20, true), (101, 120, false)]);
 }
 
 async fn an_address_moves(place: Place) {

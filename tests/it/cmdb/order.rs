@@ -119,9 +119,12 @@ type Spans = BTreeMap<jiff::Timestamp, (jiff::Timestamp, bool, i64)>;
 /// Everything once more, as simply as it can be said.
 fn model(reports: &[Report]) -> Vec<String> {
     let mut epochs: BTreeMap<(i64, i64), jiff::Timestamp> = BTreeMap::new();
+    let mut newest: BTreeMap<i64, i64> = BTreeMap::new();
     let mut flows: BTreeMap<(i64, i64), (Age, &FlowReport, Spans)> = BTreeMap::new();
     for report in reports {
         let host = report.host.hash();
+        let last = newest.entry(host).or_insert(report.epoch);
+        *last = report.epoch.max(*last);
         let until = epochs.entry((host, report.epoch)).or_insert(report.until);
         *until = report.until.max(*until);
         for told in &report.flows {
@@ -139,7 +142,7 @@ fn model(reports: &[Report]) -> Vec<String> {
     for ((host, _), (_, told, spans)) in &flows {
         let ends = spans.iter().map(|(since, (seen, ended, epoch))| {
             let until = if *ended { *seen } else { epochs[&(*host, *epoch)].max(*seen) };
-            (*since, until, *ended)
+            (*since, until, *ended || *epoch < newest[host])
         });
         let first = spans.keys().next().expect("a flow has a span");
         lines.push(format!("{host} {:?} {:?} {first}", told.flow, ends.collect::<Vec<_>>()));
