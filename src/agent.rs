@@ -17,10 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::write::Recorded;
+use crate::cmdb::{Cmdb, jittered};
 use crate::flow::filter::Filter;
 use crate::flow::key::Observation;
 use crate::flow::report::Report;
@@ -137,7 +137,7 @@ pub async fn run(probe: Probe, recorder: Option<Recorder>, plan: Plan) -> Result
     let mut retry = RETRY_FIRST;
     while !stopping {
         let delivered = delivery.flush(&tally, DELIVERY_LIMIT).await;
-        let wait = if delivered { plan.flush } else { retry.min(plan.flush) };
+        let wait = if delivered { plan.flush } else { jittered(retry.min(plan.flush)) };
         retry = if delivered { RETRY_FIRST } else { RETRY_LAST.min(retry * 2) };
         stopping = tokio::select! {
             () = tokio::time::sleep(wait) => false,

@@ -271,7 +271,8 @@ pub const ADDRESSES_OF_HOSTS: &str = addresses!("a.host = ANY($3::bigint[])");
 pub const OWNERS_OF_ADDRESSES: &str = addresses!("a.address = ANY($3::bytea[])");
 
 /// `$1` hosts.
-pub const HOSTS: &str = "SELECT h.host, h.id, h.name, h.rung, h.coverage, h.first_seen, h.last_seen, h.epoch
+pub const HOSTS: &str =
+    "SELECT h.host, h.id, h.name, h.rung, h.coverage, h.first_seen, h.last_seen, h.epoch
     FROM host h WHERE h.host = ANY($1::bigint[])";
 
 /// `$1` hosts and `$2` processes, in pairs.

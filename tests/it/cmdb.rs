@@ -3,6 +3,7 @@
 
 mod contract;
 mod engines;
+mod failure;
 mod finding;
 mod order;
 

@@ -149,10 +149,7 @@ async fn an_open_span_reaches_to_the_last_heartbeat_of_its_epoch(place: Place) {
     // The probe starts again: what it saw before reaches no further, and is
     // over, although nobody lived to say so.
     record(&cmdb, &[report("a", 100, 1, 110, vec![])]).await;
-    assert_eq!(
-        spans(&cmdb.around(&[key("a")], &[], &all).await.expect("around")),
-        [(1, 40, true)]
-    );
+    assert_eq!(spans(&cmdb.around(&[key("a")], &[], &all).await.expect("around")), [(1, 40, true)]);
     assert!(
         cmdb.around(&[key("a")], &[], &between(41, 200)).await.expect("around").flows.is_empty()
     );
