@@ -12,6 +12,7 @@ pub mod connect;
 pub mod engine;
 pub mod fault;
 mod find;
+mod hours;
 mod read;
 mod rows;
 pub mod scheme;
@@ -152,6 +153,33 @@ pub struct Span {
     pub ended: bool,
 }
 
+/// What a flow's totals rose by in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// Who saw it.
+    pub host: HostKey,
+    /// The flow: [`crate::flow::key::FlowKey::hash`].
+    pub flow: i64,
+    /// The sums.
+    pub sums: Sums,
+}
+
+/// Sums over time. A number that its host could not know, or whose beginning
+/// is no longer kept, is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Connections opened.
+    pub opened: Option<u64>,
+    /// Attempts to connect that failed.
+    pub failed: Option<u64>,
+    /// Bytes of payload sent and acknowledged.
+    pub bytes_sent: Option<u64>,
+    /// Bytes of payload received.
+    pub bytes_received: Option<u64>,
+    /// TCP segments retransmitted.
+    pub retransmits: Option<u64>,
+}
+
 /// A CMDB that can be asked and told.
 pub struct Cmdb {
     pool: Pool,
@@ -240,7 +268,17 @@ impl Cmdb {
     pub async fn find(&self, selector: &Selector, window: &Window) -> Result<Found> {
         match self.ask(&Question::Find(selector, window)).await? {
             Answer::Found(found) => Ok(found),
-            Answer::Records(_) => unreachable!("a question is answered by its own kind"),
+            _ => unreachable!("a question is answered by its own kind"),
+        }
+    }
+
+    /// What the totals of these hosts' flows rose by, in all hours that the
+    /// window touches; flows of which nothing was told in them are left out.
+    /// What was counted is as of the last report in each hour.
+    pub async fn traffic(&self, hosts: &[HostKey], window: &Window) -> Result<Vec<Traffic>> {
+        match self.ask(&Question::Traffic(hosts, window)).await? {
+            Answer::Traffic(traffic) => Ok(traffic),
+            _ => unreachable!("a question is answered by its own kind"),
         }
     }
 
@@ -264,7 +302,7 @@ impl Cmdb {
     ) -> Result<Records> {
         match self.ask(&Question::Around(hosts, addresses, window)).await? {
             Answer::Records(records) => Ok(records),
-            Answer::Found(_) => unreachable!("a question is answered by its own kind"),
+            _ => unreachable!("a question is answered by its own kind"),
         }
     }
 
@@ -339,11 +377,13 @@ pub fn jittered(wait: Duration) -> Duration {
 enum Question<'a> {
     Find(&'a Selector, &'a Window),
     Around(&'a [HostKey], &'a [IpAddr], &'a Window),
+    Traffic(&'a [HostKey], &'a Window),
 }
 
 enum Answer {
     Found(Found),
     Records(Records),
+    Traffic(Vec<Traffic>),
 }
 
 /// All statements of one question see one moment.
@@ -355,6 +395,9 @@ async fn answer(connection: &mut Connection, question: &Question<'_>) -> Result<
         }
         Question::Around(hosts, addresses, window) => {
             read::around(connection, hosts, addresses, window).await.map(Answer::Records)
+        }
+        Question::Traffic(hosts, window) => {
+            hours::traffic(connection, hosts, window).await.map(Answer::Traffic)
         }
     };
     let end = if answer.is_ok() { "COMMIT" } else { "ROLLBACK" };

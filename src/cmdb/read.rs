@@ -148,19 +148,19 @@ impl Reading {
     /// Rows of a statement made by `flows!`.
     fn add_flows(&mut self, rows: &[Row]) -> Result<(), Trouble> {
         for row in rows {
-            let id = (row.int(0)?, row.int(1)?);
-            let since = row.int(2)?;
+            let since = row.int(0)?;
             let span = Span {
                 since: time(since),
-                until: time(row.int(3)?.max(since)),
-                ended: row.int(4)? != 0,
+                until: time(row.int(1)?.max(since)),
+                ended: row.int(2)? != 0,
             };
-            let span = (span, row.int(24)?);
+            let span = (span, row.int(3)?);
+            let id = (row.int(4)?, row.int(5)?);
             if let Some(known) = self.flows.get_mut(&id) {
                 known.spans.insert(since, span);
                 continue;
             }
-            let scope = self.scope(row.text(6)?);
+            let scope = self.scope(row.text(7)?);
             let mut raw = raw(row, scope)?;
             raw.spans.insert(since, span);
             self.flows.insert(id, raw);
@@ -272,32 +272,32 @@ fn raw(row: &Row, scope: Arc<str>) -> Result<Raw, Trouble> {
     let port = |column| {
         Ok::<_, sqlx::Error>(row.optional_int(column)?.and_then(|port| u16::try_from(port).ok()))
     };
-    let (owners, strange) = owners_of(row.text(13)?);
+    let (owners, strange) = owners_of(row.text(14)?);
     Ok(Raw {
         key: FlowKey {
             scope,
-            direction: direction(row.int(7)?),
-            protocol: protocol(row.int(8)?)?,
-            local: address(row, 9)?.ok_or_else(|| unreadable("address"))?,
-            local_port: port(10)?,
-            peer: address(row, 11)?,
-            peer_port: port(12)?,
+            direction: direction(row.int(8)?),
+            protocol: protocol(row.int(9)?)?,
+            local: address(row, 10)?.ok_or_else(|| unreadable("address"))?,
+            local_port: port(11)?,
+            peer: address(row, 12)?,
+            peer_port: port(13)?,
             process: None,
         },
-        process: row.optional_int(5)?,
+        process: row.optional_int(6)?,
         owners,
-        owners_more: small(row.int(14)?).saturating_add(strange),
+        owners_more: small(row.int(15)?).saturating_add(strange),
         counters: Counters {
-            open: small(row.int(15)?),
-            connecting: small(row.int(16)?),
-            opened: total(17)?,
-            failed: total(18)?,
-            bytes_sent: total(19)?,
-            bytes_received: total(20)?,
-            retransmits: total(21)?,
-            rtt_us: row.optional_int(22)?.map(small),
+            open: small(row.int(16)?),
+            connecting: small(row.int(17)?),
+            opened: total(18)?,
+            failed: total(19)?,
+            bytes_sent: total(20)?,
+            bytes_received: total(21)?,
+            retransmits: total(22)?,
+            rtt_us: row.optional_int(23)?.map(small),
         },
-        first_seen: row.int(23)?,
+        first_seen: row.int(24)?,
         spans: BTreeMap::new(),
     })
 }
