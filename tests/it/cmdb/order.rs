@@ -163,7 +163,9 @@ async fn recalled(cmdb: &Cmdb) -> Vec<String> {
 /// What was told of each flow's bytes in two ranges of hours, as simply as it
 /// can be said: the last word in the range less the last word before it.
 fn traffic(reports: &[Report], hours: (i64, i64)) -> Vec<(i64, i64, Option<u64>)> {
-    let mut told: BTreeMap<(i64, i64), BTreeMap<i64, BTreeMap<u64, &FlowReport>>> = BTreeMap::new();
+    /// By epoch, by sequence.
+    type Told<'a> = BTreeMap<i64, BTreeMap<u64, &'a FlowReport>>;
+    let mut told: BTreeMap<(i64, i64), Told<'_>> = BTreeMap::new();
     for report in reports {
         for flow in &report.flows {
             let flows = told.entry((report.host.hash(), flow.flow.key.hash())).or_default();
