@@ -17,10 +17,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::write::Recorded;
+use crate::cmdb::{Cmdb, jittered};
 use crate::flow::filter::Filter;
 use crate::flow::key::Observation;
 use crate::flow::report::Report;
@@ -118,7 +118,7 @@ pub async fn run(probe: Probe, recorder: Option<Recorder>, plan: Plan) -> Result
     let linger = SignedDuration::try_from(plan.flush)?;
     let tally = Arc::new(Mutex::new(Tally::new(Timestamp::now(), linger)));
     let (stop, stopped) = mpsc::channel();
-    let (scanned, mut first_scan) = watch::channel(());
+    let (scanned, mut scans) = watch::channel(());
     let scanner = Scanner { probe, recorder, filter: plan.filter };
     let (shared, interval) = (Arc::clone(&tally), plan.interval);
     let thread = std::thread::Builder::new()
@@ -128,26 +128,41 @@ pub async fn run(probe: Probe, recorder: Option<Recorder>, plan: Plan) -> Result
 
     let mut delivery = Delivery { url: plan.cmdb.clone(), cmdb: None, failing_since: None };
     let mut stopping = tokio::select! {
-        _ = first_scan.changed() => false,
+        _ = scans.changed() => false,
         _ = terminate.recv() => true,
         _ = interrupt.recv() => true,
     };
     notify(&[sd_notify::NotifyState::Ready]);
     let mut retry = RETRY_FIRST;
+    let mut due = tokio::time::Instant::now();
     while !stopping {
-        let delivered = delivery.flush(&tally, DELIVERY_LIMIT).await;
-        let wait = if delivered { plan.flush } else { retry.min(plan.flush) };
+        let whole = tokio::time::Instant::now() >= due;
+        let part = if whole { Part::Whole } else { Part::News };
+        let delivered = delivery.flush(&tally, part, DELIVERY_LIMIT).await;
+        if whole || !delivered {
+            let wait = if delivered { plan.flush } else { jittered(retry.min(plan.flush)) };
+            due = tokio::time::Instant::now() + wait;
+        }
         retry = if delivered { RETRY_FIRST } else { RETRY_LAST.min(retry * 2) };
-        stopping = tokio::select! {
-            () = tokio::time::sleep(wait) => false,
-            _ = terminate.recv() => true,
-            _ = interrupt.recv() => true,
+        // A new flow is told after the scan that saw it, unless the CMDB is
+        // away; so there is at most one report a scan.
+        stopping = loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => break false,
+                Ok(()) = scans.changed(), if delivered => {
+                    if lock(&tally).has_news() {
+                        break false;
+                    }
+                }
+                _ = terminate.recv() => break true,
+                _ = interrupt.recv() => break true,
+            }
         };
     }
     notify(&[sd_notify::NotifyState::Stopping]);
     drop(stop);
     tokio::task::spawn_blocking(move || thread.join()).await.ok();
-    let last = delivery.flush(&tally, LAST_DELIVERY_LIMIT);
+    let last = delivery.flush(&tally, Part::Whole, LAST_DELIVERY_LIMIT);
     let delivered = tokio::select! {
         delivered = last => delivered,
         _ = terminate.recv() => false,
@@ -248,6 +263,15 @@ fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What of the tally is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// All that the CMDB does not know; a heartbeat if that is nothing.
+    Whole,
+    /// New flows, and those that are over.
+    News,
+}
+
 /// The way to the CMDB, which may be away.
 struct Delivery {
     url: CmdbUrl,
@@ -258,8 +282,12 @@ struct Delivery {
 impl Delivery {
     /// Tries to deliver what the tally holds; whether it is delivered. Says so
     /// once when that begins to fail and once when it works again.
-    async fn flush(&mut self, tally: &Mutex<Tally>, limit: Duration) -> bool {
-        let Some(report) = lock(tally).take() else { return true };
+    async fn flush(&mut self, tally: &Mutex<Tally>, part: Part, limit: Duration) -> bool {
+        let report = match part {
+            Part::Whole => lock(tally).take(),
+            Part::News => lock(tally).take_news(),
+        };
+        let Some(report) = report else { return true };
         let attempt = tokio::time::timeout(limit, self.deliver(&report)).await;
         match attempt.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {limit:?}"))) {
             Ok(()) => {

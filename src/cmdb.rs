@@ -12,6 +12,7 @@ pub mod connect;
 pub mod engine;
 pub mod fault;
 mod find;
+mod hours;
 mod read;
 mod rows;
 pub mod scheme;
@@ -21,6 +22,7 @@ pub mod url;
 pub mod write;
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -146,8 +148,36 @@ pub struct Span {
     /// Last seen, or for a span that has not ended: the end of the last window
     /// its host reported in that epoch.
     pub until: Timestamp,
-    /// It was said to be over; else its host has just not spoken since.
+    /// It was said to be over, or its host's probe has started again since;
+    /// else its host has just not spoken since.
     pub ended: bool,
+}
+
+/// What a flow's totals rose by in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// Who saw it.
+    pub host: HostKey,
+    /// The flow: [`crate::flow::key::FlowKey::hash`].
+    pub flow: i64,
+    /// The sums.
+    pub sums: Sums,
+}
+
+/// Sums over time. A number that its host could not know, or whose beginning
+/// is no longer kept, is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Connections opened.
+    pub opened: Option<u64>,
+    /// Attempts to connect that failed.
+    pub failed: Option<u64>,
+    /// Bytes of payload sent and acknowledged.
+    pub bytes_sent: Option<u64>,
+    /// Bytes of payload received.
+    pub bytes_received: Option<u64>,
+    /// TCP segments retransmitted.
+    pub retransmits: Option<u64>,
 }
 
 /// A CMDB that can be asked and told.
@@ -156,11 +186,13 @@ pub struct Cmdb {
 }
 
 /// How often one call is tried when it loses against another (PostgreSQL's
-/// 40001 and 40P01) or finds that its idle connection had died.
-const TRIES: u32 = 5;
+/// 40001 and 40P01), finds its connection dead, or the server short of
+/// something (08, 53, 57P0). Whoever keeps what it has, as the agent does,
+/// tries for longer.
+const TRIES: u32 = 6;
 
-/// The first pause before another try; each further one is twice as long.
-const PAUSE: Duration = Duration::from_millis(10);
+/// The pause before the second try; each further one is up to twice as long.
+const PAUSE: Duration = Duration::from_millis(20);
 
 impl Cmdb {
     /// Connects and checks the scheme. The embedded CMDB makes its directory,
@@ -203,21 +235,27 @@ impl Cmdb {
         let tables = rows::tables(reports).context("write what a report covers as JSON")?;
         let limit = self.pool.limits().write;
         let recording = async {
-            let mut pause = PAUSE;
-            for try_ in 1.. {
-                let mut lease = self.pool.take().await?;
-                let stored = write::store(lease.connection(), &tables).await;
-                match stored {
+            let mut tries = Tries::default();
+            loop {
+                let mut lease = match self.pool.take().await {
+                    Ok(lease) => lease,
+                    Err(fault) => {
+                        tries.again(fault.into()).await?;
+                        continue;
+                    }
+                };
+                match write::store(lease.connection(), &tables).await {
                     Ok(recorded) => {
                         lease.give_back();
                         return Ok(recorded);
                     }
-                    Err(error) => self.again(Trouble::Driver(error), lease, try_)?,
+                    Err(error) => {
+                        let trouble = Trouble::Driver(error);
+                        self.end(lease, &trouble);
+                        tries.again(trouble).await?;
+                    }
                 }
-                sleep(pause).await;
-                pause *= 2;
             }
-            Err(Fault::Away("no try succeeded".to_owned()))
         };
         timeout(limit, recording)
             .await
@@ -230,7 +268,17 @@ impl Cmdb {
     pub async fn find(&self, selector: &Selector, window: &Window) -> Result<Found> {
         match self.ask(&Question::Find(selector, window)).await? {
             Answer::Found(found) => Ok(found),
-            Answer::Records(_) => unreachable!("a question is answered by its own kind"),
+            _ => unreachable!("a question is answered by its own kind"),
+        }
+    }
+
+    /// What the totals of these hosts' flows rose by, in all hours that the
+    /// window touches; flows of which nothing was told in them are left out.
+    /// What was counted is as of the last report in each hour.
+    pub async fn traffic(&self, hosts: &[HostKey], window: &Window) -> Result<Vec<Traffic>> {
+        match self.ask(&Question::Traffic(hosts, window)).await? {
+            Answer::Traffic(traffic) => Ok(traffic),
+            _ => unreachable!("a question is answered by its own kind"),
         }
     }
 
@@ -254,7 +302,7 @@ impl Cmdb {
     ) -> Result<Records> {
         match self.ask(&Question::Around(hosts, addresses, window)).await? {
             Answer::Records(records) => Ok(records),
-            Answer::Found(_) => unreachable!("a question is answered by its own kind"),
+            _ => unreachable!("a question is answered by its own kind"),
         }
     }
 
@@ -266,17 +314,20 @@ impl Cmdb {
     async fn ask(&self, question: &Question<'_>) -> Result<Answer> {
         let limit = self.pool.limits().read;
         let asking = async {
-            for try_ in 1.. {
+            let mut tries = Tries::default();
+            loop {
                 let mut lease = self.pool.take().await?;
                 match answer(lease.connection(), question).await {
                     Ok(answer) => {
                         lease.give_back();
                         return Ok(answer);
                     }
-                    Err(trouble) => self.again(trouble, lease, try_)?,
+                    Err(trouble) => {
+                        self.end(lease, &trouble);
+                        tries.again(trouble).await?;
+                    }
                 }
             }
-            Err(Fault::Away("no try succeeded".to_owned()))
         };
         timeout(limit, asking)
             .await
@@ -284,24 +335,41 @@ impl Cmdb {
             .with_context(|| format!("look in the CMDB {}", self.pool.url()))
     }
 
-    /// Whether a call that failed is worth another try now; else its fault.
     /// A server that restarted left all connections dead; any other failure
     /// was rolled back, and its connection stays good.
-    fn again(&self, trouble: Trouble, lease: Lease<'_>, try_: u32) -> Result<(), Fault> {
-        let meaning = trouble.meaning();
-        let worth = match meaning {
-            Meaning::Again => true,
-            Meaning::Away => lease.reused,
-            _ => false,
-        };
-        if meaning == Meaning::Away {
+    fn end(&self, lease: Lease<'_>, trouble: &Trouble) {
+        if matches!(trouble.meaning(), Meaning::Away | Meaning::Slow) {
             drop(lease);
             self.pool.forget();
         } else {
             lease.give_back();
         }
-        if worth && try_ < TRIES { Ok(()) } else { Err(trouble.fault()) }
     }
+}
+
+/// How often one call has been tried.
+#[derive(Default)]
+struct Tries(u32);
+
+impl Tries {
+    /// Waits until it is time for another try; the fault if there is none.
+    async fn again(&mut self, trouble: Trouble) -> Result<(), Fault> {
+        self.0 += 1;
+        if !matches!(trouble.meaning(), Meaning::Again | Meaning::Away) || self.0 >= TRIES {
+            return Err(trouble.fault());
+        }
+        sleep(jittered(PAUSE * 2_u32.pow(self.0 - 1))).await;
+        Ok(())
+    }
+}
+
+/// Between half of a wait and all of it, by chance: those who were sent away
+/// together do not come back together.
+pub fn jittered(wait: Duration) -> Duration {
+    // The keys of a map are the standard library's only source of chance.
+    let chance = RandomState::new().hash_one(0) >> 32;
+    let part = u32::try_from(chance >> 1).unwrap_or(0);
+    wait / 2 + (wait / 2).mul_f64(f64::from(part) / f64::from(u32::MAX >> 1))
 }
 
 /// What is asked. An enum rather than a closure: the future of an async
@@ -309,11 +377,13 @@ impl Cmdb {
 enum Question<'a> {
     Find(&'a Selector, &'a Window),
     Around(&'a [HostKey], &'a [IpAddr], &'a Window),
+    Traffic(&'a [HostKey], &'a Window),
 }
 
 enum Answer {
     Found(Found),
     Records(Records),
+    Traffic(Vec<Traffic>),
 }
 
 /// All statements of one question see one moment.
@@ -325,6 +395,9 @@ async fn answer(connection: &mut Connection, question: &Question<'_>) -> Result<
         }
         Question::Around(hosts, addresses, window) => {
             read::around(connection, hosts, addresses, window).await.map(Answer::Records)
+        }
+        Question::Traffic(hosts, window) => {
+            hours::traffic(connection, hosts, window).await.map(Answer::Traffic)
         }
     };
     let end = if answer.is_ok() { "COMMIT" } else { "ROLLBACK" };

@@ -55,8 +55,6 @@ pub(crate) struct Pool {
 pub(crate) struct Lease<'a> {
     pool: &'a Pool,
     connection: Connection,
-    /// It was idle before, so it may have died unnoticed.
-    pub(crate) reused: bool,
     _free: SemaphorePermit<'a>,
 }
 
@@ -92,14 +90,13 @@ impl Pool {
             Err(_) => return Err(late("all its connections were in use", self.limits.connect)),
         };
         let idle = self.lock().pop();
-        let reused = idle.is_some();
         let connection = match idle {
             Some(connection) => connection,
             None => timeout(self.limits.connect, connect(&self.url, &self.limits))
                 .await
                 .unwrap_or_else(|_| Err(late("no connection", self.limits.connect)))?,
         };
-        Ok(Lease { pool: self, connection, reused, _free: free })
+        Ok(Lease { pool: self, connection, _free: free })
     }
 
     /// Closes what is idle, and waits for it: SQLite then has its log written
@@ -192,7 +189,8 @@ fn create_file(path: &Path) -> std::io::Result<()> {
 /// which a connection pooler in between may refuse. `join_collapse_limit`:
 /// tables are joined in the order in which [`crate::cmdb::sql`] writes them.
 /// `random_page_cost`: the default is a spinning disk's, for which reading all spans of all hosts is
-/// often cheaper than looking some up.
+/// often cheaper than looking some up. A writer that hangs in the middle of a transaction holds the rows
+/// of its hosts no longer than it may take.
 async fn postgres(options: &PgConnectOptions, limits: &Limits) -> Result<Connection, Fault> {
     let mut options = options.clone().disable_statement_logging();
     if options.get_application_name().is_none() {
@@ -201,8 +199,10 @@ async fn postgres(options: &PgConnectOptions, limits: &Limits) -> Result<Connect
     let connected = options.connect().await.map_err(|error| fault(&error))?;
     let mut connection = Connection::Postgres(Box::new(connected));
     let settings = format!(
-        "SET search_path = shawk; SET join_collapse_limit = 1; SET random_page_cost = 1.1; SET statement_timeout = {}",
-        limits.read.as_millis()
+        "SET search_path = shawk; SET join_collapse_limit = 1; SET random_page_cost = 1.1; SET statement_timeout = {}; \
+        SET idle_in_transaction_session_timeout = {}",
+        limits.read.as_millis(),
+        limits.write.as_millis()
     );
     connection.run(&settings).await.map_err(|error| fault(&error))?;
     Ok(connection)

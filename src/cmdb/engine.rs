@@ -48,6 +48,29 @@ pub(crate) enum Column<'a> {
     Address(Vec<Option<[u8; 16]>>),
 }
 
+impl<'a> Column<'a> {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Column::Int(values) => values.len(),
+            Column::Text(values) => values.len(),
+            Column::Address(values) => values.len(),
+        }
+    }
+
+    /// Some of its rows.
+    pub(crate) fn pick(&self, rows: &[usize]) -> Column<'a> {
+        match self {
+            Column::Int(values) => Column::Int(rows.iter().map(|&row| values[row]).collect()),
+            Column::Text(values) => {
+                Column::Text(rows.iter().map(|&row| values[row].clone()).collect())
+            }
+            Column::Address(values) => {
+                Column::Address(rows.iter().map(|&row| values[row]).collect())
+            }
+        }
+    }
+}
+
 /// A row that was read. Columns are asked for by position.
 pub(crate) enum Row {
     Sqlite(SqliteRow),
@@ -84,7 +107,16 @@ impl Connection {
             (postgres, Access::Read) => {
                 postgres.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
             }
-            (postgres, Access::Write) => postgres.run("BEGIN ISOLATION LEVEL READ COMMITTED").await,
+            // Rows to be written are looked up one by one, by their keys: for
+            // a few thousand, a planner may find reading the table cheaper.
+            (postgres, Access::Write) => {
+                postgres
+                    .run(
+                        "BEGIN ISOLATION LEVEL READ COMMITTED;
+                        SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
+                    )
+                    .await
+            }
         }
     }
 
@@ -114,14 +146,15 @@ impl Connection {
         }
     }
 
-    /// Stores rows with an `INSERT … ROWS ON CONFLICT …`; ROWS stands for the
-    /// rows of `columns` in `range`.
+    /// Runs a statement in which ROWS stands for the rows of `columns` in
+    /// `range`, and gives all that it returns. It may be done in parts.
     pub(crate) async fn store(
         &mut self,
         sql: &'static str,
         columns: &[Column<'_>],
         range: Range<usize>,
-    ) -> Result<(), sqlx::Error> {
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let mut returned = Vec::new();
         let mut from = range.start;
         while from < range.end {
             let left = range.end - from;
@@ -133,7 +166,8 @@ impl Connection {
                         AssertSqlSafe(for_sqlite(sql).replacen("ROWS", &values, 1)),
                         sqlite_rows(columns, from..from + rows)?,
                     );
-                    query.execute(&mut **sqlite).await?;
+                    let rows_back = query.fetch_all(&mut **sqlite).await?;
+                    returned.extend(rows_back.into_iter().map(Row::Sqlite));
                     from += rows;
                 }
                 Connection::Postgres(postgres) => {
@@ -142,12 +176,13 @@ impl Connection {
                         AssertSqlSafe(sql.replacen("ROWS", &postgres_unnest(columns), 1)),
                         postgres_rows(columns, from..from + rows)?,
                     );
-                    query.execute(&mut **postgres).await?;
+                    let rows_back = query.fetch_all(&mut **postgres).await?;
+                    returned.extend(rows_back.into_iter().map(Row::Postgres));
                     from += rows;
                 }
             }
         }
-        Ok(())
+        Ok(returned)
     }
 }
 
@@ -199,6 +234,7 @@ const SQLITE_PAIRS: &str =
 pub fn for_sqlite(sql: &str) -> String {
     let mut sql = sql
         .replace(PAIRS, SQLITE_PAIRS)
+        .replace("RETURNING f.host, f.flow", "RETURNING host, flow")
         .replace("BYTEA", "BLOB")
         .replace(" ROOMY", "")
         .replace(") CLUSTERED", ") WITHOUT ROWID")

@@ -38,8 +38,11 @@ pub fn is_away(error: &anyhow::Error) -> bool {
 pub(crate) enum Meaning {
     /// The transaction lost against another: do it again at once.
     Again,
-    /// The connection is of no use any more, or the server is overloaded.
+    /// The connection is of no use any more, or the server is overloaded: the
+    /// same with another connection, a little later.
     Away,
+    /// It took longer than it may. Trying again at once would only add to it.
+    Slow,
     /// One of the rows cannot be stored.
     Row,
     /// There is no such table.
@@ -81,8 +84,10 @@ fn of_sqlstate(code: &str) -> Meaning {
     match code {
         // Serialization failure, deadlock.
         "40001" | "40P01" => Meaning::Again,
-        // A statement or a lock took too long; idle sessions that were ended.
-        "57014" | "55P03" | "25P02" | "25P03" | "57P05" => Meaning::Away,
+        // A statement or a lock took too long.
+        "57014" | "55P03" => Meaning::Slow,
+        // A session that was ended for being idle.
+        "25P02" | "25P03" => Meaning::Away,
         // Undefined table, schema that does not exist.
         "42P01" | "3F000" => Meaning::NoScheme,
         _ => match code.get(..2) {
@@ -98,8 +103,9 @@ fn of_sqlstate(code: &str) -> Meaning {
 
 fn of_sqlite(extended: i32) -> Meaning {
     match extended & 0xff {
+        // The engine has already waited for the lock as long as it may.
         SQLITE_BUSY | SQLITE_LOCKED | SQLITE_INTERRUPT | SQLITE_IOERR | SQLITE_FULL => {
-            Meaning::Away
+            Meaning::Slow
         }
         SQLITE_TOOBIG | SQLITE_CONSTRAINT | SQLITE_MISMATCH => Meaning::Row,
         _ => Meaning::Refused,
@@ -148,7 +154,7 @@ impl Trouble {
 pub(crate) fn fault(error: &sqlx::Error) -> Fault {
     let text = one_line(error);
     match meaning(error) {
-        Meaning::Again | Meaning::Away => Fault::Away(text),
+        Meaning::Again | Meaning::Away | Meaning::Slow => Fault::Away(text),
         Meaning::NoScheme => {
             Fault::Scheme(format!("it has no scheme of shawk's ({text}): run shawk create-scheme"))
         }
@@ -197,7 +203,9 @@ mod tests {
             ("57P01", Meaning::Away),
             ("57P03", Meaning::Away),
             ("53300", Meaning::Away),
-            ("57014", Meaning::Away),
+            ("57014", Meaning::Slow),
+            ("55P03", Meaning::Slow),
+            ("57P05", Meaning::Away),
             ("22021", Meaning::Row),
             ("23505", Meaning::Row),
             ("54000", Meaning::Row),
@@ -209,7 +217,7 @@ mod tests {
             assert_eq!(of_sqlstate(code), means, "{code}");
         }
         // SQLITE_BUSY_SNAPSHOT, SQLITE_CONSTRAINT_PRIMARYKEY, SQLITE_NOTADB.
-        assert_eq!(of_sqlite(517), Meaning::Away);
+        assert_eq!(of_sqlite(517), Meaning::Slow);
         assert_eq!(of_sqlite(1555), Meaning::Row);
         assert_eq!(of_sqlite(26), Meaning::Refused);
     }

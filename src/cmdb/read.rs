@@ -113,7 +113,8 @@ struct Raw {
     owners_more: u32,
     counters: Counters,
     first_seen: i64,
-    spans: BTreeMap<i64, Span>,
+    /// By beginning, each with its epoch.
+    spans: BTreeMap<i64, (Span, i64)>,
 }
 
 impl Reading {
@@ -147,18 +148,19 @@ impl Reading {
     /// Rows of a statement made by `flows!`.
     fn add_flows(&mut self, rows: &[Row]) -> Result<(), Trouble> {
         for row in rows {
-            let id = (row.int(0)?, row.int(1)?);
-            let since = row.int(2)?;
+            let since = row.int(0)?;
             let span = Span {
                 since: time(since),
-                until: time(row.int(3)?.max(since)),
-                ended: row.int(4)? != 0,
+                until: time(row.int(1)?.max(since)),
+                ended: row.int(2)? != 0,
             };
+            let span = (span, row.int(3)?);
+            let id = (row.int(4)?, row.int(5)?);
             if let Some(known) = self.flows.get_mut(&id) {
                 known.spans.insert(since, span);
                 continue;
             }
-            let scope = self.scope(row.text(6)?);
+            let scope = self.scope(row.text(7)?);
             let mut raw = raw(row, scope)?;
             raw.spans.insert(since, span);
             self.flows.insert(id, raw);
@@ -175,10 +177,12 @@ impl Reading {
         let mut named = asked;
         named.extend(self.flows.keys().map(|key| key.0));
         named.extend(self.addresses.keys().map(|key| key.0));
-        let hosts = hosts(connection, named).await?;
+        let (hosts, epochs) = hosts(connection, named).await?;
         let processes = self.processes(connection).await?;
-        let flows =
-            self.flows.into_iter().map(|((host, _), raw)| raw.finish(host, &processes)).collect();
+        let finish = |((host, _), raw): ((HostKey, i64), Raw)| {
+            raw.finish(host, epochs.get(&host).copied(), &processes)
+        };
+        let flows = self.flows.into_iter().map(finish).collect();
         Ok(Records { hosts, addresses: self.addresses.into_values().collect(), flows })
     }
 
@@ -219,7 +223,19 @@ impl Reading {
 }
 
 impl Raw {
-    fn finish(self, host: HostKey, processes: &HashMap<i64, Arc<Process>>) -> FlowRecord {
+    /// `newest` is the host's newest epoch: a probe that started again knows
+    /// nothing of what the one before it saw, so that is over, whether or not
+    /// that one lived to say so.
+    fn finish(
+        self,
+        host: HostKey,
+        newest: Option<i64>,
+        processes: &HashMap<i64, Arc<Process>>,
+    ) -> FlowRecord {
+        let as_of_now = |(span, epoch): (Span, i64)| Span {
+            ended: span.ended || newest.is_some_and(|newest| epoch < newest),
+            ..span
+        };
         let mut owners_more = self.owners_more;
         let mut owners = Vec::with_capacity(self.owners.len());
         for owner in &self.owners {
@@ -245,7 +261,7 @@ impl Raw {
                 counters: self.counters,
                 tentative: false,
             },
-            spans: self.spans.into_values().collect(),
+            spans: self.spans.into_values().map(as_of_now).collect(),
             first_seen: time(self.first_seen),
         }
     }
@@ -256,47 +272,50 @@ fn raw(row: &Row, scope: Arc<str>) -> Result<Raw, Trouble> {
     let port = |column| {
         Ok::<_, sqlx::Error>(row.optional_int(column)?.and_then(|port| u16::try_from(port).ok()))
     };
-    let (owners, strange) = owners_of(row.text(13)?);
+    let (owners, strange) = owners_of(row.text(14)?);
     Ok(Raw {
         key: FlowKey {
             scope,
-            direction: direction(row.int(7)?),
-            protocol: protocol(row.int(8)?)?,
-            local: address(row, 9)?.ok_or_else(|| unreadable("address"))?,
-            local_port: port(10)?,
-            peer: address(row, 11)?,
-            peer_port: port(12)?,
+            direction: direction(row.int(8)?),
+            protocol: protocol(row.int(9)?)?,
+            local: address(row, 10)?.ok_or_else(|| unreadable("address"))?,
+            local_port: port(11)?,
+            peer: address(row, 12)?,
+            peer_port: port(13)?,
             process: None,
         },
-        process: row.optional_int(5)?,
+        process: row.optional_int(6)?,
         owners,
-        owners_more: small(row.int(14)?).saturating_add(strange),
+        owners_more: small(row.int(15)?).saturating_add(strange),
         counters: Counters {
-            open: small(row.int(15)?),
-            connecting: small(row.int(16)?),
-            opened: total(17)?,
-            failed: total(18)?,
-            bytes_sent: total(19)?,
-            bytes_received: total(20)?,
-            retransmits: total(21)?,
-            rtt_us: row.optional_int(22)?.map(small),
+            open: small(row.int(16)?),
+            connecting: small(row.int(17)?),
+            opened: total(18)?,
+            failed: total(19)?,
+            bytes_sent: total(20)?,
+            bytes_received: total(21)?,
+            retransmits: total(22)?,
+            rtt_us: row.optional_int(23)?.map(small),
             ..Counters::default()
         },
-        first_seen: row.int(23)?,
+        first_seen: row.int(24)?,
         spans: BTreeMap::new(),
     })
 }
 
+/// The hosts, and each one's newest epoch.
 async fn hosts(
     connection: &mut Connection,
     named: BTreeSet<HostKey>,
-) -> Result<Vec<HostRecord>, Trouble> {
+) -> Result<(Vec<HostRecord>, HashMap<HostKey, i64>), Trouble> {
+    let mut epochs = HashMap::new();
     if named.is_empty() {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), epochs));
     }
     let mut hosts = Vec::new();
     for row in connection.fetch(sql::HOSTS, &[Value::Ints(named.into_iter().collect())]).await? {
         let rung = row.text(3)?;
+        epochs.insert(row.int(0)?, row.int(7)?);
         hosts.push(HostRecord {
             key: row.int(0)?,
             id: row.text(1)?.to_owned(),
@@ -311,7 +330,7 @@ async fn hosts(
         });
     }
     hosts.sort_by_key(|host| host.key);
-    Ok(hosts)
+    Ok((hosts, epochs))
 }
 
 fn address(row: &Row, column: usize) -> Result<Option<IpAddr>, Trouble> {

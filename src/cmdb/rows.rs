@@ -15,7 +15,7 @@ use crate::cmdb::engine::Column;
 use crate::cmdb::sql;
 use crate::cmdb::text::{address_bytes, int, owners_text};
 use crate::flow::host::{Coverage, Host};
-use crate::flow::key::HostFlow;
+use crate::flow::key::{Counters, HostFlow};
 use crate::flow::process::Process;
 use crate::flow::report::{FlowReport, Report};
 
@@ -38,16 +38,26 @@ pub(crate) fn tables<'a>(reports: &[&'a Report]) -> Result<Vec<Table<'a>>, serde
         rows.epochs(),
         rows.addresses(),
         rows.processes(),
+        rows.older_hours(),
+        rows.older_spans(),
         rows.flows(),
-        rows.spans(),
     ])
 }
 
 impl Table<'_> {
     /// The host of a row: the first column of every table.
     pub(crate) fn host(&self, row: usize) -> i64 {
-        match self.columns.first() {
-            Some(Column::Int(hosts)) => hosts[row].unwrap_or_default(),
+        self.int(0, row)
+    }
+
+    /// The flow of a row: the second column of those tables that have it.
+    pub(crate) fn flow(&self, row: usize) -> i64 {
+        self.int(1, row)
+    }
+
+    fn int(&self, column: usize, row: usize) -> i64 {
+        match self.columns.get(column) {
+            Some(Column::Int(values)) => values[row].unwrap_or_default(),
             _ => 0,
         }
     }
@@ -77,9 +87,13 @@ struct Rows<'a> {
     hosts: BTreeMap<i64, HostRow<'a>>,
     epochs: BTreeMap<(i64, i64), EpochRow>,
     addresses: BTreeMap<(i64, &'a str, [u8; 16], i64), AddressRow>,
-    processes: BTreeMap<(i64, i64), (i64, &'a Process)>,
+    processes: BTreeMap<(i64, i64), &'a Process>,
     flows: BTreeMap<(i64, i64), FlowRow<'a>>,
+    /// Spans that are not the latest of their flow.
     spans: BTreeMap<(i64, i64, i64), SpanRow>,
+    /// Totals that are not the newest of their flow; by host, flow, epoch and
+    /// hour, with the sequence of their report.
+    hours: BTreeMap<(i64, i64, i64, i64), (i64, &'a Counters)>,
 }
 
 /// Which report a row is of: the newest has the greatest.
@@ -113,8 +127,12 @@ struct FlowRow<'a> {
     flow: &'a HostFlow,
     process: Option<i64>,
     owners: String,
+    /// The latest span began then.
+    since: i64,
+    span: SpanRow,
 }
 
+#[derive(Clone, Copy)]
 struct SpanRow {
     epoch: i64,
     seen: i64,
@@ -149,7 +167,7 @@ impl<'a> Rows<'a> {
             let process = reported.flow.key.process.as_ref().map(&mut hash);
             let owners: Vec<i64> =
                 reported.flow.owners.iter().map(|owner| hash(&owner.process)).collect();
-            self.add_processes(host, report.until.as_microsecond(), reported, process, &owners);
+            self.add_processes(host, reported, process, &owners);
             self.add_flow(host, age, reported, process, &owners);
         }
     }
@@ -186,7 +204,6 @@ impl<'a> Rows<'a> {
     fn add_processes(
         &mut self,
         host: i64,
-        seen: i64,
         reported: &'a FlowReport,
         own: Option<i64>,
         owners: &[i64],
@@ -195,8 +212,7 @@ impl<'a> Rows<'a> {
         let owning =
             owners.iter().copied().zip(reported.flow.owners.iter().map(|owner| &*owner.process));
         for (key, process) in named.into_iter().chain(owning) {
-            let row = self.processes.entry((host, key)).or_insert((seen, process));
-            row.0 = row.0.max(seen);
+            self.processes.entry((host, key)).or_insert(process);
         }
     }
 
@@ -209,7 +225,7 @@ impl<'a> Rows<'a> {
         owners: &[i64],
     ) {
         let flow = &reported.flow;
-        let key = (host, flow.key.hash());
+        let key = (host, flow.key.hash_with(process));
         let (since, seen) = (reported.since.as_microsecond(), reported.seen.as_microsecond());
         let new = FlowRow {
             age,
@@ -218,25 +234,70 @@ impl<'a> Rows<'a> {
             flow,
             process,
             owners: owners_text(&flow.owners, owners, process),
+            since,
+            span: SpanRow { epoch: age.0, seen, ended: reported.ended },
         };
-        let row = match self.flows.remove(&key) {
-            None => new,
-            Some(old) => FlowRow {
-                first_seen: old.first_seen.min(since),
-                ..if (old.age, old.seen) >= (age, new.seen) { old } else { new }
-            },
+        let Some(old) = self.flows.remove(&key) else {
+            self.flows.insert(key, new);
+            return;
         };
-        self.flows.insert(key, row);
-        let span = self.spans.entry((key.0, key.1, since)).or_insert(SpanRow {
-            epoch: age.0,
-            seen,
-            ended: reported.ended,
-        });
-        span.epoch = span.epoch.max(age.0);
-        span.seen = span.seen.max(seen);
-        span.ended |= reported.ended;
+        let (since, span) = self.latest_span(key, (old.since, old.span), (new.since, new.span));
+        let first_seen = old.first_seen.min(new.first_seen);
+        let (newest, other) =
+            if (old.age, old.seen) >= (new.age, new.seen) { (old, new) } else { (new, old) };
+        // Of one report, the spans before the last have no numbers of their
+        // own.
+        if newest.age != other.age && newest.hour() != other.hour() {
+            let at = other.hour();
+            let hour = self.hours.entry((key.0, key.1, at.0, at.1));
+            let hour = hour.or_insert((other.age.1, &other.flow.counters));
+            if other.age.1 > hour.0 {
+                *hour = (other.age.1, &other.flow.counters);
+            }
+        }
+        self.flows.insert(key, FlowRow { first_seen, since, span, ..newest });
+    }
+
+    /// Of two spans of a flow, the one that began last; the other one is put
+    /// with the older ones.
+    fn latest_span(
+        &mut self,
+        key: (i64, i64),
+        one: (i64, SpanRow),
+        two: (i64, SpanRow),
+    ) -> (i64, SpanRow) {
+        if one.0 == two.0 {
+            return (one.0, one.1.with(two.1));
+        }
+        let (older, latest) = if one.0 < two.0 { (one, two) } else { (two, one) };
+        self.spans
+            .entry((key.0, key.1, older.0))
+            .and_modify(|known| *known = known.with(older.1))
+            .or_insert(older.1);
+        latest
     }
 }
+
+impl FlowRow<'_> {
+    /// Epoch, and hours since 1970, of its numbers.
+    fn hour(&self) -> (i64, i64) {
+        (self.age.0, self.seen.0 / HOUR)
+    }
+}
+
+impl SpanRow {
+    /// What is known of a span that was told of twice.
+    fn with(self, other: SpanRow) -> SpanRow {
+        SpanRow {
+            epoch: self.epoch.max(other.epoch),
+            seen: self.seen.max(other.seen),
+            ended: self.ended || other.ended,
+        }
+    }
+}
+
+/// Microseconds.
+const HOUR: i64 = 3_600_000_000;
 
 /// A column of numbers, of texts, of addresses, each in the order of the rows.
 fn ints<'a>(values: impl Iterator<Item = i64>) -> Column<'a> {
@@ -315,7 +376,7 @@ impl<'a> Rows<'a> {
     }
 
     fn processes(&self) -> Table<'a> {
-        let rows = || self.processes.values().map(|row| row.1);
+        let rows = || self.processes.values().copied();
         Table {
             statement: sql::STORE_PROCESSES,
             name: "process",
@@ -323,7 +384,6 @@ impl<'a> Rows<'a> {
             columns: vec![
                 ints(self.processes.keys().map(|key| key.0)),
                 ints(self.processes.keys().map(|key| key.1)),
-                ints(self.processes.values().map(|row| row.0)),
                 texts(rows().map(|process| process.name.as_str())),
                 optional_texts(rows().map(|process| process.exe.as_deref())),
                 optional_texts(rows().map(|process| process.user.as_deref())),
@@ -346,11 +406,14 @@ impl<'a> Rows<'a> {
             columns: vec![
                 ints(self.flows.keys().map(|key| key.0)),
                 ints(self.flows.keys().map(|key| key.1)),
-                optional_ints(rows().map(|row| row.process)),
                 ints(rows().map(|row| row.age.0)),
                 ints(rows().map(|row| row.age.1)),
-                ints(rows().map(|row| row.first_seen)),
                 ints(rows().map(|row| row.seen.0)),
+                ints(rows().map(|row| row.first_seen)),
+                ints(rows().map(|row| row.since)),
+                ints(rows().map(|row| row.span.epoch)),
+                ints(rows().map(|row| row.span.seen)),
+                ints(rows().map(|row| i64::from(row.span.ended))),
                 ints(counters().map(|counters| i64::from(counters.open))),
                 ints(counters().map(|counters| i64::from(counters.connecting))),
                 optional_ints(counters().map(|counters| counters.opened.map(int))),
@@ -360,6 +423,8 @@ impl<'a> Rows<'a> {
                 optional_ints(counters().map(|counters| counters.retransmits.map(int))),
                 optional_ints(counters().map(|counters| counters.rtt_us.map(i64::from))),
                 ints(rows().map(|row| i64::from(row.flow.owners_more))),
+                Column::Text(owners.collect()),
+                optional_ints(rows().map(|row| row.process)),
                 optional_ints(key().map(|key| key.local_port.map(i64::from))),
                 optional_ints(key().map(|key| key.peer_port.map(i64::from))),
                 ints(key().map(|key| i64::from(key.direction.number()))),
@@ -367,12 +432,11 @@ impl<'a> Rows<'a> {
                 Column::Address(key().map(|key| Some(address_bytes(key.local))).collect()),
                 Column::Address(key().map(|key| key.peer.map(address_bytes)).collect()),
                 texts(key().map(|key| &*key.scope)),
-                Column::Text(owners.collect()),
             ],
         }
     }
 
-    fn spans(&self) -> Table<'a> {
+    fn older_spans(&self) -> Table<'a> {
         let rows = || self.spans.values();
         Table {
             statement: sql::STORE_SPANS,
@@ -385,6 +449,28 @@ impl<'a> Rows<'a> {
                 ints(rows().map(|row| row.epoch)),
                 ints(rows().map(|row| row.seen)),
                 ints(rows().map(|row| i64::from(row.ended))),
+            ],
+        }
+    }
+
+    fn older_hours(&self) -> Table<'a> {
+        let keys = || self.hours.keys();
+        let counters = || self.hours.values().map(|row| row.1);
+        Table {
+            statement: sql::STORE_HOURS,
+            name: "hour",
+            rows: self.hours.len(),
+            columns: vec![
+                ints(keys().map(|key| key.0)),
+                ints(keys().map(|key| key.1)),
+                ints(keys().map(|key| key.2)),
+                ints(keys().map(|key| key.3)),
+                ints(self.hours.values().map(|row| row.0)),
+                optional_ints(counters().map(|counters| counters.opened.map(int))),
+                optional_ints(counters().map(|counters| counters.failed.map(int))),
+                optional_ints(counters().map(|counters| counters.bytes_sent.map(int))),
+                optional_ints(counters().map(|counters| counters.bytes_received.map(int))),
+                optional_ints(counters().map(|counters| counters.retransmits.map(int))),
             ],
         }
     }

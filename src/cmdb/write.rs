@@ -2,8 +2,9 @@
 //! It must not know what is in a row.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
-use crate::cmdb::engine::{Access, Connection};
+use crate::cmdb::engine::{Access, Column, Connection, Row};
 use crate::cmdb::fault::{Meaning, meaning};
 use crate::cmdb::rows::Table;
 use crate::cmdb::sql;
@@ -53,9 +54,52 @@ async fn store_together(
     tables: &[Table<'_>],
 ) -> Result<(), sqlx::Error> {
     for table in tables {
-        connection.store(table.statement, &table.columns, 0..table.rows).await?;
+        store_rows(connection, table, 0..table.rows).await?;
     }
     Ok(())
+}
+
+async fn store_rows(
+    connection: &mut Connection,
+    table: &Table<'_>,
+    range: Range<usize>,
+) -> Result<(), sqlx::Error> {
+    if table.statement != sql::STORE_FLOWS {
+        return connection.store(table.statement, &table.columns, range).await.map(drop);
+    }
+    let changes = &table.columns[..sql::FLOW_CHANGES];
+    let done = keys(&connection.store(sql::CONTINUE_FLOWS, changes, range.clone()).await?)?;
+    if done.len() == range.len() {
+        return Ok(());
+    }
+    let rest = pick(table, range, |key| !done.contains(key));
+    let of_rest = 0..rest.first().map_or(0, Column::len);
+    let known = connection.store(sql::KNOWN_FLOWS, &rest, of_rest.clone()).await?;
+    if !known.is_empty() {
+        let known = keys(&known)?;
+        let rest = Table { columns: rest.clone(), rows: of_rest.len(), ..*table };
+        let known = pick(&rest, of_rest.clone(), |key| known.contains(key));
+        let of_known = 0..known.first().map_or(0, Column::len);
+        connection.store(sql::LEAVE_SPANS, &known, of_known.clone()).await?;
+        connection.store(sql::LEAVE_HOURS, &known, of_known).await?;
+    }
+    connection.store(sql::STORE_FLOWS, &rest, of_rest).await.map(drop)
+}
+
+/// The keys that a statement returned.
+fn keys(rows: &[Row]) -> Result<HashSet<(i64, i64)>, sqlx::Error> {
+    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
+}
+
+/// The rows of flows in a range with a key that is wanted.
+fn pick<'a>(
+    table: &Table<'a>,
+    range: Range<usize>,
+    wanted: impl Fn(&(i64, i64)) -> bool,
+) -> Vec<Column<'a>> {
+    let rows: Vec<usize> =
+        range.filter(|&row| wanted(&(table.host(row), table.flow(row)))).collect();
+    table.columns.iter().map(|column| column.pick(&rows)).collect()
 }
 
 /// Halves what is refused until the bad row stands alone. Nothing is stored of
@@ -72,7 +116,7 @@ async fn store_apart(
         left.reverse();
         while let Some(range) = left.pop() {
             connection.run("SAVEPOINT part").await?;
-            match connection.store(table.statement, &table.columns, range.clone()).await {
+            match store_rows(connection, table, range.clone()).await {
                 Ok(()) => connection.run("RELEASE SAVEPOINT part").await?,
                 Err(error) if meaning(&error) == Meaning::Row => {
                     connection.run("ROLLBACK TO SAVEPOINT part").await?;

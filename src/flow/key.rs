@@ -148,6 +148,12 @@ impl FlowKey {
     /// stands between a report and the CMDB. It is a promise: changing it
     /// makes every stored flow a stranger (a test holds its value).
     pub fn hash(&self) -> i64 {
+        self.hash_with(self.process.as_ref().map(|process| process.hash()))
+    }
+
+    /// The same, for who has the hash of its process: a process owns many
+    /// flows.
+    pub fn hash_with(&self, process: Option<i64>) -> i64 {
         let mut digest = Fields::new("flow");
         digest.text(&self.scope);
         digest.bytes(&[self.direction.number(), self.protocol.number()]);
@@ -155,7 +161,7 @@ impl FlowKey {
         digest.port(self.local_port);
         digest.address(self.peer);
         digest.port(self.peer_port);
-        digest.bytes(&self.process.as_ref().map_or(0, |p| p.hash()).to_be_bytes());
+        digest.bytes(&process.unwrap_or(0).to_be_bytes());
         digest.finish()
     }
 }

@@ -24,6 +24,9 @@ pub const MAX_FLOWS: usize = 262_144;
 /// between them are lost, no flow is.
 pub const MAX_PENDING_SPANS: usize = 16;
 
+/// Most flows in a report of news; the others are in the next.
+pub const MAX_NEWS: usize = 4096;
+
 /// What a host has seen, and how much of it has been acknowledged.
 #[derive(Debug)]
 pub struct Tally {
@@ -82,6 +85,12 @@ impl Version {
 
     fn offer(&mut self) {
         self.offered = self.now;
+    }
+
+    /// It is not in the report that is being made, so that the acknowledgement
+    /// of that one says nothing of it.
+    fn withhold(&mut self) {
+        self.offered = self.told;
     }
 
     fn acknowledge(&mut self) {
@@ -210,6 +219,36 @@ impl Tally {
             addresses.sort_unstable();
         }
         self.addresses_version.offer();
+        self.report(addresses, flows)
+    }
+
+    /// Whether something is there that the CMDB should know at once: a flow it
+    /// has never been told of, or one that is over.
+    pub fn has_news(&self) -> bool {
+        let Some(latest) = &self.latest else { return false };
+        self.flows.values().any(|entry| entry.is_news(latest.at, self.linger))
+    }
+
+    /// As [`Tally::take`], but of new flows and those that are over only: what
+    /// merely counted on waits for the next whole report.
+    pub fn take_news(&mut self) -> Option<Report> {
+        let latest = self.latest.as_ref()?;
+        let mut flows = Vec::new();
+        for entry in self.flows.values_mut() {
+            if flows.len() < MAX_NEWS && entry.is_news(latest.at, self.linger) {
+                entry.offer(latest.at, self.linger, &mut flows);
+            } else {
+                entry.version.withhold();
+                entry.past_offered = 0;
+                entry.end_offered = false;
+            }
+        }
+        self.addresses_version.withhold();
+        self.report(Vec::new(), flows)
+    }
+
+    fn report(&mut self, addresses: Vec<ScopedAddress>, flows: Vec<FlowReport>) -> Option<Report> {
+        let latest = self.latest.as_ref()?;
         self.sequence += 1;
         Some(Report {
             host: latest.host.clone(),
@@ -263,6 +302,15 @@ impl Entry {
     /// is younger than `linger`.
     fn waits(&self, linger: SignedDuration) -> bool {
         self.flow.tentative && self.seen.duration_since(self.since) < linger
+    }
+
+    /// It is new to the CMDB, or it or a span of it is over.
+    fn is_news(&self, now: Timestamp, linger: SignedDuration) -> bool {
+        if self.waits(linger) {
+            return !self.past.is_empty();
+        }
+        let never_told = self.version.told == 0;
+        never_told || !self.past.is_empty() || now.duration_since(self.seen) > linger
     }
 
     fn offer(&mut self, now: Timestamp, linger: SignedDuration, flows: &mut Vec<FlowReport>) {

@@ -3,6 +3,7 @@
 
 mod contract;
 mod engines;
+mod failure;
 mod finding;
 mod order;
 
@@ -108,7 +109,7 @@ impl Place {
     /// Every row of every table, in order.
     pub(crate) async fn dump(&self) -> Vec<String> {
         let mut all = Vec::new();
-        for table in ["host", "epoch", "address", "process", "flow", "span"] {
+        for table in ["host", "epoch", "address", "process", "flow", "span", "hour"] {
             let statement = if self.is_sqlite() {
                 let columns = self
                     .raw(&format!(

@@ -7,9 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::flow::host::{Coverage, Host, Namespace, Rung};
 use crate::flow::key::{Counters, FlowKey, HostFlow, Observation};
-use crate::flow::report::Report;
+use crate::flow::report::{FlowReport, Report};
 use crate::flow::socket::{Direction, Protocol};
-use crate::flow::tally::{MAX_PENDING_SPANS, Tally};
+use crate::flow::tally::{MAX_NEWS, MAX_PENDING_SPANS, Tally};
 
 const LINGER: SignedDuration = SignedDuration::from_secs(30);
 
@@ -88,6 +88,106 @@ fn only_change_is_told() {
     see(&mut tally, 3, &[flow(80, 1), flow(81, 2)]);
     let report = tally.take().unwrap();
     assert_eq!((say(&report).as_str(), report.until, report.sequence), ("", at(3), 3));
+}
+
+#[test]
+fn news_are_new_and_ended_flows_and_the_rest_waits() {
+    let mut tally = tally();
+    see(&mut tally, 1, &[flow(80, 1), flow(81, 1)]);
+    assert!(tally.has_news());
+    assert_eq!(say(&tally.take_news().unwrap()), "80 1–1 ×1, 81 1–1 ×1");
+    tally.acknowledge();
+    assert!(!tally.has_news());
+    see(&mut tally, 2, &[flow(80, 2), flow(81, 1), flow(82, 1)]);
+    assert_eq!(say(&tally.take_news().unwrap()), "82 2–2 ×1");
+    tally.acknowledge();
+    see(&mut tally, 20, &[flow(80, 2), flow(81, 1)]);
+    assert!(!tally.has_news());
+    see(&mut tally, 33, &[flow(80, 2), flow(81, 1)]);
+    assert_eq!(say(&tally.take_news().unwrap()), "82 2–2 ×0.");
+    tally.acknowledge();
+    // What only counted on was in none of them, nor was it lost.
+    assert_eq!(say(&tally.take().unwrap()), "80 1–33 ×2");
+}
+
+/// A whole report that got lost is not made good by news that arrived.
+#[test]
+fn news_acknowledge_nothing_but_themselves() {
+    let mut tally = tally();
+    tally.observe(observation(1, vec![flow(80, 1)], &[[10, 0, 0, 1]]));
+    tally.take().unwrap();
+    tally.acknowledge();
+    tally.observe(observation(2, vec![flow(80, 2)], &[[10, 0, 0, 2]]));
+    tally.take().unwrap();
+    tally.observe(observation(3, vec![flow(80, 2), flow(81, 1)], &[[10, 0, 0, 2]]));
+    assert_eq!(say(&tally.take_news().unwrap()), "81 3–3 ×1");
+    tally.acknowledge();
+    let report = tally.take().unwrap();
+    assert_eq!((say(&report).as_str(), report.addresses.len()), ("80 1–3 ×2", 2));
+}
+
+#[test]
+fn news_are_bounded_and_the_others_follow() {
+    let mut tally = tally();
+    let flows: Vec<_> = (1..=u16::try_from(MAX_NEWS + 10).unwrap()).map(|p| flow(p, 1)).collect();
+    see(&mut tally, 1, &flows);
+    assert_eq!(tally.take_news().unwrap().flows.len(), MAX_NEWS);
+    tally.acknowledge();
+    assert_eq!(tally.take_news().unwrap().flows.len(), 10);
+    tally.acknowledge();
+    assert!(!tally.has_news());
+}
+
+/// A minute of a host with 1,000 flows of which none changed, told every 30 s:
+/// what is in its reports, with numbers of as many bytes as they need, and
+/// texts as they are behind a byte of length.
+#[test]
+fn a_host_without_change_says_little() {
+    let mut tally = tally();
+    let flows: Vec<_> = (1..=1000).map(|port| flow(port, 1)).collect();
+    let see = |tally: &mut Tally, second| {
+        let mut seen = observation(second, flows.clone(), &[[10, 0, 0, 1]]);
+        seen.host.id = "0123456789abcdef0123456789abcdef".into();
+        seen.host.name = "a-host-with-quite-a-long-name.example.net".into();
+        seen.coverage.sockets = 2000;
+        tally.observe(seen);
+    };
+    see(&mut tally, 1);
+    assert!(content(&tally.take().unwrap()) > 10_000);
+    tally.acknowledge();
+    let mut told = 0;
+    for second in 2..=61 {
+        see(&mut tally, second);
+        assert!(!tally.has_news());
+        if second % 30 == 1 {
+            told += content(&tally.take().unwrap());
+            tally.acknowledge();
+        }
+    }
+    assert!(told > 100 && told <= 1024, "{told} bytes");
+}
+
+fn content(report: &Report) -> usize {
+    let number = |number: u64| (64 - number.leading_zeros() as usize).div_ceil(7).max(1);
+    let moment = |at: Timestamp| number(u64::try_from(at.as_microsecond()).unwrap());
+    let coverage = serde_json::to_value(&report.coverage).unwrap();
+    let coverage = coverage.as_object().unwrap().values();
+    let head = report.host.id.len() + 1 + report.host.name.len() + 1 + 1;
+    let head = head + 2 * moment(report.from) + moment(report.until) + number(report.sequence);
+    let head = head + coverage.map(|v| number(v.as_u64().unwrap_or(1))).sum::<usize>();
+    let addresses: usize = report.addresses.iter().map(|a| 1 + 4 + moment(a.since)).sum();
+    // Scope, direction, protocol, two addresses, a port, two times, the open.
+    let flow = |f: &FlowReport| {
+        1 + 1
+            + 1
+            + 4
+            + 4
+            + 2
+            + moment(f.since)
+            + moment(f.seen)
+            + number(f.flow.counters.open.into())
+    };
+    head + addresses + report.flows.iter().map(flow).sum::<usize>()
 }
 
 #[test]
@@ -235,7 +335,17 @@ fn any_history_of_losses_leaves_the_true_spans() {
             }
             let open = 1 + random(3) as u32;
             see(&mut tally, second, &ports.iter().map(|&p| flow(p, open)).collect::<Vec<_>>());
-            match random(4) {
+            match random(6) {
+                4 => {
+                    model.apply(&tally.take_news().unwrap());
+                    tally.acknowledge();
+                }
+                5 => {
+                    let report = tally.take_news().unwrap();
+                    if random(2) == 0 {
+                        model.apply(&report);
+                    }
+                }
                 0 => {
                     let report = tally.take().unwrap();
                     if random(2) == 0 {

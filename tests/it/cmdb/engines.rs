@@ -31,15 +31,20 @@ fn every_call_may_move_between_threads(cmdb: &Cmdb, url: &CmdbUrl) {
 }
 
 async fn fleet(cmdb: &Cmdb) {
-    let reports: Vec<_> = (0..50)
-        .map(|host| {
+    let both = (0..2).flat_map(|round| (0..50).map(move |host| (round, host)));
+    let reports: Vec<_> = both
+        .map(|(round, host)| {
             let text = |n: i32| {
-                format!("10.0.{host}.1 > 10.1.{}.{}:{} app{}", n / 200, n % 200, n % 50, n % 7)
+                format!("10.0.{host}.1 > 10.1.{}.{}:{} app{}", n / 200, n % 200, n % 50, n)
             };
-            let flows = (0..400).map(|n| open(&text(n), 1, 10)).collect();
+            // Each flow has a span that is over and one that is not.
+            let flows =
+                (0..400).map(|n| open(&text(n), 1 + 100 * round, 10 + 100 * round)).collect();
             let addresses: Vec<String> = (1..=60).map(|n| format!("10.0.{host}.{n}")).collect();
             let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
-            with_addresses(report(&format!("h{host}"), 0, 1, 10, flows), &addresses)
+            let sequence = 1 + u64::try_from(round).expect("small");
+            let told = report(&format!("h{host}"), 0, sequence, 10 + 100 * round, flows);
+            with_addresses(told, &addresses)
         })
         .collect();
     for report in &reports {
@@ -64,20 +69,23 @@ async fn look_ups_use_an_index(place: Place) {
     check_plans(&place).await;
 }
 
+/// What the CMDB itself asks for.
+const MOST: &str = "500001";
+
 async fn check_plans(place: &Place) {
     let host = key("h1");
     let (hosts, address) = (format!("'{{{host}}}'"), "'\\x00000000000000000000ffff0a010001'");
     let addresses = "'{\"\\\\x00000000000000000000ffff0a010001\"}'";
     for (statement, third, fourth, fifth, index) in [
-        (sql::FLOWS_TO_ADDRESSES, addresses, "9", "", "flow_peer"),
-        (sql::FLOWS_OF_HOSTS, hosts.as_str(), "9", "", "flow_pkey"),
-        (sql::OWNERS_OF_ADDRESSES, addresses, "9", "", "address_owner"),
-        (sql::ADDRESSES_OF_HOSTS, hosts.as_str(), "9", "", "address_pkey"),
-        (sql::HOSTS_BY_ADDRESS, address, address, "9", "address_owner"),
-        (sql::PEERS_BY_ADDRESS, address, address, "9", "flow_peer"),
-        (sql::HOSTS_BY_PROCESS, "'redis'", "9", "", "process_name"),
-        (sql::HOSTS_BY_PORT, "5", "9", "", "flow_local_port"),
-        (sql::PEERS_BY_PORT, "77", "9", "", "flow_peer_port"),
+        (sql::FLOWS_TO_ADDRESSES, addresses, MOST, "", "flow_peer"),
+        (sql::FLOWS_OF_HOSTS, hosts.as_str(), MOST, "", "flow_pkey"),
+        (sql::OWNERS_OF_ADDRESSES, addresses, MOST, "", "address_owner"),
+        (sql::ADDRESSES_OF_HOSTS, hosts.as_str(), MOST, "", "address_pkey"),
+        (sql::HOSTS_BY_ADDRESS, address, address, MOST, "address_owner"),
+        (sql::PEERS_BY_ADDRESS, address, address, MOST, "flow_peer"),
+        (sql::HOSTS_BY_PROCESS, "'redis'", MOST, "", "process_name"),
+        (sql::HOSTS_BY_PORT, "5", MOST, "", "flow_local_port"),
+        (sql::PEERS_BY_PORT, "77", MOST, "", "flow_peer_port"),
     ] {
         let values = ["0", "9000000000000000", third, fourth, fifth];
         let plan = if place.is_sqlite() {

@@ -43,11 +43,11 @@ impl Chance {
 /// go; so does an address.
 fn history(host: &str, chance: &mut Chance) -> Vec<Report> {
     let mut reports = Vec::new();
-    for from in [0, 1000] {
+    for from in [0, 10_000] {
         let mut alive: BTreeMap<u64, i64> = BTreeMap::new();
         let mut address: Option<i64> = None;
         for sequence in 1..=6_i64 {
-            let until = from + sequence * 30;
+            let until = from + sequence * 1500;
             let mut told =
                 report(host, from, u64::try_from(sequence).expect("small"), until, Vec::new());
             for port in 1..=6 {
@@ -119,9 +119,12 @@ type Spans = BTreeMap<jiff::Timestamp, (jiff::Timestamp, bool, i64)>;
 /// Everything once more, as simply as it can be said.
 fn model(reports: &[Report]) -> Vec<String> {
     let mut epochs: BTreeMap<(i64, i64), jiff::Timestamp> = BTreeMap::new();
+    let mut newest: BTreeMap<i64, i64> = BTreeMap::new();
     let mut flows: BTreeMap<(i64, i64), (Age, &FlowReport, Spans)> = BTreeMap::new();
     for report in reports {
         let host = report.host.hash();
+        let last = newest.entry(host).or_insert(report.epoch);
+        *last = report.epoch.max(*last);
         let until = epochs.entry((host, report.epoch)).or_insert(report.until);
         *until = report.until.max(*until);
         for told in &report.flows {
@@ -139,7 +142,7 @@ fn model(reports: &[Report]) -> Vec<String> {
     for ((host, _), (_, told, spans)) in &flows {
         let ends = spans.iter().map(|(since, (seen, ended, epoch))| {
             let until = if *ended { *seen } else { epochs[&(*host, *epoch)].max(*seen) };
-            (*since, until, *ended)
+            (*since, until, *ended || *epoch < newest[host])
         });
         let first = spans.keys().next().expect("a flow has a span");
         lines.push(format!("{host} {:?} {:?} {first}", told.flow, ends.collect::<Vec<_>>()));
@@ -157,6 +160,58 @@ async fn recalled(cmdb: &Cmdb) -> Vec<String> {
     records.flows.iter().map(line).collect()
 }
 
+/// What was told of each flow's bytes in two ranges of hours, as simply as it
+/// can be said: the last word in the range less the last word before it.
+fn traffic(reports: &[Report], hours: (i64, i64)) -> Vec<(i64, i64, Option<u64>)> {
+    /// By epoch, by sequence.
+    type Told<'a> = BTreeMap<i64, BTreeMap<u64, &'a FlowReport>>;
+    let mut told: BTreeMap<(i64, i64), Told<'_>> = BTreeMap::new();
+    for report in reports {
+        for flow in &report.flows {
+            let flows = told.entry((report.host.hash(), flow.flow.key.hash())).or_default();
+            let epoch = flows.entry(report.epoch).or_default();
+            let last = epoch.entry(report.sequence).or_insert(flow);
+            if flow.seen > last.seen {
+                *last = flow;
+            }
+        }
+    }
+    let hour = |told: &FlowReport| told.seen.duration_since(at(0)).as_secs().div_euclid(3600);
+    let mut sums = Vec::new();
+    for ((host, flow), epochs) in &told {
+        let mut all = None;
+        for told in epochs.values() {
+            let bytes = |last: &&FlowReport| last.flow.counters.bytes_sent;
+            let before = told.values().rfind(|told| hour(told) < hours.0);
+            let inside = (hours.0..=hours.1)
+                .contains(&told.values().rfind(|t| hour(t) <= hours.1).map_or(-1, |t| hour(t)));
+            if !inside {
+                continue;
+            }
+            let end = told.values().rfind(|told| hour(told) <= hours.1).and_then(bytes);
+            let part = match before {
+                None => end,
+                Some(before) => end.zip(bytes(before)).map(|(a, b)| a.saturating_sub(b)),
+            };
+            all = match all {
+                None => Some(part),
+                Some(sum) => Some(part.zip(sum).map(|(a, b)| a + b)),
+            };
+        }
+        sums.extend(all.map(|all| (*host, *flow, all)));
+    }
+    sums
+}
+
+async fn check_traffic(cmdb: &Cmdb, reports: &[Report], seed: u64) {
+    for hours in [(0, 1), (1, 2), (1, 4), (2, 5), (0, 9)] {
+        let window = crate::cmdb::between(hours.0 * 3600, hours.1 * 3600 + 1);
+        let found = cmdb.traffic(&HOSTS.map(key), &window).await.expect("traffic");
+        let found: Vec<_> = found.iter().map(|t| (t.host, t.flow, t.sums.bytes_sent)).collect();
+        assert_eq!(found, traffic(reports, hours), "seed {seed}, hours {hours:?}");
+    }
+}
+
 async fn the_order_of_reports_does_not_matter(place: Place) {
     let rounds = if place.is_sqlite() { 20 } else { 10 };
     for seed in 1..=rounds {
@@ -168,6 +223,7 @@ async fn the_order_of_reports_does_not_matter(place: Place) {
         }
         let in_order = place.dump().await;
         assert_eq!(recalled(&cmdb).await, model(&reports), "seed {seed}");
+        check_traffic(&cmdb, &reports, seed).await;
 
         let mut shuffled: Vec<&Report> = reports.iter().chain(&reports).collect();
         chance.shuffle(&mut shuffled);
@@ -184,7 +240,7 @@ async fn the_order_of_reports_does_not_matter(place: Place) {
 
 async fn emptied(place: &Place) -> Cmdb {
     let cmdb = place.cmdb().await;
-    for table in ["host", "epoch", "address", "process", "flow", "span"] {
+    for table in ["host", "epoch", "address", "process", "flow", "span", "hour"] {
         place.raw(&format!("DELETE FROM {table}")).await;
     }
     cmdb
