@@ -141,6 +141,7 @@ struct sock {
 	__u32 sk_max_ack_backlog;
 	int sk_err;
 	__u8 sk_userlocks : 4;
+	__u8 sk_kern_sock : 1;
 };
 
 struct socket {
