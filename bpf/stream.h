@@ -104,21 +104,66 @@ static __always_inline __u32 own_pid(void)
 	return info.tgid;
 }
 
+/*
+ * The path of a task's program, part by part up to the root of its mounts. A
+ * program so deep that it does not fit has none.
+ */
+static __always_inline void note_path(struct process *process, struct task_struct *task)
+{
+	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	void *mnt = BPF_CORE_READ(file, f_path.mnt);
+	struct mount *mount, *above;
+	struct dentry *parent;
+	__u32 parts = 0;
+
+	if (!dentry || !mnt)
+		return;
+	mount = mnt - bpf_core_field_offset(struct mount, mnt);
+	for (int step = 0; step < PATH_PARTS + 4; step++) {
+		parent = BPF_CORE_READ(dentry, d_parent);
+		if (dentry == parent || dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
+			above = BPF_CORE_READ(mount, mnt_parent);
+			if (!above || above == mount) {
+				process->parts = parts;
+				return;
+			}
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			mount = above;
+			continue;
+		}
+		if (parts >= PATH_PARTS)
+			return;
+		bpf_probe_read_kernel_str(process->path[parts], PATH_PART,
+					  BPF_CORE_READ(dentry, d_name.name));
+		parts++;
+		dentry = parent;
+	}
+}
+
+static const struct process nothing;
+
 /* Keeps what the current process is, should it be gone when it is asked for. */
 static __always_inline void note_process(__u32 pid)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct process process;
+	struct process *process;
 
 	/* It is emptied at each tick, and no pid comes round in one. */
 	if (bpf_map_lookup_elem(&processes, &pid))
 		return;
-	__builtin_memset(&process, 0, sizeof(process));
-	process.started = BPF_CORE_READ(task, group_leader, start_boottime);
-	process.user = BPF_CORE_READ(task, group_leader, cred, euid.val);
-	BPF_CORE_READ_INTO(&process.comm, task, group_leader, comm);
-	if (bpf_map_update_elem(&processes, &pid, &process, BPF_ANY))
+	bpf_map_update_elem(&processes, &pid, &nothing, BPF_NOEXIST);
+	process = bpf_map_lookup_elem(&processes, &pid);
+	if (!process) {
 		__sync_fetch_and_add(&losses.processes, 1);
+		return;
+	}
+	process->user = BPF_CORE_READ(task, group_leader, cred, euid.val);
+	BPF_CORE_READ_INTO(&process->comm, task, group_leader, comm);
+	note_path(process, task);
+	/* Last: without it the rest may not be there yet. */
+	barrier();
+	process->started = BPF_CORE_READ(task, group_leader, start_boottime);
 }
 
 /*
