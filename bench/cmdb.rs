@@ -85,6 +85,7 @@ impl Fleet {
             rung: Rung::Netlink,
             from: at(0),
             until: at(until),
+            sent: at(until),
             coverage: Coverage::default(),
             addresses: if sequence == 1 {
                 let address = address(host);

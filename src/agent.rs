@@ -96,7 +96,8 @@ pub async fn replay(recording: &Path, plan: &Plan) -> Result<Report> {
 }
 
 async fn deliver(cmdb: &Cmdb, tally: &mut Tally) -> Result<Report> {
-    let report = tally.take().context("there is nothing to report")?;
+    let mut report = tally.take().context("there is nothing to report")?;
+    report.sent = Timestamp::now();
     let recorded = cmdb.record(&[&report]).await?;
     say_what_was_refused(&recorded);
     Ok(report)
@@ -287,7 +288,8 @@ impl Delivery {
             Part::Whole => lock(tally).take(),
             Part::News => lock(tally).take_news(),
         };
-        let Some(report) = report else { return true };
+        let Some(mut report) = report else { return true };
+        report.sent = Timestamp::now();
         let attempt = tokio::time::timeout(limit, self.deliver(&report)).await;
         match attempt.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {limit:?}"))) {
             Ok(()) => {

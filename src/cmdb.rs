@@ -13,6 +13,7 @@ pub mod engine;
 pub mod fault;
 mod find;
 mod hours;
+mod identity;
 mod read;
 mod rows;
 pub mod scheme;
@@ -29,7 +30,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ipnet::IpNet;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::{sleep, timeout};
 
 use crate::cmdb::connect::{Lease, Limits, Pool, late};
@@ -110,6 +111,11 @@ pub struct HostRecord {
     pub first_seen: Timestamp,
     /// End of the last window it reported.
     pub last_seen: Timestamp,
+    /// Names under which probes report as this host at the same time: a
+    /// cloned machine id, or two probes on one machine.
+    pub rivals: BTreeSet<String>,
+    /// Its clock less the CMDB's, when it last spoke.
+    pub skew: SignedDuration,
 }
 
 /// An address that a host had in a scope, for a range of time.

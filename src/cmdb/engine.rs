@@ -173,7 +173,11 @@ impl Connection {
                 Connection::Postgres(postgres) => {
                     let rows = left.min(POSTGRES_ROWS);
                     let query = sqlx::query_with(
-                        AssertSqlSafe(sql.replacen("ROWS", &postgres_unnest(columns), 1)),
+                        AssertSqlSafe(for_postgres(sql).replacen(
+                            "ROWS",
+                            &postgres_unnest(columns),
+                            1,
+                        )),
                         postgres_rows(columns, from..from + rows)?,
                     );
                     let rows_back = query.fetch_all(&mut **postgres).await?;
@@ -234,6 +238,7 @@ const SQLITE_PAIRS: &str =
 pub fn for_sqlite(sql: &str) -> String {
     let mut sql = sql
         .replace(PAIRS, SQLITE_PAIRS)
+        .replace("CMDB_TIME", "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)")
         .replace("RETURNING f.host, f.flow", "RETURNING host, flow")
         .replace("BYTEA", "BLOB")
         .replace(" ROOMY", "")
@@ -260,7 +265,10 @@ pub fn for_sqlite(sql: &str) -> String {
 
 /// A statement in PostgreSQL's words, for the words that are ours.
 fn for_postgres(sql: &str) -> String {
-    sql.replace(") CLUSTERED", ")").replace(") ROOMY", ") WITH (fillfactor = 70)")
+    let time = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
+    sql.replace("CMDB_TIME", time)
+        .replace(") CLUSTERED", ")")
+        .replace(") ROOMY", ") WITH (fillfactor = 70)")
 }
 
 fn bind_sqlite(arguments: &mut SqliteArguments, value: &Value<'_>) -> Result<(), sqlx::Error> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::cmdb::engine::{Connection, Row, Value};
 use crate::cmdb::fault::{Fault, Trouble};
+use crate::cmdb::identity::oddities;
 use crate::cmdb::sql;
 use crate::cmdb::text::{
     Owner, address_bytes, address_of, is_local_only, number, owners_of, small, time,
@@ -313,7 +314,10 @@ async fn hosts(
         return Ok((Vec::new(), epochs));
     }
     let mut hosts = Vec::new();
-    for row in connection.fetch(sql::HOSTS, &[Value::Ints(named.into_iter().collect())]).await? {
+    let named: Vec<HostKey> = named.into_iter().collect();
+    let mut oddities = oddities(connection, named.clone()).await?;
+    for row in connection.fetch(sql::HOSTS, &[Value::Ints(named)]).await? {
+        let odd = oddities.remove(&row.int(0)?).unwrap_or_default();
         let rung = row.text(3)?;
         epochs.insert(row.int(0)?, row.int(7)?);
         hosts.push(HostRecord {
@@ -327,6 +331,8 @@ async fn hosts(
             coverage: serde_json::from_str(row.text(4)?).map_err(|_| unreadable("coverage"))?,
             first_seen: time(row.int(5)?),
             last_seen: time(row.int(6)?),
+            rivals: odd.rivals,
+            skew: odd.skew,
         });
     }
     hosts.sort_by_key(|host| host.key);

@@ -85,7 +85,7 @@ impl Table<'_> {
 #[derive(Default)]
 struct Rows<'a> {
     hosts: BTreeMap<i64, HostRow<'a>>,
-    epochs: BTreeMap<(i64, i64), EpochRow>,
+    epochs: BTreeMap<(i64, i64), EpochRow<'a>>,
     addresses: BTreeMap<(i64, &'a str, [u8; 16], i64), AddressRow>,
     processes: BTreeMap<(i64, i64), &'a Process>,
     flows: BTreeMap<(i64, i64), FlowRow<'a>>,
@@ -108,10 +108,13 @@ struct HostRow<'a> {
     coverage: &'a Coverage,
 }
 
-struct EpochRow {
+struct EpochRow<'a> {
     since: i64,
     until: i64,
+    /// The newest report.
     sequence: i64,
+    sent: i64,
+    name: &'a str,
 }
 
 struct AddressRow {
@@ -191,14 +194,22 @@ impl<'a> Rows<'a> {
             },
         };
         self.hosts.insert(host, row);
-        let epoch = self.epochs.entry((host, report.epoch)).or_insert(EpochRow {
+        let new = EpochRow {
             since: from,
             until,
             sequence: age.1,
-        });
-        epoch.since = epoch.since.min(from);
-        epoch.until = epoch.until.max(until);
-        epoch.sequence = epoch.sequence.max(age.1);
+            sent: report.sent.as_microsecond(),
+            name: &report.host.name,
+        };
+        let row = match self.epochs.remove(&(host, report.epoch)) {
+            None => new,
+            Some(old) => EpochRow {
+                since: old.since.min(from),
+                until: old.until.max(until),
+                ..if old.sequence >= new.sequence { old } else { new }
+            },
+        };
+        self.epochs.insert((host, report.epoch), row);
     }
 
     fn add_processes(
@@ -354,6 +365,8 @@ impl<'a> Rows<'a> {
                 ints(rows().map(|row| row.since)),
                 ints(rows().map(|row| row.until)),
                 ints(rows().map(|row| row.sequence)),
+                ints(rows().map(|row| row.sent)),
+                texts(rows().map(|row| row.name)),
             ],
         }
     }

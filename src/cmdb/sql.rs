@@ -20,7 +20,8 @@
 //!   statistics, in a fresh CMDB, it would choose worse (17 s instead of 0.1 s
 //!   for a host of 10,000 flows).
 //!
-//! Words that are ours: ROWS (rows to be stored), CLUSTERED (rows kept in
+//! Words that are ours: ROWS (rows to be stored), CMDB_TIME (what the CMDB's
+//! clock says), CLUSTERED (rows kept in
 //! the order of the primary key, where the engine can), ROOMY (rows that are
 //! often changed, so that PostgreSQL should leave room for it beside them and
 //! need not touch their indexes).
@@ -45,12 +46,16 @@ pub const STEPS: &[&[&str]] = &[&[
         coverage TEXT NOT NULL
     ) ROOMY",
     "CREATE INDEX host_name ON host (name_key)",
+    // name, and skew (the clock of the host less that of the CMDB, when it was
+    // told), are of the report with this sequence.
     "CREATE TABLE epoch (
         host BIGINT NOT NULL,
         epoch BIGINT NOT NULL,
         since BIGINT NOT NULL,
         until BIGINT NOT NULL,
         sequence BIGINT NOT NULL,
+        skew BIGINT NOT NULL,
+        name TEXT NOT NULL,
         PRIMARY KEY (host, epoch)
     ) CLUSTERED ROOMY",
     "CREATE TABLE address (
@@ -210,11 +215,16 @@ pub const STORE_HOSTS: &str = concat!(
     OR excluded.first_seen < host.first_seen OR excluded.last_seen > host.last_seen"
 );
 
-/// Columns: host, epoch, since, until, sequence.
-pub const STORE_EPOCHS: &str = "INSERT INTO epoch (host, epoch, since, until, sequence) ROWS
+/// Columns: host, epoch, since, until, sequence, sent, name.
+pub const STORE_EPOCHS: &str =
+    "WITH s(host, epoch, since, until, sequence, sent, name) AS (ROWS)
+    INSERT INTO epoch (host, epoch, since, until, sequence, skew, name)
+    SELECT s.host, s.epoch, s.since, s.until, s.sequence, s.sent - CMDB_TIME, s.name FROM s WHERE s.host = s.host
     ON CONFLICT (host, epoch) DO UPDATE SET
     since = LEAST(excluded.since, epoch.since),
     until = GREATEST(excluded.until, epoch.until),
+    skew = CASE WHEN excluded.sequence > epoch.sequence THEN excluded.skew ELSE epoch.skew END,
+    name = CASE WHEN excluded.sequence > epoch.sequence THEN excluded.name ELSE epoch.name END,
     sequence = GREATEST(excluded.sequence, epoch.sequence)
     WHERE excluded.since < epoch.since OR excluded.until > epoch.until OR excluded.sequence > epoch.sequence";
 
@@ -453,6 +463,11 @@ pub const HOURS_OF_HOSTS: &str = concat!(
 pub const HOSTS: &str =
     "SELECT h.host, h.id, h.name, h.rung, h.coverage, h.first_seen, h.last_seen, h.epoch
     FROM host h WHERE h.host = ANY($1::bigint[])";
+
+/// `$1` hosts. What ran in the day before each last spoke.
+pub const EPOCHS_OF_HOSTS: &str = "SELECT e.host, e.epoch, e.since, e.until, e.skew, e.name
+    FROM host h JOIN epoch e ON e.host = h.host
+    WHERE h.host = ANY($1::bigint[]) AND e.until >= h.last_seen - 86400000000";
 
 /// `$1` hosts and `$2` processes, in pairs.
 pub const PROCESSES: &str =

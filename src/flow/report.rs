@@ -31,6 +31,10 @@ pub struct Report {
     /// The last moment that was looked at. Every flow of this epoch that was
     /// reported and not said to have ended was alive until then.
     pub until: Timestamp,
+    /// What the host's clock said when the report was sent: against the
+    /// clock of whoever receives it, it tells a clock that is wrong. The one
+    /// thing here that is not the same when the same is told again.
+    pub sent: Timestamp,
     /// What was and was not seen, at the last scan of the window.
     pub coverage: Coverage,
     /// Addresses the host has, whole, in every report that has a change of

@@ -257,6 +257,8 @@ impl Tally {
             rung: latest.rung,
             from: self.epoch,
             until: latest.at,
+            // Whoever sends it has a clock.
+            sent: latest.at,
             coverage: latest.coverage.clone(),
             addresses,
             flows,

@@ -76,6 +76,11 @@ pub(crate) fn footer(answer: &Answer) -> Vec<String> {
     }
     lines.extend(unused_line(answer, &summary.unused));
     lines.extend(unseen_lines(&summary.hosts));
+    let odd: Vec<String> = summary.hosts.iter().flat_map(|host| odd(host)).collect();
+    lines.extend(odd.iter().take(LISTED).cloned());
+    if odd.len() > LISTED {
+        lines.push(format!("and {} more oddities of hosts and clocks", odd.len() - LISTED));
+    }
     lines.extend(limits(answer));
     lines
 }
@@ -102,6 +107,31 @@ fn unseen_lines(hosts: &[&HostRecord]) -> Vec<String> {
     if said.len() > LISTED {
         let rest = said[LISTED..].iter().map(|(_, names)| names.len()).sum::<usize>();
         lines.push(format!("not everything was seen on {rest} more hosts"));
+    }
+    lines
+}
+
+/// Whether a host's clock differs so much that windows of time mean another
+/// thing there: 30 s, the standard time between two reports.
+pub(crate) fn is_skewed(host: &HostRecord) -> bool {
+    host.skew.unsigned_abs() > std::time::Duration::from_secs(30)
+}
+
+/// What is odd about who reports as this host.
+fn odd(host: &HostRecord) -> Vec<String> {
+    let name = word(&host.name);
+    let mut lines = Vec::new();
+    if is_skewed(host) {
+        let by = host.skew.unsigned_abs().as_secs();
+        let way = if host.skew.is_negative() { "behind" } else { "ahead of" };
+        lines.push(format!("the clock of {name} is {by} s {way} the CMDB's"));
+    }
+    if !host.rivals.is_empty() {
+        let rivals: Vec<_> = host.rivals.iter().take(LISTED).map(|name| word(name)).collect();
+        lines.push(format!(
+            "more than one probe reports as {name} at the same time (also named {}): a cloned machine id?",
+            rivals.join(", ")
+        ));
     }
     lines
 }
@@ -228,4 +258,34 @@ pub(crate) fn claimants(answer: &Answer, node: NodeId) -> Option<String> {
         claimed.iter().take(LISTED).map(|key| host(&answer.graph, *key)).collect();
     let more = if claimed.len() > LISTED { ", …" } else { "" };
     (!claimed.is_empty()).then(|| format!("may be on {}{more}", names.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::*;
+    use crate::flow::host::Coverage;
+
+    #[test]
+    fn a_wrong_clock_and_a_clone_are_told_and_escaped() {
+        let mut host = HostRecord {
+            key: 1,
+            id: "id".to_owned(),
+            name: "web".to_owned(),
+            rung: crate::flow::host::Rung::Netlink,
+            coverage: Coverage::default(),
+            first_seen: Timestamp::UNIX_EPOCH,
+            last_seen: Timestamp::UNIX_EPOCH,
+            rivals: BTreeSet::new(),
+            skew: SignedDuration::from_secs(30),
+        };
+        assert!(odd(&host).is_empty());
+        host.skew = SignedDuration::from_secs(-45);
+        host.rivals.insert("we\x1bb".to_owned());
+        let lines = odd(&host);
+        assert_eq!(lines[0], "the clock of web is 45 s behind the CMDB's");
+        assert!(lines[1].starts_with("more than one probe reports as web at the same time"));
+        assert!(!lines[1].contains('\x1b'), "{lines:?}");
+    }
 }

@@ -15,7 +15,7 @@ use crate::graph::search::{Answer, Cut, Otherwise};
 use crate::graph::walk::{Step, Way, Ways};
 use crate::graph::{Edge, Identity, Node, NodeId, only_inside};
 use crate::view::escape::is_hidden;
-use crate::view::footer::Summary;
+use crate::view::footer::{Summary, is_skewed};
 use crate::view::lines::{State, nodes};
 
 /// Name and version of the schema. A field may be added under the same
@@ -138,6 +138,10 @@ struct HostView<'a> {
     first_seen: Timestamp,
     last_seen: Timestamp,
     coverage: CoverageView,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rivals: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock_skew_s: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -341,6 +345,8 @@ fn host(host: &HostRecord) -> HostView<'_> {
         first_seen: host.first_seen,
         last_seen: host.last_seen,
         coverage: coverage(&host.coverage),
+        rivals: host.rivals.iter().map(String::as_str).collect(),
+        clock_skew_s: is_skewed(host).then(|| host.skew.as_secs()),
     }
 }
 

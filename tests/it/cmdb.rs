@@ -5,6 +5,7 @@ mod contract;
 mod engines;
 mod failure;
 mod finding;
+mod identity;
 mod order;
 
 use std::net::{IpAddr, SocketAddr};
@@ -110,7 +111,10 @@ impl Place {
     pub(crate) async fn dump(&self) -> Vec<String> {
         let mut all = Vec::new();
         for table in ["host", "epoch", "address", "process", "flow", "span", "hour"] {
-            let statement = if self.is_sqlite() {
+            // All but the skew: it tells when a report arrived.
+            let statement = if table == "epoch" {
+                "SELECT host || ',' || epoch || ',' || since || ',' || until || ',' || sequence || ',' || name FROM epoch".to_owned()
+            } else if self.is_sqlite() {
                 let columns = self
                     .raw(&format!(
                         "SELECT 'quote(' || name || ')' FROM pragma_table_info('{table}')"
@@ -175,6 +179,7 @@ pub(crate) fn report(
         rung: Rung::Netlink,
         from: at(from),
         until: at(until),
+        sent: at(until),
         coverage: Coverage { sockets: sequence, ..Coverage::default() },
         addresses: Vec::new(),
         flows,

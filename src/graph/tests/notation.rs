@@ -87,6 +87,8 @@ fn host(name: &str) -> HostRecord {
         coverage: Coverage::default(),
         first_seen: second(0),
         last_seen: second(60),
+        rivals: std::collections::BTreeSet::new(),
+        skew: jiff::SignedDuration::ZERO,
     }
 }
 

@@ -1,0 +1,72 @@
+//! Runs of a host's probes → what is odd about who reports as that host: two
+//! at once, a clock that is wrong. It must not know a flow.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+
+use crate::cmdb::HostKey;
+use crate::cmdb::engine::{Connection, Value};
+use crate::cmdb::fault::Trouble;
+use crate::cmdb::sql;
+
+/// Two probes of one name may overlap by so much, microseconds: one that is
+/// stopped while its successor starts, a `probe --once` beside a daemon.
+const OVERLAP: i64 = 60_000_000;
+
+/// Most runs of one host that are compared with each other, the latest first.
+const RUNS: usize = 64;
+
+/// What is odd about one host.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Oddities {
+    pub(crate) rivals: BTreeSet<String>,
+    pub(crate) skew: SignedDuration,
+}
+
+/// One run of a probe.
+struct Run {
+    epoch: i64,
+    since: i64,
+    until: i64,
+    name: String,
+    skew: i64,
+}
+
+/// Of these hosts, by what ran in the day before each last spoke.
+pub(crate) async fn oddities(
+    connection: &mut Connection,
+    hosts: Vec<HostKey>,
+) -> Result<BTreeMap<HostKey, Oddities>, Trouble> {
+    let mut runs: BTreeMap<HostKey, Vec<Run>> = BTreeMap::new();
+    for row in connection.fetch(sql::EPOCHS_OF_HOSTS, &[Value::Ints(hosts)]).await? {
+        runs.entry(row.int(0)?).or_default().push(Run {
+            epoch: row.int(1)?,
+            since: row.int(2)?,
+            until: row.int(3)?,
+            skew: row.int(4)?,
+            name: row.text(5)?.to_owned(),
+        });
+    }
+    Ok(runs.into_iter().map(|(host, runs)| (host, of(runs))).collect())
+}
+
+fn of(mut runs: Vec<Run>) -> Oddities {
+    runs.sort_by_key(|run| std::cmp::Reverse((run.since, run.epoch)));
+    runs.truncate(RUNS);
+    let newest = runs.iter().max_by_key(|run| run.epoch);
+    let skew = newest.map_or(SignedDuration::ZERO, |run| SignedDuration::from_micros(run.skew));
+    let own = newest.map_or("", |run| &run.name);
+    let mut rivals = BTreeSet::new();
+    for (at, later) in runs.iter().enumerate() {
+        for earlier in &runs[at + 1..] {
+            let overlap = earlier.until.min(later.until).saturating_sub(later.since);
+            let one_name = earlier.name == later.name;
+            if overlap > OVERLAP || (overlap > 0 && !one_name) {
+                let names = [&earlier.name, &later.name];
+                rivals.extend(names.into_iter().filter(|name| one_name || *name != own).cloned());
+            }
+        }
+    }
+    Oddities { rivals, skew }
+}

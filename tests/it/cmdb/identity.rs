@@ -1,0 +1,101 @@
+//! Who a host is, over time: clones, new names, reused pids, clocks.
+
+use jiff::{SignedDuration, Timestamp};
+use shawk::cmdb::{Cmdb, HostRecord, Window};
+use shawk::flow::report::Report;
+
+use crate::cmdb::{Place, at, key, on_every_engine, open, record, report};
+
+on_every_engine! {
+    a_cloned_machine_id_is_noticed,
+    a_new_name_or_a_new_start_is_no_clone,
+    a_clock_that_is_wrong_is_noticed,
+    a_clock_set_back_makes_no_negative_span,
+    a_reused_pid_is_another_instance,
+}
+
+async fn host(cmdb: &Cmdb) -> HostRecord {
+    let records = cmdb.around(&[key("a")], &[], &Window::default()).await.expect("around");
+    records.hosts.into_iter().next().expect("it reports")
+}
+
+fn named(name: &str, report: Report) -> Report {
+    let host = shawk::flow::host::Host { name: name.to_owned(), ..report.host };
+    Report { host, ..report }
+}
+
+async fn a_cloned_machine_id_is_noticed(place: Place) {
+    let cmdb = place.cmdb().await;
+    // Another name: told at once. They speak in turns.
+    record(&cmdb, &[named("original", report("a", 0, 1, 30, vec![]))]).await;
+    assert!(host(&cmdb).await.rivals.is_empty());
+    record(&cmdb, &[named("clone", report("a", 20, 1, 31, vec![]))]).await;
+    record(&cmdb, &[named("original", report("a", 0, 2, 60, vec![]))]).await;
+    let rivals = host(&cmdb).await.rivals;
+    assert_eq!(rivals.into_iter().collect::<Vec<_>>(), ["original"]);
+    // The same name: told when it is no restart.
+    let other = Cmdb::open(&place.url, &crate::cmdb::LIMITS).await.expect("open");
+    let twin = |from, until| {
+        let mut told = report("b", from, 1, until, vec![]);
+        told.host.name = "twin".to_owned();
+        told
+    };
+    record(&other, &[twin(0, 300), twin(100, 300)]).await;
+    let records = other.around(&[key("b")], &[], &Window::default()).await.expect("around");
+    assert!(records.hosts[0].rivals.contains("twin"));
+}
+
+async fn a_new_name_or_a_new_start_is_no_clone(place: Place) {
+    let cmdb = place.cmdb().await;
+    record(&cmdb, &[named("before", report("a", 0, 1, 30, vec![]))]).await;
+    record(&cmdb, &[named("after", report("a", 0, 2, 60, vec![]))]).await;
+    // Stopped, started, and once beside it.
+    record(&cmdb, &[named("after", report("a", 60, 1, 300, vec![]))]).await;
+    record(&cmdb, &[named("after", report("a", 200, 1, 200, vec![]))]).await;
+    let host = host(&cmdb).await;
+    assert!(host.rivals.is_empty(), "{:?}", host.rivals);
+    assert_eq!((host.name.as_str(), host.first_seen), ("after", at(0)));
+}
+
+async fn a_clock_that_is_wrong_is_noticed(place: Place) {
+    let cmdb = place.cmdb().await;
+    for (sequence, wrong) in [(1, 45), (2, -3600), (3, 0)] {
+        let mut told = report("a", 0, sequence, 30, vec![]);
+        told.sent = Timestamp::now() + SignedDuration::from_secs(wrong);
+        record(&cmdb, &[told]).await;
+        let skew = host(&cmdb).await.skew.as_secs();
+        assert!((wrong - 20..=wrong + 2).contains(&skew), "{skew} s in place of {wrong}");
+    }
+}
+
+/// A report that says a flow ended before it began: no agent's, but anybody may
+/// write to a CMDB.
+async fn a_clock_set_back_makes_no_negative_span(place: Place) {
+    let cmdb = place.cmdb().await;
+    let mut told = report("a", 0, 1, 30, vec![open("10.0.0.1 > 10.0.0.2:80 curl", 20, 10)]);
+    told.flows[0].ended = true;
+    record(&cmdb, &[told]).await;
+    // Its clock was set back, and its probe started again.
+    let again = vec![open("10.0.0.1 > 10.0.0.2:80 curl", -500, -400)];
+    record(&cmdb, &[report("a", -600, 1, -400, again)]).await;
+    let records = cmdb.around(&[key("a")], &[], &Window::default()).await.expect("around");
+    let spans = &records.flows[0].spans;
+    assert_eq!(spans.len(), 2, "no window was lost");
+    assert!(spans.iter().all(|span| span.since <= span.until), "{spans:?}");
+}
+
+async fn a_reused_pid_is_another_instance(place: Place) {
+    let cmdb = place.cmdb().await;
+    let mut first = open("10.0.0.1 > 10.0.0.2:80 curl", 0, 10);
+    first.flow.owners[0].started = at(-10);
+    let mut second = open("10.0.0.1 > 10.0.0.2:80 wget", 20, 30);
+    second.flow.owners[0].started = at(15);
+    assert_eq!(first.flow.owners[0].pid, second.flow.owners[0].pid);
+    record(&cmdb, &[report("a", 0, 1, 30, vec![first, second])]).await;
+    let records = cmdb.around(&[key("a")], &[], &Window::default()).await.expect("around");
+    let mut owners: Vec<_> = records.flows.iter().map(|flow| flow.flow.owners[0].clone()).collect();
+    owners.sort_by_key(|owner| owner.started);
+    assert_eq!(owners.len(), 2);
+    assert_eq!((owners[0].process.name.as_str(), owners[0].started), ("curl", at(-10)));
+    assert_eq!((owners[1].process.name.as_str(), owners[1].started), ("wget", at(15)));
+}
