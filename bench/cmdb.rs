@@ -140,6 +140,7 @@ impl Fleet {
                 bytes_received: Some(sequence * 654_321),
                 retransmits: Some(sequence),
                 rtt_us: Some(300),
+                ..Counters::default()
             },
             tentative: false,
         }

@@ -24,7 +24,6 @@ use crate::cmdb::{Cmdb, jittered};
 use crate::flow::filter::Filter;
 use crate::flow::key::Observation;
 use crate::flow::report::Report;
-use crate::flow::socket::Snapshot;
 use crate::flow::tally::Tally;
 use crate::probe::{Probe, record};
 
@@ -90,7 +89,7 @@ pub async fn replay(recording: &Path, plan: &Plan) -> Result<Report> {
     let mut tally: Option<Tally> = None;
     while let Some(snapshot) = snapshots.read_next().with_context(|| format!("read '{name}'"))? {
         let tally = tally.get_or_insert_with(|| Tally::new(snapshot.taken, linger));
-        tally.observe(filtered(snapshot, plan.filter));
+        tally.observe(filtered(snapshot.observe(), plan.filter));
     }
     let mut tally = tally.with_context(|| format!("'{name}' is no recording of shawk's"))?;
     deliver(&cmdb, &mut tally).await
@@ -237,24 +236,24 @@ impl Scanner {
 
     fn scan(&mut self) -> Result<Observation> {
         let started = Instant::now();
-        let snapshot = self.probe.snapshot()?;
-        if let Some(recorder) = &mut self.recorder {
-            record::write(&snapshot, &mut *recorder).context("record the snapshot")?;
-            recorder.flush().context("record the snapshot")?;
-        }
-        let sockets = snapshot.sockets.len();
-        let observation = filtered(snapshot, self.filter);
-        debug!(
-            "scanned {sockets} sockets into {} host flows in {:?}",
-            observation.flows.len(),
-            started.elapsed()
-        );
+        // Sockets one by one only where they are asked for: the kernel may add
+        // them up at a fraction of the cost.
+        let observation = match &mut self.recorder {
+            Some(recorder) => {
+                let snapshot = self.probe.snapshot()?;
+                record::write(&snapshot, &mut *recorder).context("record the snapshot")?;
+                recorder.flush().context("record the snapshot")?;
+                snapshot.observe()
+            }
+            None => self.probe.observe()?,
+        };
+        let observation = filtered(observation, self.filter);
+        debug!("scanned {} host flows in {:?}", observation.flows.len(), started.elapsed());
         Ok(observation)
     }
 }
 
-fn filtered(snapshot: Snapshot, filter: Filter) -> Observation {
-    let mut observation = snapshot.observe();
+fn filtered(mut observation: Observation, filter: Filter) -> Observation {
     observation.flows.retain(|flow| filter.keeps(flow));
     observation
 }

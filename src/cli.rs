@@ -22,7 +22,9 @@ use crate::cli::settings::Settings;
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::{Selector, Window};
 use crate::flow::filter::Filter;
+use crate::flow::host::Rung;
 use crate::graph::walk::Ways;
+use crate::probe::choose::Mode;
 use crate::view::Format;
 
 /// What is to be done.
@@ -38,6 +40,10 @@ pub enum Command {
     Look(Box<LookOptions>),
     /// Create or migrate the schema.
     CreateScheme(CmdbUrl),
+    /// Forget what was over before a moment.
+    Prune(CmdbUrl, Timestamp),
+    /// Say what this host offers to a probe.
+    Doctor,
 }
 
 /// Everything the command line and the environment said.
@@ -49,15 +55,6 @@ pub struct Invocation {
     pub debug: bool,
     /// To be said on standard error before anything else, a line each.
     pub warnings: Vec<String>,
-}
-
-/// How sockets are to be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// At an interval.
-    Polling,
-    /// As the kernel tells of them.
-    Streaming,
 }
 
 /// What `shawk probe` was asked.
@@ -135,7 +132,13 @@ pub fn parse(
         _ if arguments.global.credits => Command::Credits,
         Some(Word::Version) => version(),
         Some(Word::Credits) => Command::Credits,
+        Some(Word::Doctor) => Command::Doctor,
         Some(Word::CreateScheme(words)) => Command::CreateScheme(cmdb(words.cmdb, &settings)?),
+        Some(Word::Prune(words)) => {
+            let before = duration::parse_moment(&words.older_than, now);
+            let before = before.map_err(|error| format!("--older-than: {error}"))?;
+            Command::Prune(cmdb(words.cmdb.cmdb, &settings)?, before)
+        }
         Some(Word::Probe(words)) => Command::Probe(Box::new(probe(words, &settings)?)),
         Some(Word::Look(words)) => Command::Look(Box::new(look(words, &settings, now)?)),
         None => return Err("no command given; see 'shawk --help'".into()),
@@ -224,10 +227,19 @@ fn default_cmdb() -> Result<CmdbUrl, String> {
 }
 
 fn probe(words: ProbeArguments, settings: &Settings) -> Result<ProbeOptions, String> {
-    let mode = |text: &str| match text {
+    let mode = |text: &str| {
+        match text {
+        "auto" => Ok(Mode::Auto),
         "polling" => Ok(Mode::Polling),
         "streaming" => Ok(Mode::Streaming),
-        _ => Err(format!("'{text}' is not a mode; write polling or streaming")),
+        _ => Rung::ALL.into_iter().find(|rung| rung.name() == text).map(Mode::Only).ok_or_else(
+            || {
+                format!(
+                    "'{text}' is not a mode; write polling, streaming, auto, iterator, netlink or procfs"
+                )
+            },
+        ),
+    }
     };
     let filter = |text: &str| match text {
         "all" => Ok(Filter::All),

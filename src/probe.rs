@@ -4,25 +4,37 @@
 //! leaves this room is a [`Snapshot`], and nobody further down sees a message
 //! of the kernel or a path of `/proc`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 
+use crate::flow::host::Rung;
+use crate::flow::key::Observation;
 use crate::flow::socket::Snapshot;
+use crate::probe::iterator::Iterator;
 use crate::probe::netlink::Netlink;
-use crate::probe::record::Replay;
+use crate::probe::streaming::Streaming;
+use crate::probe::support::Support;
 
+pub mod bpf;
 pub mod cgroup;
 pub mod channel;
+pub mod choose;
 pub mod diag;
 pub mod identity;
+pub mod iterator;
 pub mod machine;
+pub mod message;
 pub mod namespace;
 pub mod netlink;
 pub mod owner;
 pub mod procfs;
 pub mod procnet;
 pub mod record;
+pub mod streaming;
+pub mod support;
+pub mod surroundings;
+pub mod tcp_info;
 
 /// What a probe is told from outside.
 #[derive(Clone, Debug)]
@@ -38,23 +50,26 @@ pub struct ProbeConfig {
 /// A source of snapshots.
 #[derive(Debug)]
 pub enum Probe {
-    /// sock_diag and `/proc`.
+    /// Tracepoints between such passes.
+    Streaming(Box<Streaming>),
+    /// One pass of the kernel over all tasks' files.
+    Iterator(Box<Iterator>),
+    /// sock_diag or `/proc/net`, and `/proc`.
     Netlink(Box<Netlink>),
-    /// A file that was recorded before.
-    Replay(Box<Replay>),
 }
 
 impl Probe {
-    /// A probe of this host's kernel. Fails where the host has no id, or no
-    /// `/proc`.
-    pub fn netlink(config: &ProbeConfig) -> Result<Probe> {
-        Ok(Probe::Netlink(Box::new(Netlink::open(config)?)))
-    }
-
-    /// A probe of the file at `path`: each snapshot in it once and in order,
-    /// then the last again and again.
-    pub fn replay(path: &Path) -> Result<Probe> {
-        Ok(Probe::Replay(Box::new(Replay::open(path)?)))
+    /// A probe on a rung that was chosen from what `support` says (see [`choose::choose`]).
+    pub fn open(config: &ProbeConfig, rung: Rung, support: &Support) -> Result<Probe> {
+        match rung {
+            Rung::Streaming => {
+                let events = support.events(config)?;
+                Ok(Probe::Streaming(Box::new(Streaming::open(config, events)?)))
+            }
+            Rung::Iterator => Ok(Probe::Iterator(Box::new(Iterator::open(config)?))),
+            Rung::Netlink => Ok(Probe::Netlink(Box::new(Netlink::open(config, true)?))),
+            Rung::Procfs => Ok(Probe::Netlink(Box::new(Netlink::open(config, false)?))),
+        }
     }
 
     /// Reads all sockets once. Blocks for as long as that takes, and moves
@@ -63,8 +78,19 @@ impl Probe {
     /// it is counted in [`Snapshot::coverage`].
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         match self {
+            Probe::Streaming(streaming) => streaming.snapshot(),
+            Probe::Iterator(iterator) => iterator.snapshot(),
             Probe::Netlink(netlink) => netlink.snapshot(),
-            Probe::Replay(replay) => replay.snapshot(),
+        }
+    }
+
+    /// Reads all host flows once, as [`Probe::snapshot`] does the sockets, and
+    /// where the kernel adds them up, for a fraction of the cost.
+    pub fn observe(&mut self) -> Result<Observation> {
+        match self {
+            Probe::Streaming(streaming) => streaming.observe(),
+            Probe::Iterator(iterator) => iterator.observe(),
+            Probe::Netlink(netlink) => Ok(netlink.snapshot()?.observe()),
         }
     }
 }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::info;
 
 use crate::agent::{self, Plan};
-use crate::cli::{Command, Invocation, LookOptions, Mode, ProbeOptions};
+use crate::cli::{Command, Invocation, LookOptions, ProbeOptions};
 use crate::cmdb::connect::Limits;
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::{Cmdb, Selector};
@@ -16,7 +16,8 @@ use crate::flow::report::Report;
 use crate::graph::search::Question;
 use crate::graph::walk::Reach;
 use crate::look;
-use crate::probe::{Probe, ProbeConfig, machine};
+use crate::probe::support::Support;
+use crate::probe::{Probe, ProbeConfig, choose, machine};
 use crate::view;
 
 /// How far apart in time two hosts' words about one connection may be, and how
@@ -46,7 +47,11 @@ pub fn run(invocation: Invocation) -> Result<()> {
     let done = match invocation.command {
         Command::Print(text) => print(&text),
         Command::Credits => print(CREDITS),
+        Command::Doctor => {
+            Support::read(&config(None, None)).and_then(|support| print(&choose::report(&support)))
+        }
         Command::CreateScheme(url) => runtime.block_on(create_scheme(&url)),
+        Command::Prune(url, before) => runtime.block_on(prune(&url, before)),
         Command::Probe(options) => runtime.block_on(probe(*options)),
         Command::Look(options) => runtime.block_on(look(*options)),
     };
@@ -60,14 +65,28 @@ async fn create_scheme(url: &CmdbUrl) -> Result<()> {
     print(&format!("{change}\n"))
 }
 
+async fn prune(url: &CmdbUrl, before: Timestamp) -> Result<()> {
+    let cmdb = Cmdb::open(url, &Limits::STANDARD).await?;
+    let gone = cmdb.prune(before).await?;
+    cmdb.close().await;
+    print(&format!(
+        "forgotten, of before {before}: {} flows, {} spans, {} hours, {} addresses, {} processes and runs, {} hosts\n",
+        gone.flows, gone.spans, gone.hours, gone.addresses, gone.others, gone.hosts
+    ))
+}
+
 /// What a probe that is not a daemon has to say at the end.
 fn summary(report: &Report, cmdb: &CmdbUrl) {
     let flows = report.flows.len();
     let coverage = &report.coverage;
     info!("{flows} host flows of {} recorded in {cmdb} ({})", report.host.name, report.rung.name());
-    for line in coverage.unseen() {
-        info!("{line}");
+    if let Some(unseen) = coverage.unseen() {
+        info!("not seen: {unseen}");
     }
+}
+
+fn config(host_id: Option<String>, hostname: Option<String>) -> ProbeConfig {
+    ProbeConfig { host_id, hostname, proc: PathBuf::from("/proc") }
 }
 
 async fn probe(options: ProbeOptions) -> Result<()> {
@@ -82,13 +101,12 @@ async fn probe(options: ProbeOptions) -> Result<()> {
         summary(&report, &plan.cmdb);
         return Ok(());
     }
-    anyhow::ensure!(options.mode == Mode::Polling, "this build cannot stream; use --mode polling");
-    let config = ProbeConfig {
-        host_id: options.host_id,
-        hostname: options.hostname,
-        proc: PathBuf::from("/proc"),
-    };
-    let probe = Probe::netlink(&config)?;
+    let config = config(options.host_id, options.hostname);
+    let support = Support::read(&config)?;
+    let choice = choose::choose(&support, options.mode)
+        .map_err(|why| anyhow::anyhow!("this host cannot be probed that way: {why}"))?;
+    info!("{}", choice.line(&support));
+    let probe = Probe::open(&config, choice.rung, &support)?;
     let recorder = options.record.as_deref().map(agent::open_recorder).transpose()?;
     if options.once {
         let report = agent::once(probe, recorder, &plan).await?;
@@ -105,9 +123,8 @@ fn print(text: &str) -> Result<()> {
 async fn look(options: LookOptions) -> Result<()> {
     let mut selectors = options.selectors;
     if selectors.is_empty() {
-        let config =
-            ProbeConfig { host_id: options.host_id, hostname: None, proc: PathBuf::from("/proc") };
-        selectors.push(Selector::Host(machine::read_host(&config)?.id));
+        let host = machine::read_host(&config(options.host_id, None))?;
+        selectors.push(Selector::Host(host.id));
     }
     let question = Question {
         selectors,

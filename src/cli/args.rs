@@ -49,6 +49,10 @@ pub enum Word {
     /// Create the CMDB's schema, or bring it up to date
     #[command(name = "create-scheme", visible_alias = "create-schema")]
     CreateScheme(CmdbArguments),
+    /// Print what this host offers to a probe, and what would lift it
+    Doctor,
+    /// Forget what was over long ago: flows, spans, hours, addresses, silent hosts
+    Prune(PruneArguments),
     /// Print the version
     Version,
     /// Print the licences of what shawk is built from
@@ -65,10 +69,21 @@ pub struct CmdbArguments {
 }
 
 #[derive(Debug, Args)]
+pub struct PruneArguments {
+    #[command(flatten)]
+    pub cmdb: CmdbArguments,
+    /// How long ago: 720h, or 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "MOMENT")]
+    pub older_than: String,
+}
+
+#[derive(Debug, Args)]
 pub struct ProbeArguments {
     #[command(flatten)]
     pub cmdb: CmdbArguments,
-    /// How sockets are read: polling [default] or streaming
+    /// How sockets are read: polling (at the interval, by the best way this
+    /// host offers) [default], streaming, or one way by its name: iterator,
+    /// netlink, procfs
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
     /// Time between two scans [default: 1s]

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::cli::{Command, Invocation, LookOptions, Mode, ProbeOptions, parse};
+use crate::cli::{Command, Invocation, LookOptions, ProbeOptions, parse};
 use crate::cmdb::Selector;
 use crate::flow::filter::Filter;
 use crate::graph::walk::Ways;
+use crate::probe::choose::Mode;
 
 fn run(line: &str, environment: &[(&str, &str)]) -> Result<Invocation, String> {
     let words: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
@@ -80,7 +81,7 @@ fn a_mistake_is_one_line_with_the_value_and_the_remedy() {
     );
     refused("probe --interval 1ms", &[], "out of range");
     refused("probe --interval 31s", &[], "longer than the flush interval");
-    refused("probe --mode fast", &[], "--mode: 'fast' is not a mode; write polling or streaming");
+    refused("probe --mode fast", &[], "--mode: 'fast' is not a mode; write polling, streaming");
     refused("probe --filter some", &[], "'some' is not a filter");
     refused("probe --record a --replay b", &[], "cannot be used with");
     refused(

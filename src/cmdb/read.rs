@@ -297,6 +297,7 @@ fn raw(row: &Row, scope: Arc<str>) -> Result<Raw, Trouble> {
             bytes_received: total(21)?,
             retransmits: total(22)?,
             rtt_us: row.optional_int(23)?.map(small),
+            ..Counters::default()
         },
         first_seen: row.int(24)?,
         spans: BTreeMap::new(),

@@ -35,9 +35,7 @@ struct CompactKey {
 #[derive(Default)]
 struct Sum {
     owners: SmallVec<[Owner; 1]>,
-    open: u32,
-    connecting: u32,
-    rtt_us: Option<u32>,
+    counters: Counters,
     tentative: bool,
 }
 
@@ -48,10 +46,26 @@ struct Owner {
     pgid: u32,
 }
 
+/// Sockets of one flow that a probe has added up already. Their direction is
+/// known, and they have one owner at most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    /// One that stands for all; the port that is not the service's is 0.
+    pub socket: Socket,
+    /// Numbers of all.
+    pub counters: Counters,
+}
+
 impl Snapshot {
     /// Bundles the sockets into host flows, each key once, sorted.
-    pub fn observe(mut self) -> Observation {
-        let flows = Bundler::new(&self).bundle();
+    pub fn observe(self) -> Observation {
+        self.observe_with(&[])
+    }
+
+    /// As [`Snapshot::observe`], with sockets that are bundled already beside
+    /// those of the snapshot.
+    pub fn observe_with(mut self, bundles: &[Bundle]) -> Observation {
+        let flows = Bundler::new(&self).bundle(bundles);
         let dropped = flows.len().saturating_sub(MAX_FLOWS);
         self.coverage.flows_dropped += dropped as u64;
         let flows = flows.into_iter().take(MAX_FLOWS).collect();
@@ -97,26 +111,34 @@ impl<'a> Bundler<'a> {
         Bundler { snapshot, listeners, process_of, processes }
     }
 
-    fn bundle(&self) -> Vec<HostFlow> {
+    fn bundle(&self, bundles: &[Bundle]) -> Vec<HostFlow> {
         let mut sums: HashMap<CompactKey, Sum> = HashMap::new();
         for socket in &self.snapshot.sockets {
-            if !self.is_somebodys(socket) {
-                continue;
-            }
-            let Some((key, owner)) = self.key(socket) else { continue };
-            let sum = sums.entry(key).or_default();
-            sum.open += 1;
-            sum.connecting += u32::from(socket.state == State::SynSent);
-            sum.rtt_us = match (sum.rtt_us, socket.rtt_us) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
+            let counters = Counters {
+                open: 1,
+                connecting: u32::from(socket.state == State::SynSent),
+                rtt_us: socket.rtt_us,
+                ..Counters::default()
             };
-            sum.tentative = key.peer.is_none() && self.may_be_ephemeral(socket);
-            self.add_owners(sum, socket, owner);
+            self.add(&mut sums, socket, &counters);
+        }
+        for bundle in bundles {
+            self.add(&mut sums, &bundle.socket, &bundle.counters);
         }
         let mut flows: Vec<_> = sums.into_iter().map(|(key, sum)| self.flow(key, sum)).collect();
         flows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         flows
+    }
+
+    fn add(&self, sums: &mut HashMap<CompactKey, Sum>, socket: &Socket, counters: &Counters) {
+        if !self.is_somebodys(socket) {
+            return;
+        }
+        let Some((key, owner)) = self.key(socket) else { return };
+        let sum = sums.entry(key).or_default();
+        sum.counters.add(counters);
+        sum.tentative = key.peer.is_none() && self.may_be_ephemeral(socket);
+        self.add_owners(sum, socket, owner);
     }
 
     /// Whether a socket makes a flow. A socket that no process holds is nobody's
@@ -325,12 +347,7 @@ impl<'a> Bundler<'a> {
             },
             owners,
             owners_more,
-            counters: Counters {
-                open: sum.open,
-                connecting: sum.connecting,
-                rtt_us: sum.rtt_us,
-                ..Counters::default()
-            },
+            counters: sum.counters,
             tentative: sum.tentative,
         }
     }

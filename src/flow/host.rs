@@ -95,29 +95,41 @@ pub struct Coverage {
     pub malformed: u64,
     /// Host flows left out because a limit was reached.
     pub flows_dropped: u64,
+    /// What streaming could not keep since the start: changes of flows that
+    /// found no room, sockets not followed until the next scan, datagrams of
+    /// unknown peers.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub updates_lost: u64,
     /// Scans that were due while one was still running.
     pub scans_skipped: u64,
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl Coverage {
-    /// What was not seen, a line each; empty when everything was.
-    pub fn unseen(&self) -> Vec<String> {
-        let mut lines = Vec::new();
+    /// What was not seen, in words; nothing if everything was.
+    pub fn unseen(&self) -> Option<String> {
+        let counts = [
+            (self.namespaces_unreadable, "network namespace", "network namespaces", "unreadable"),
+            (self.processes_unreadable, "process", "processes", "unreadable"),
+            (self.sockets_unattributed, "socket", "sockets", "without a known owner"),
+            (self.malformed, "message", "messages", "not understood"),
+            (self.flows_dropped, "flow", "flows", "dropped at a limit"),
+            (self.updates_lost, "change", "changes", "between scans lost"),
+            (self.scans_skipped, "scan", "scans", "skipped"),
+        ];
+        let mut words: Vec<String> = counts
+            .into_iter()
+            .filter(|(count, ..)| *count > 0)
+            .map(|(count, one, many, what)| {
+                format!("{count} {} {what}", if count == 1 { one } else { many })
+            })
+            .collect();
         if self.confined {
-            lines.push("sees the processes of its own pid namespace and no others".to_owned());
+            words.insert(0, "anything outside the probe's own pid namespace".to_owned());
         }
-        for (count, what) in [
-            (self.namespaces_unreadable, "network namespaces could not be entered"),
-            (self.processes_unreadable, "processes could not be read"),
-            (self.sockets_unattributed, "sockets belong to processes that could not be seen"),
-            (self.malformed, "messages of the kernel could not be understood"),
-            (self.flows_dropped, "flows were dropped at a limit"),
-            (self.scans_skipped, "scans were skipped because one took too long"),
-        ] {
-            if count > 0 {
-                lines.push(format!("{count} {what}"));
-            }
-        }
-        lines
+        (!words.is_empty()).then(|| words.join(", "))
     }
 }

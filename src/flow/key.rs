@@ -76,6 +76,12 @@ pub struct Counters {
     pub opened: Option<u64>,
     /// Attempts to connect that failed, in total.
     pub failed: Option<u64>,
+    /// Of these, the ones that the other end refused (RST).
+    pub refused: Option<u64>,
+    /// Of these, the ones that nobody answered in time.
+    pub timed_out: Option<u64>,
+    /// Of these, the ones that were told there is no way (ICMP).
+    pub unreachable: Option<u64>,
     /// Bytes of payload sent and acknowledged, in total.
     pub bytes_sent: Option<u64>,
     /// Bytes of payload received, in total.
@@ -84,6 +90,33 @@ pub struct Counters {
     pub retransmits: Option<u64>,
     /// Smallest smoothed round-trip time among its connections, microseconds.
     pub rtt_us: Option<u32>,
+}
+
+impl Counters {
+    /// Adds what other sockets of the same flow counted. What is absent from
+    /// both stays absent.
+    pub fn add(&mut self, other: &Counters) {
+        fn sum(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+            match (a, b) {
+                (Some(a), Some(b)) => Some(a.saturating_add(b)),
+                (a, b) => a.or(b),
+            }
+        }
+        self.open = self.open.saturating_add(other.open);
+        self.connecting = self.connecting.saturating_add(other.connecting);
+        self.opened = sum(self.opened, other.opened);
+        self.failed = sum(self.failed, other.failed);
+        self.refused = sum(self.refused, other.refused);
+        self.timed_out = sum(self.timed_out, other.timed_out);
+        self.unreachable = sum(self.unreachable, other.unreachable);
+        self.bytes_sent = sum(self.bytes_sent, other.bytes_sent);
+        self.bytes_received = sum(self.bytes_received, other.bytes_received);
+        self.retransmits = sum(self.retransmits, other.retransmits);
+        self.rtt_us = match (self.rtt_us, other.rtt_us) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
 }
 
 /// What a probe sees at one moment: all host flows of a host. Polling and

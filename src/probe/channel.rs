@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 
-use crate::probe::diag::{Message, messages};
+use crate::probe::message::{Message, messages};
 
 /// Room for one datagram. The kernel builds at most 32 KiB per datagram of a
 /// dump (`netlink_dump`, af_netlink.c); this leaves it room to grow.

@@ -10,26 +10,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use smallvec::SmallVec;
 
 use crate::flow::socket::{Direction, Protocol, Socket, State};
+use crate::probe::message::{HEADER, attributes, dump_request, u32_at};
+use crate::probe::tcp_info;
 
-/// `struct nlmsghdr`.
-const HEADER: usize = 16;
 /// `struct inet_diag_msg`.
 const DIAG: usize = 72;
 /// `struct ifaddrmsg`.
 const IFADDR: usize = 8;
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-/// Types below this are netlink's own: no-op, overrun.
-const NLMSG_MIN_TYPE: u16 = 16;
 const TCPDIAG_GETSOCK: u16 = 18;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
-
-const NLM_F_REQUEST: u16 = 0x1;
-const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLM_F_DUMP: u16 = 0x300;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -76,19 +67,17 @@ impl Table {
 pub fn sockets_request(table: Table, sequence: u32) -> Vec<u8> {
     match table {
         Table::Tcp => {
-            let mut bytes = vec![0; HEADER + 60];
-            write_header(&mut bytes, TCPDIAG_GETSOCK, sequence);
-            bytes[19] = 1 << (INET_DIAG_INFO - 1);
-            bytes[68..72].copy_from_slice(&STATES.to_ne_bytes());
+            let mut bytes = dump_request(TCPDIAG_GETSOCK, 60, sequence);
+            bytes[HEADER + 3] = 1 << (INET_DIAG_INFO - 1);
+            bytes[HEADER + 52..][..4].copy_from_slice(&STATES.to_ne_bytes());
             bytes
         }
         Table::Udp4 | Table::Udp6 => {
             // struct inet_diag_req_v2
-            let mut bytes = vec![0; HEADER + 56];
-            write_header(&mut bytes, SOCK_DIAG_BY_FAMILY, sequence);
-            bytes[16] = if table == Table::Udp4 { AF_INET } else { AF_INET6 };
-            bytes[17] = Protocol::Udp.number();
-            bytes[20..24].copy_from_slice(&STATES.to_ne_bytes());
+            let mut bytes = dump_request(SOCK_DIAG_BY_FAMILY, 56, sequence);
+            bytes[HEADER] = if table == Table::Udp4 { AF_INET } else { AF_INET6 };
+            bytes[HEADER + 1] = Protocol::Udp.number();
+            bytes[HEADER + 4..][..4].copy_from_slice(&STATES.to_ne_bytes());
             bytes
         }
     }
@@ -96,113 +85,7 @@ pub fn sockets_request(table: Table, sequence: u32) -> Vec<u8> {
 
 /// A dump of all addresses of all interfaces: `struct ifaddrmsg`, all zero.
 pub fn addresses_request(sequence: u32) -> Vec<u8> {
-    let mut bytes = vec![0; HEADER + IFADDR];
-    write_header(&mut bytes, RTM_GETADDR, sequence);
-    bytes
-}
-
-fn write_header(bytes: &mut [u8], kind: u16, sequence: u32) {
-    let length = u32::try_from(bytes.len()).expect("a request is short");
-    bytes[0..4].copy_from_slice(&length.to_ne_bytes());
-    bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
-}
-
-/// One netlink message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Message<'a> {
-    /// One piece of a dump.
-    Part {
-        /// What follows the header.
-        body: &'a [u8],
-        /// The table changed under the dump, which may lack something.
-        interrupted: bool,
-    },
-    /// The end of a dump, or of what there will be of it: 0, or the errno
-    /// that ended it.
-    End {
-        /// Positive; 0 where all went well.
-        errno: i32,
-        /// As in `Part`.
-        interrupted: bool,
-    },
-    /// Bytes that are no message. Nothing after them can be read.
-    Malformed,
-}
-
-/// The messages of one datagram that answer the request with `sequence`.
-/// Left-overs of an earlier one are passed over.
-pub fn messages(bytes: &[u8], sequence: u32) -> Messages<'_> {
-    Messages { bytes, sequence }
-}
-
-/// See [`messages`].
-#[derive(Clone, Debug)]
-pub struct Messages<'a> {
-    bytes: &'a [u8],
-    sequence: u32,
-}
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = Message<'a>;
-
-    fn next(&mut self) -> Option<Message<'a>> {
-        loop {
-            if self.bytes.is_empty() {
-                return None;
-            }
-            let Some((header, body)) = self.split() else {
-                self.bytes = &[];
-                return Some(Message::Malformed);
-            };
-            if header.sequence != self.sequence {
-                continue;
-            }
-            let interrupted = header.flags & NLM_F_DUMP_INTR != 0;
-            return Some(match header.kind {
-                NLMSG_DONE => {
-                    // Old kernels send no errno along.
-                    let errno = u32_at(body, 0).unwrap_or(0).cast_signed();
-                    Message::End { errno: errno.saturating_neg().max(0), interrupted }
-                }
-                NLMSG_ERROR => match u32_at(body, 0) {
-                    Some(errno) => {
-                        let errno = errno.cast_signed().saturating_neg().max(0);
-                        Message::End { errno, interrupted }
-                    }
-                    None => Message::Malformed,
-                },
-                kind if kind < NLMSG_MIN_TYPE => continue,
-                TCPDIAG_GETSOCK | SOCK_DIAG_BY_FAMILY => Message::Part { body, interrupted },
-                _ => Message::Malformed,
-            });
-        }
-    }
-}
-
-struct Header {
-    kind: u16,
-    flags: u16,
-    sequence: u32,
-}
-
-// Sockets and addresses happen to share the number 20.
-const _: () = assert!(SOCK_DIAG_BY_FAMILY == RTM_NEWADDR);
-
-impl<'a> Messages<'a> {
-    fn split(&mut self) -> Option<(Header, &'a [u8])> {
-        let length = usize::try_from(u32_at(self.bytes, 0)?).ok()?;
-        let header = Header {
-            kind: u16_at(self.bytes, 4)?,
-            flags: u16_at(self.bytes, 6)?,
-            sequence: u32_at(self.bytes, 8)?,
-        };
-        let body = self.bytes.get(HEADER..length)?;
-        // The last message need not be padded.
-        self.bytes = self.bytes.get(align(length)..).unwrap_or(&[]);
-        Some((header, body))
-    }
+    dump_request(RTM_GETADDR, IFADDR, sequence)
 }
 
 /// One message of a socket dump, as a socket of the namespace with that
@@ -220,7 +103,6 @@ pub fn parse_socket(body: &[u8], protocol: Protocol, namespace: u32) -> Option<S
     let state = state(body[1])?;
     let local = SocketAddr::new(address(family, &body[8..24]), port(&body[4..6]));
     let peer = SocketAddr::new(address(family, &body[24..40]), port(&body[6..8]));
-    let unsent_or_unacked = u32_at(body, 60)?;
     let inode = u32_at(body, 68)?;
 
     let mut v6_only = false;
@@ -240,9 +122,9 @@ pub fn parse_socket(body: &[u8], protocol: Protocol, namespace: u32) -> Option<S
         local,
         peer: present(peer),
         v6_only,
-        opened: if tcp { opened(state, unsent_or_unacked, info) } else { Direction::Unknown },
+        opened: if tcp { tcp_info::opened(state, info) } else { Direction::Unknown },
         port_chosen: None,
-        rtt_us: if tcp { u32_at(info, 68).filter(|&rtt| rtt > 0) } else { None },
+        rtt_us: if tcp { tcp_info::rtt_us(info) } else { None },
         inode: u64::from(inode),
         owners: SmallVec::new(),
     })
@@ -271,72 +153,6 @@ pub fn state(number: u8) -> Option<State> {
         11 => State::Closing,
         _ => return None,
     })
-}
-
-/// Who opened a connection, from the byte counters of its `struct tcp_info`.
-///
-/// `bytes_acked` grows with `snd_una` (`tcp_snd_una_update`), and on the side
-/// that sent the SYN it starts with the SYN's own number; on the other side
-/// `snd_una` is put behind the SYN-ACK without being counted. `bytes_sent`
-/// counts payload each time it is sent, `bytes_retrans` the repetitions. So
-/// `acked + in flight - sent once` is 1 on the active side and 0 on the
-/// passive. Once our own FIN is acknowledged (FIN_WAIT2) it is one more. In
-/// the other states a FIN may be in flight or not; those tell nothing.
-///
-/// Three things blur that, and each is met by saying nothing:
-///
-/// - `queued` is `idiag_wqueue`, `write_seq - snd_una`. The kernel reads it
-///   before, and not under the lock under which it reads the rest. Where the
-///   two do not agree on whether anything is in flight, or where packets of
-///   one byte each are under way, the sum could be off by a byte.
-/// - What the host's own queue (a full qdisc) drops was counted as sent and
-///   will be again. An active side that lost a single byte that way looks
-///   passive, but for more segments sent than were repeated, delivered or are
-///   under way. `tcpi_delivered` includes the SYN.
-/// - Kernels before 4.19 have no `bytes_sent`.
-///
-/// Not met: a socket that `TCP_REPAIR` brought back has counters of nothing.
-fn opened(state: State, queued: u32, info: &[u8]) -> Direction {
-    let fin = match state {
-        State::SynSent => return Direction::Active,
-        State::Established | State::CloseWait => 0,
-        State::FinWait2 => 1,
-        _ => return Direction::Unknown,
-    };
-    match surplus(queued, info) {
-        Some(bytes) if bytes == fin + 1 => Direction::Active,
-        Some(bytes) if bytes == fin && !dropped_here(info).unwrap_or(true) => Direction::Passive,
-        _ => Direction::Unknown,
-    }
-}
-
-/// Sequence numbers acknowledged or in flight, less payload sent once. None
-/// where `queued` does not fit the rest.
-fn surplus(queued: u32, info: &[u8]) -> Option<u64> {
-    let unacked_packets = u32_at(info, 24)?;
-    let acked = u64_at(info, 120)?;
-    let notsent = u32_at(info, 144)?;
-    let sent = u64_at(info, 200)?;
-    let repeated = u64_at(info, 208)?;
-    let in_flight = queued.checked_sub(notsent)?;
-    let agreed = if unacked_packets == 0 { in_flight == 0 } else { in_flight > unacked_packets };
-    let numbers = acked.checked_add(u64::from(in_flight))?;
-    let surplus = numbers.checked_sub(sent.checked_sub(repeated)?)?;
-    agreed.then_some(surplus)
-}
-
-/// Whether more segments were sent than can be accounted for.
-fn dropped_here(info: &[u8]) -> Option<bool> {
-    let unacked = u32_at(info, 24)?;
-    let sacked = u32_at(info, 28)?;
-    let repeated = u32_at(info, 100)?;
-    let sent = u32_at(info, 156)?;
-    let delivered = u32_at(info, 192)?;
-    let unaccounted = sent
-        .wrapping_sub(repeated)
-        .wrapping_sub(delivered.wrapping_sub(1))
-        .wrapping_sub(unacked.wrapping_sub(sacked));
-    Some(unaccounted.cast_signed() > 0)
 }
 
 /// One message of an address dump. `IFA_LOCAL` is the interface's own
@@ -368,18 +184,6 @@ pub fn parse_address(body: &[u8]) -> Option<IpAddr> {
     (value.len() >= length).then(|| address(family, value))
 }
 
-/// `struct rtattr`s, until one does not fit.
-fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    std::iter::from_fn(move || {
-        let length = usize::from(u16_at(bytes, 0)?);
-        // The two upper bits are flags: nested, network byte order.
-        let kind = u16_at(bytes, 2)? & 0x3fff;
-        let value = bytes.get(4..length)?;
-        bytes = bytes.get(align(length)..).unwrap_or(&[]);
-        Some((kind, value))
-    })
-}
-
 #[derive(Clone, Copy)]
 enum Family {
     V4,
@@ -405,18 +209,96 @@ fn port(bytes: &[u8]) -> u16 {
     u16::from_be_bytes([bytes[0], bytes[1]])
 }
 
-fn align(length: usize) -> usize {
-    length.next_multiple_of(4)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
+    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(4 + value.len()).expect("short");
+        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
+    /// A `struct inet_diag_msg`.
+    fn body(state: u8, local: &str, peer: &str, inode: u32) -> Vec<u8> {
+        let mut bytes = vec![0; DIAG];
+        for (address, at) in [(local, 0), (peer, 1)] {
+            let address: SocketAddr = address.parse().expect("an address");
+            bytes[4 + 2 * at..][..2].copy_from_slice(&address.port().to_be_bytes());
+            match address.ip() {
+                IpAddr::V4(ip) => bytes[8 + 16 * at..][..4].copy_from_slice(&ip.octets()),
+                IpAddr::V6(ip) => bytes[8 + 16 * at..][..16].copy_from_slice(&ip.octets()),
+            }
+            bytes[0] = if address.is_ipv4() { AF_INET } else { AF_INET6 };
+        }
+        bytes[1] = state;
+        bytes[68..72].copy_from_slice(&inode.to_ne_bytes());
+        bytes
+    }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+    fn check(bytes: &[u8], expected: &str) {
+        let said = match parse_socket(bytes, Protocol::Tcp, 3) {
+            Some(s) => format!(
+                "{:?} {} {} {}{}",
+                s.state,
+                s.local,
+                s.peer.map_or("-".to_owned(), |peer| peer.to_string()),
+                s.inode,
+                if s.v6_only { " v6only" } else { "" },
+            ),
+            None => "malformed".to_owned(),
+        };
+        assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn a_message_is_a_socket() {
+        check(&body(10, "127.0.0.1:80", "0.0.0.0:0", 9), "Listen 127.0.0.1:80 - 9");
+        check(
+            &body(1, "10.0.0.1:80", "10.0.0.2:50000", 9),
+            "Established 10.0.0.1:80 10.0.0.2:50000 9",
+        );
+        check(
+            &body(1, "[::ffff:10.0.0.1]:80", "[::ffff:10.0.0.2]:5", 9),
+            "Established 10.0.0.1:80 10.0.0.2:5 9",
+        );
+        check(&body(12, "[fd00::1]:80", "[fd00::2]:5", 0), "SynRecv [fd00::1]:80 [fd00::2]:5 0");
+        let only =
+            [body(10, "[::]:80", "[::]:0", 9), attribute(8, b"x"), attribute(11, &[1])].concat();
+        check(&only, "Listen [::]:80 - 9 v6only");
+        let both = [body(10, "[::]:80", "[::]:0", u32::MAX), attribute(11, &[0])].concat();
+        check(&both, "Listen [::]:80 - 4294967295");
+    }
+
+    #[test]
+    fn what_the_kernel_never_sends_is_no_socket() {
+        let good = body(10, "127.0.0.1:80", "0.0.0.0:0", 9);
+        check(&good[..71], "malformed");
+        check(&body(0, "127.0.0.1:80", "0.0.0.0:0", 9), "malformed");
+        check(&body(13, "127.0.0.1:80", "0.0.0.0:0", 9), "malformed");
+        let mut family = good.clone();
+        family[0] = 1;
+        check(&family, "malformed");
+        // An attribute that is cut off, or shorter than its own header.
+        for rest in [&[8, 0][..], &[3, 0, 11, 0], &[0, 0, 0, 0], &[200, 0, 11, 0, 1]] {
+            check(&[&good, rest].concat(), "Listen 127.0.0.1:80 - 9");
+        }
+    }
+
+    #[test]
+    fn addresses_are_an_interfaces_own() {
+        let header = |family: u8| vec![family, 24, 0, 0, 1, 0, 0, 0];
+        let parse = |parts: &[Vec<u8>]| parse_address(&parts.concat()).map(|ip| ip.to_string());
+        let (one, two) = (attribute(1, &[10, 0, 0, 1]), attribute(2, &[10, 0, 0, 2]));
+        assert_eq!(parse(&[header(2), one.clone(), two]), Some("10.0.0.2".to_owned()));
+        assert_eq!(parse(&[header(2), one]), Some("10.0.0.1".to_owned()));
+        let six = attribute(1, &Ipv6Addr::LOCALHOST.octets());
+        assert_eq!(parse(&[header(10), six.clone()]), Some("::1".to_owned()));
+        assert_eq!(parse(&[header(7), six]), None);
+        assert_eq!(parse(&[header(10), attribute(1, &[1, 2, 3])]), None);
+        assert_eq!(parse(&[header(2)]), None);
+        assert_eq!(parse(&[vec![2, 0]]), None);
+    }
 }

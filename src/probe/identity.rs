@@ -125,6 +125,11 @@ impl Identities {
         })
     }
 
+    /// A user outside of containers, by name or else by number.
+    pub fn user(&self, user: u32) -> String {
+        self.users.names.get(&user).cloned().unwrap_or_else(|| user.to_string())
+    }
+
     /// The container in which the process with that pid is, if it is in one.
     pub fn container(&mut self, proc: impl AsFd, pid: u32) -> Option<String> {
         let bytes = procfs::read(proc, &format!("{pid}/cgroup"), &mut self.file).ok()?;

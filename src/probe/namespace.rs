@@ -5,6 +5,7 @@
 //! a bind mount in an unusual place keeps alive.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ pub const NAMESPACES: usize = 4096;
 
 /// `PROC_PID_INIT_INO`, include/linux/proc_ns.h: the pid namespace of the
 /// kernel itself.
-const PID_INIT: u64 = 0xEFFF_FFFC;
+pub const PID_INIT: u64 = 0xEFFF_FFFC;
 
 /// `NSFS_MAGIC`, include/uapi/linux/magic.h.
 const NSFS: u64 = 0x6e73_6673;
@@ -77,8 +78,9 @@ pub struct Map {
     /// The namespaces but the probe's own: those with processes by their
     /// lowest pid, then the others by number.
     pub others: Vec<Found>,
-    /// How many more there were.
-    pub dropped: u64,
+    /// How many more there are: beyond the limit, or mounted where they could
+    /// not be looked at. A directory that cannot be read counts as one.
+    pub unreadable: u64,
 }
 
 impl Home {
@@ -90,6 +92,11 @@ impl Home {
             .with_context(|| format!("open own network namespace {}", path.display()))?;
         let inode = rustix::fs::fstat(&door).context("read own network namespace")?.st_ino;
         Ok(Home { door, inode })
+    }
+
+    /// Its number in nsfs.
+    pub fn inode(&self) -> u64 {
+        self.inode
     }
 
     /// Finds the namespaces of all processes `pids` of `proc`, with the names
@@ -110,7 +117,6 @@ impl Home {
             }
             if map.others.len() == NAMESPACES {
                 dropped.insert(inode);
-                map.dropped = dropped.len() as u64;
                 return None;
             }
             places.insert(inode, map.others.len());
@@ -130,7 +136,8 @@ impl Home {
             }
         }
         let seen: HashSet<u64> = map.others.iter().map(|found| found.inode).collect();
-        for (inode, (path, name)) in list_binds() {
+        let binds = list_binds();
+        for (inode, (path, name)) in binds.found {
             if !empty && !seen.contains(&inode) {
                 continue;
             }
@@ -139,6 +146,10 @@ impl Home {
                 map.others[at].name = name;
             }
         }
+        if empty {
+            map.unreadable += binds.unreadable;
+        }
+        map.unreadable += dropped.len() as u64;
         map
     }
 
@@ -198,38 +209,52 @@ impl Found {
     }
 }
 
-/// Namespaces that are mounted, with the name of the first in the order of
-/// the alphabet.
-fn list_binds() -> BTreeMap<u64, (PathBuf, Option<String>)> {
-    let mut binds = BTreeMap::new();
+/// Namespaces that are mounted.
+#[derive(Default)]
+struct Binds {
+    /// With a path and a name, those of the first in the alphabet's order.
+    found: BTreeMap<u64, (PathBuf, Option<String>)>,
+    unreadable: u64,
+}
+
+fn list_binds() -> Binds {
+    let mut binds = Binds::default();
     for (directory, named) in [(NAMED, true), (UNNAMED, false)] {
-        let Ok(entries) = std::fs::read_dir(directory) else {
-            continue;
+        let entries = match std::fs::read_dir(directory) {
+            Ok(entries) => entries,
+            Err(error) => {
+                binds.unreadable += u64::from(error.kind() != ErrorKind::NotFound);
+                continue;
+            }
         };
         let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
         paths.sort_unstable();
-        paths.truncate(NAMESPACES);
         for path in paths {
-            if let Ok(inode) = bind_inode(&path) {
-                let name = path.file_name().filter(|_| named);
-                let name = name.map(|name| decode(name.as_bytes()));
-                binds.entry(inode).or_insert((path, name));
+            match bind_inode(&path) {
+                Ok(Some(inode)) => {
+                    let name = path.file_name().filter(|_| named);
+                    let name = name.map(|name| decode(name.as_bytes()));
+                    binds.found.entry(inode).or_insert((path, name));
+                }
+                Ok(None) => {}
+                Err(errno) => binds.unreadable += u64::from(!procfs::has_ended(errno)),
             }
         }
     }
     binds
 }
 
-fn bind_inode(path: &Path) -> Result<u64, Errno> {
+/// None for what is no namespace, as a mount point that nothing is on yet.
+fn bind_inode(path: &Path) -> Result<Option<u64>, Errno> {
     // NONBLOCK, lest somebody put a pipe there.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
     // The type differs among architectures; the number is positive.
     let kind = rustix::fs::fstatfs(&file)?.f_type;
     if u64::try_from(kind).ok() != Some(NSFS) {
-        return Err(Errno::INVAL);
+        return Ok(None);
     }
-    Ok(rustix::fs::fstat(&file)?.st_ino)
+    Ok(Some(rustix::fs::fstat(&file)?.st_ino))
 }
 
 /// Names of namespaces, each given once: a container may have made several,

@@ -40,6 +40,7 @@ pub struct Netlink {
     proc: OwnedFd,
     home: Home,
     confined: bool,
+    dumps: bool,
     channels: Channels,
     room: Room,
     owners: Owners,
@@ -49,8 +50,9 @@ pub struct Netlink {
 }
 
 impl Netlink {
-    /// Opens `/proc` and says whose it is.
-    pub fn open(config: &ProbeConfig) -> Result<Netlink> {
+    /// Opens `/proc` and says whose it is. Without `dumps` the sockets are read
+    /// as the text of `/proc/net` even where the kernel offers better.
+    pub fn open(config: &ProbeConfig, dumps: bool) -> Result<Netlink> {
         let host = machine::read_host(config)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = rustix::fs::openat(CWD, &config.proc, flags, Mode::empty())
@@ -63,6 +65,7 @@ impl Netlink {
             proc,
             home,
             confined,
+            dumps,
             channels: Channels::open(),
             room: Room::new(),
             owners: Owners::new(),
@@ -83,6 +86,7 @@ impl Netlink {
             sockets: Vec::with_capacity(self.expected),
             coverage: Coverage { confined: self.confined, ..Coverage::default() },
             rung: Rung::Procfs,
+            dumps: self.dumps,
         };
         list_pids(&self.proc, self.owners.room(), &mut self.pids).context("list processes")?;
         self.read_namespaces(&mut scan)?;
@@ -116,7 +120,7 @@ impl Netlink {
         scan.read(String::new(), channels, room, net, self.proc.as_fd());
 
         let map = home.find(self.proc.as_fd(), &self.pids, !self.confined);
-        scan.coverage.namespaces_unreadable += map.dropped;
+        scan.coverage.namespaces_unreadable += map.unreadable;
         let mut scopes = Scopes::default();
         for found in &map.others {
             let first = found.pids.first();
@@ -168,6 +172,7 @@ struct Scan {
     sockets: Vec<Socket>,
     coverage: Coverage,
     rung: Rung,
+    dumps: bool,
 }
 
 impl Scan {
@@ -181,6 +186,7 @@ impl Scan {
         proc: BorrowedFd<'_>,
     ) {
         let namespace = u32::try_from(self.namespaces.len()).expect("there are few namespaces");
+        let first = self.sockets.len();
         let mut complete = true;
         for table in Table::ALL {
             let start = self.sockets.len();
@@ -198,7 +204,7 @@ impl Scan {
             Err(_) => {
                 channels.route = None;
                 complete = false;
-                Vec::new()
+                self.addresses_in_use(first)
             }
         };
         self.namespaces.push(Namespace {
@@ -217,6 +223,9 @@ impl Scan {
         table: Table,
         namespace: u32,
     ) -> Result<(), Errno> {
+        if !self.dumps {
+            return Err(Errno::OPNOTSUPP);
+        }
         let channel = open(&mut channels.diag, Line::SockDiag)?;
         let start = self.sockets.len();
         let mut dropped = 0;
@@ -287,6 +296,22 @@ impl Scan {
         addresses.sort_unstable();
         addresses.dedup();
         Ok(addresses)
+    }
+
+    /// The addresses that the sockets from `first` on are bound to: what is
+    /// left to go by where the kernel may not be asked.
+    fn addresses_in_use(&self, first: usize) -> Vec<IpAddr> {
+        let mut addresses = Vec::new();
+        for socket in &self.sockets[first..] {
+            let address = socket.local.ip();
+            if !address.is_unspecified() && !address.is_multicast() {
+                addresses.push(address);
+            }
+        }
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.truncate(ADDRESSES);
+        addresses
     }
 
     fn count(&mut self) {

@@ -141,6 +141,33 @@ impl Owners {
         instances
     }
 
+    /// A scan begins that finds its owners elsewhere and asks for them with
+    /// [`Owners::instance`].
+    pub fn begin(&mut self) {
+        self.clock.refresh();
+        self.identities.begin();
+    }
+
+    /// The scan is over.
+    pub fn end(&mut self) {
+        self.identities.end();
+    }
+
+    /// The process `pid` as an instance.
+    pub fn instance(&mut self, proc: BorrowedFd<'_>, pid: u32) -> Result<Instance, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // Unlike `fd`, it is open to all.
+        let below = rustix::fs::openat(proc, format!("{pid}/task"), flags, Mode::empty())?;
+        instance(&self.clock, &mut self.identities, below.as_fd(), pid)
+    }
+
+    /// When a process started, as [`Instance::started`] has it, from the
+    /// kernel's own number: nanoseconds after boot.
+    pub fn started(&self, after_boot: u64) -> Timestamp {
+        // As `nsec_to_clock_t` rounds it for /proc.
+        self.clock.started(after_boot / (1_000_000_000 / self.clock.ticks_per_second))
+    }
+
     fn visit(
         &mut self,
         proc: BorrowedFd<'_>,

@@ -8,9 +8,7 @@
 //! form in which the kernel's rungs have them.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufWriter, Read, Write};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -275,34 +273,94 @@ fn clean_instance(instance: Instance) -> Instance {
     Instance { process: Arc::new(process), ..instance }
 }
 
-/// A file in place of a kernel.
-#[derive(Debug)]
-pub struct Replay {
-    path: PathBuf,
-    rest: Option<Reader<BufReader<File>>>,
-    last: Option<Snapshot>,
-}
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use super::*;
 
-impl Replay {
-    /// Opens the file.
-    pub fn open(path: &Path) -> Result<Replay> {
-        let file = File::open(path).with_context(|| format!("open snapshot {}", path.display()))?;
-        let reader = Reader::new(BufReader::with_capacity(256 * 1024, file));
-        Ok(Replay { path: path.to_owned(), rest: Some(reader), last: None })
+    const HEADER: &str = r#"{"shawk_snapshot":1,"taken":"2026-01-02T03:04:05.6Z","host":{"id":"h","name":"n"},"rung":"netlink","coverage":{"sockets":3}}"#;
+    const HOME: &str = r#"{"namespace":[0,{"scope":"","addresses":["10.0.0.1","::1"]}]}"#;
+    const NGINX: &str = r#"{"instance":[0,{"process":{"name":"nginx"},"pid":7,"pgid":7,"started":"2026-01-01T00:00:00Z"}]}"#;
+    const REDIS: &str = r#"{"instance":[1,{"process":{"name":"redis"},"pid":8,"pgid":8,"started":"2026-01-01T00:00:00Z"}]}"#;
+    const SOCKET: &str = r#"{"socket":{"namespace":0,"protocol":"tcp","state":"listen","local":"0.0.0.0:80","inode":1,"owners":[0,1]}}"#;
+
+    fn parse(lines: &[&str]) -> Snapshot {
+        read(lines.join("\n").as_bytes()).unwrap()
     }
 
-    /// The next snapshot of the file, and after the last the last.
-    pub fn snapshot(&mut self) -> Result<Snapshot> {
-        if let Some(rest) = &mut self.rest {
-            let next =
-                rest.read_next().with_context(|| format!("replay {}", self.path.display()))?;
-            match next {
-                Some(next) => self.last = Some(next),
-                None => self.rest = None,
-            }
+    fn names(snapshot: &Snapshot) -> Vec<&str> {
+        let owners = snapshot.sockets.iter().flat_map(|socket| &socket.owners);
+        owners.map(|&at| snapshot.instances[at as usize].process.name.as_str()).collect()
+    }
+
+    /// Others read these files: the bytes are a promise.
+    #[test]
+    fn what_is_read_is_written_again() {
+        let text = [HEADER, HOME, NGINX, REDIS, SOCKET, ""].join("\n");
+        let snapshot = read(text.as_bytes()).unwrap();
+        assert_eq!(names(&snapshot), ["nginx", "redis"]);
+        let mut written = Vec::new();
+        write(&snapshot, &mut written).unwrap();
+        let all = r#"{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":3,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"scans_skipped":0}"#;
+        let text = text.replace(r#"{"sockets":3}"#, all);
+        assert_eq!(String::from_utf8(written).unwrap(), text);
+    }
+
+    #[test]
+    fn a_line_that_is_missing_takes_nothing_else_with_it() {
+        let snapshot =
+            parse(&[HEADER, HOME, "{\"instance\":[0,", REDIS, SOCKET, "{}", "", "\u{1}"]);
+        assert_eq!(names(&snapshot), ["redis"]);
+        // The instance, the owner that it was, and three lines.
+        assert_eq!(snapshot.coverage.malformed, 5);
+        let snapshot = parse(&[HEADER, NGINX, SOCKET]);
+        assert_eq!((snapshot.sockets.len(), snapshot.coverage.malformed), (0, 1));
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_yields_what_is_there() {
+        let text = [HEADER, HOME, NGINX, REDIS, SOCKET, SOCKET].join("\n");
+        for cut in HEADER.len()..text.len() {
+            let snapshot = read(&text.as_bytes()[..cut]).unwrap();
+            assert!(snapshot.sockets.len() < 2 && snapshot.coverage.malformed <= 1, "{cut}");
         }
-        self.last.clone().with_context(|| {
-            format!("no header line: {} is not a snapshot of shawk's", self.path.display())
-        })
+        assert_eq!(read(&text.as_bytes()[..text.len() - 1]).unwrap().sockets.len(), 1);
+        let error = read(&HEADER.as_bytes()[..20]).unwrap_err();
+        assert!(error.to_string().contains("no header"), "{error}");
+    }
+
+    #[test]
+    fn a_newer_version_is_refused() {
+        let error = read(&br#"{"shawk_snapshot":2,"all":"new"}"#[..]).unwrap_err().to_string();
+        assert!(error.contains("version 2") && error.contains("newer"), "{error}");
+        let error = read(&br#"{"shawk_snapshot":1,"taken":5}"#[..]).unwrap_err().to_string();
+        assert!(error.contains("header"), "{error}");
+    }
+
+    #[test]
+    fn a_line_too_long_is_passed_over() {
+        let long = "x".repeat(usize::try_from(LINE).unwrap() + 1);
+        let snapshot = parse(&[HEADER, HOME, &long, NGINX, REDIS, SOCKET]);
+        assert_eq!((snapshot.sockets.len(), snapshot.coverage.malformed), (1, 1));
+    }
+
+    #[test]
+    fn what_somebody_edited_is_brought_into_form() {
+        let nginx = NGINX.replace("nginx", "a\\u0000b");
+        let socket =
+            SOCKET.replace("0.0.0.0:80", "[::ffff:1.2.3.4]:80").replace("[0,1]", "[1,0,1]");
+        let snapshot = parse(&[HEADER, HOME, &nginx, REDIS, &socket]);
+        assert_eq!(names(&snapshot), ["a\\x00b", "redis"]);
+        assert_eq!(snapshot.sockets[0].local, "1.2.3.4:80".parse().unwrap());
+    }
+
+    #[test]
+    fn snapshots_of_one_file_come_in_order() {
+        let lines = [HEADER, HOME, HEADER, HOME, NGINX].join("\n");
+        let mut reader = Reader::new(lines.as_bytes());
+        let instances = |snapshot: Option<Snapshot>| snapshot.map(|s| s.instances.len());
+        assert_eq!(instances(reader.read_next().unwrap()), Some(0));
+        assert_eq!(instances(reader.read_next().unwrap()), Some(1));
+        assert_eq!(instances(reader.read_next().unwrap()), None);
     }
 }

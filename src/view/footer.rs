@@ -1,11 +1,10 @@
 //! What an answer cannot show in its edges: how old it is, what no probe saw,
 //! what a limit left out. "Could not see" is never left to look like absence.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::cmdb::{HostRecord, Selector, Window};
-use crate::flow::host::Coverage;
 use crate::graph::search::{Answer, Otherwise};
 use crate::graph::{Identity, Listen, NodeId};
 use crate::view::escape::{quoted, word};
@@ -76,16 +75,7 @@ pub(crate) fn footer(answer: &Answer) -> Vec<String> {
         n => lines.push(format!("{n} peers have no probe")),
     }
     lines.extend(unused_line(answer, &summary.unused));
-    let unseen: Vec<String> = summary
-        .hosts
-        .iter()
-        .filter_map(|host| Some((host, unseen(&host.coverage)?)))
-        .map(|(host, unseen)| format!("not seen on {}: {unseen}", word(&host.name)))
-        .collect();
-    lines.extend(unseen.iter().take(LISTED).cloned());
-    if unseen.len() > LISTED {
-        lines.push(format!("not everything was seen on {} more hosts", unseen.len() - LISTED));
-    }
+    lines.extend(unseen_lines(&summary.hosts));
     let odd: Vec<String> = summary.hosts.iter().flat_map(|host| odd(host)).collect();
     lines.extend(odd.iter().take(LISTED).cloned());
     if odd.len() > LISTED {
@@ -116,6 +106,32 @@ fn odd(host: &HostRecord) -> Vec<String> {
             "more than one probe reports as {name} at the same time (also named {}): a cloned machine id?",
             rivals.join(", ")
         ));
+    }
+    lines
+}
+
+/// What the hosts' last scans could not see, a line for all that say the same.
+fn unseen_lines(hosts: &[&HostRecord]) -> Vec<String> {
+    let mut hosts_of: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for host in hosts {
+        if let Some(unseen) = host.coverage.unseen() {
+            hosts_of.entry(unseen).or_default().push(word(&host.name));
+        }
+    }
+    let mut said: Vec<(String, Vec<String>)> = hosts_of.into_iter().collect();
+    said.sort_by(|a, b| a.1.cmp(&b.1));
+    let mut lines: Vec<String> = said
+        .iter()
+        .take(LISTED)
+        .map(|(unseen, names)| {
+            let more = names.len().saturating_sub(LISTED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!("not seen on {}{more}: {unseen}", names[..names.len().min(LISTED)].join(", "))
+        })
+        .collect();
+    if said.len() > LISTED {
+        let rest = said[LISTED..].iter().map(|(_, names)| names.len()).sum::<usize>();
+        lines.push(format!("not everything was seen on {rest} more hosts"));
     }
     lines
 }
@@ -188,29 +204,6 @@ fn unused_line(answer: &Answer, unused: &[(NodeId, Listen)]) -> Option<String> {
     Some(format!("{count}: {}", names.join(", ")))
 }
 
-/// What the last scan of a host could not see; nothing if it saw all.
-fn unseen(coverage: &Coverage) -> Option<String> {
-    let counts = [
-        (coverage.namespaces_unreadable, "network namespace", "network namespaces", "unreadable"),
-        (coverage.processes_unreadable, "process", "processes", "unreadable"),
-        (coverage.sockets_unattributed, "socket", "sockets", "without a known owner"),
-        (coverage.malformed, "message", "messages", "not understood"),
-        (coverage.flows_dropped, "flow", "flows", "dropped at a limit"),
-        (coverage.scans_skipped, "scan", "scans", "skipped"),
-    ];
-    let mut words: Vec<String> = counts
-        .into_iter()
-        .filter(|(count, ..)| *count > 0)
-        .map(|(count, one, many, what)| {
-            format!("{count} {} {what}", if count == 1 { one } else { many })
-        })
-        .collect();
-    if coverage.confined {
-        words.insert(0, "anything outside the probe's own pid namespace".to_owned());
-    }
-    (!words.is_empty()).then(|| words.join(", "))
-}
-
 /// What to say where no edge was found.
 pub(crate) fn nothing(answer: &Answer) -> Vec<String> {
     let asked = answer.question.selectors.iter().map(selector).collect::<Vec<_>>().join(" or ");
@@ -280,7 +273,7 @@ mod tests {
             id: "id".to_owned(),
             name: "web".to_owned(),
             rung: crate::flow::host::Rung::Netlink,
-            coverage: Coverage::default(),
+            coverage: crate::flow::host::Coverage::default(),
             first_seen: Timestamp::UNIX_EPOCH,
             last_seen: Timestamp::UNIX_EPOCH,
             rivals: BTreeSet::new(),

@@ -249,9 +249,7 @@ fn what_was_not_seen_and_what_was_cut_is_said() {
 
         data of 3 hosts: log-1 10s old, web-1 10s old, wrk-1 10s old
         1 listener that nobody called
-        not seen on log-1: 3 sockets without a known owner
-        not seen on web-1: 3 sockets without a known owner
-        not seen on wrk-1: 3 sockets without a known owner
+        not seen on log-1, web-1, wrk-1: 3 sockets without a known owner
         cut: 4 hosts within reach were not looked at: too many
         cut: 3 edges within reach are not shown: too many
     "#]]

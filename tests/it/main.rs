@@ -1,6 +1,12 @@
 //! The outer tests, in one binary: they drive `shawk` as a user does.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod bpf;
 mod cli;
 mod cmdb;
 mod lab;
+mod netns;
 mod postgres;
+mod probe;
+mod streaming;

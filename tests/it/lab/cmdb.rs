@@ -20,6 +20,8 @@ pub(crate) struct Cmdb {
     pub(crate) url: String,
     /// `shawk create-scheme` is needed first.
     pub(crate) needs_scheme: bool,
+    /// For `SHAWK_PROBE_MODE`: how the probes that fill it read sockets.
+    pub(crate) mode: &'static str,
 }
 
 /// A PostgreSQL server on a host, run by an unprivileged user.
@@ -37,14 +39,18 @@ const USER: &str = "postgres";
 impl Lab {
     /// One fresh CMDB of each kind.
     pub(crate) fn fresh_cmdbs(&self) -> Vec<Cmdb> {
-        let number = self.number();
-        let file = self.path(&format!("cmdb-{number}.db"));
-        let sqlite = Cmdb {
-            name: "SQLite".to_owned(),
-            url: format!("sqlite:{}", file.display()),
-            needs_scheme: false,
+        let sqlite = |mode: &'static str| {
+            let file = self.path(&format!("cmdb-{}.db", self.number()));
+            Cmdb {
+                name: format!("SQLite by {mode}"),
+                url: format!("sqlite:{}", file.display()),
+                needs_scheme: false,
+                mode,
+            }
         };
-        vec![sqlite, self.fresh_postgres()]
+        let mut cmdbs: Vec<_> = ["streaming", "iterator", "netlink", "procfs"].map(sqlite).into();
+        cmdbs.push(self.fresh_postgres());
+        cmdbs
     }
 
     /// A fresh database on the lab's PostgreSQL server.
@@ -52,7 +58,12 @@ impl Lab {
         let database = format!("cmdb{}", self.number());
         let server = self.server();
         server.query("postgres", &format!("create database {database}"));
-        Cmdb { name: "PostgreSQL".to_owned(), url: server.url(&database), needs_scheme: true }
+        Cmdb {
+            name: "PostgreSQL by polling".to_owned(),
+            url: server.url(&database),
+            needs_scheme: true,
+            mode: "polling",
+        }
     }
 
     /// The server that has the lab's CMDBs, on a host without a network.

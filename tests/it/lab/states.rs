@@ -61,7 +61,7 @@ fn what_the_kernel_still_remembers_is_nobodys() {
         wait::until(&format!("TIME_WAIT on {}", host.name), LIMIT, || {
             let lines = ss::sockets(host);
             let waits = lines.iter().filter(|line| line.state == "TIME-WAIT").count();
-            (waits >= 3).then_some(()).ok_or(format!("{waits} sockets are"))
+            (waits > 0).then_some(()).ok_or(format!("{waits} sockets are"))
         });
     }
     lab.check(&[]);

@@ -1,0 +1,22 @@
+//! Compiles the kernel side and writes the skeleton that loads it.
+//!
+//! Needs clang, a C compiler, make, pkg-config, and the headers of libelf and
+//! zlib; what it makes needs none of them.
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use libbpf_cargo::SkeletonBuilder;
+
+fn main() -> Result<()> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("read OUT_DIR")?);
+    SkeletonBuilder::new()
+        .source("bpf/flow.bpf.c")
+        // Atomics that return the old value, and 32-bit jumps: kernel 5.12.
+        .clang_args(["-mcpu=v3", "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter"])
+        .build_and_generate(out.join("flow.skel.rs"))
+        .context("compile bpf/flow.bpf.c; it needs clang")?;
+    println!("cargo::rerun-if-changed=bpf");
+    Ok(())
+}
