@@ -26,6 +26,8 @@
 //! often changed, so that PostgreSQL should leave room for it beside them and
 //! need not touch their indexes).
 
+#[cfg(test)]
+mod lint;
 pub mod prune;
 
 /// The steps from nothing to the scheme of this version, in order. A step
