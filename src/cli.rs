@@ -40,6 +40,8 @@ pub enum Command {
     Look(Box<LookOptions>),
     /// Create or migrate the schema.
     CreateScheme(CmdbUrl),
+    /// Forget what was over before a moment.
+    Prune(CmdbUrl, Timestamp),
     /// Say what this host offers to a probe.
     Doctor,
 }
@@ -132,6 +134,11 @@ pub fn parse(
         Some(Word::Credits) => Command::Credits,
         Some(Word::Doctor) => Command::Doctor,
         Some(Word::CreateScheme(words)) => Command::CreateScheme(cmdb(words.cmdb, &settings)?),
+        Some(Word::Prune(words)) => {
+            let before = duration::parse_moment(&words.older_than, now);
+            let before = before.map_err(|error| format!("--older-than: {error}"))?;
+            Command::Prune(cmdb(words.cmdb.cmdb, &settings)?, before)
+        }
         Some(Word::Probe(words)) => Command::Probe(Box::new(probe(words, &settings)?)),
         Some(Word::Look(words)) => Command::Look(Box::new(look(words, &settings, now)?)),
         None => return Err("no command given; see 'shawk --help'".into()),

@@ -14,6 +14,7 @@ pub mod fault;
 mod find;
 mod hours;
 mod identity;
+pub mod prune;
 mod read;
 mod rows;
 pub mod scheme;
@@ -36,6 +37,7 @@ use tokio::time::{sleep, timeout};
 use crate::cmdb::connect::{Lease, Limits, Pool, late};
 use crate::cmdb::engine::{Access, Connection};
 use crate::cmdb::fault::{Fault, Meaning, Trouble};
+use crate::cmdb::prune::Pruned;
 use crate::cmdb::scheme::Change;
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::write::Recorded;
@@ -309,6 +311,42 @@ impl Cmdb {
         match self.ask(&Question::Around(hosts, addresses, window)).await? {
             Answer::Records(records) => Ok(records),
             _ => unreachable!("a question is answered by its own kind"),
+        }
+    }
+
+    /// Forgets what was over before a moment: spans, hourly totals, flows,
+    /// addresses, processes without a flow, silent hosts. In steps of a few
+    /// hosts, each a transaction, with a pause as long as the step took, so
+    /// that writers hardly wait; may be interrupted, and run again.
+    pub async fn prune(&self, before: Timestamp) -> Result<Pruned> {
+        let mut pruned = Pruned::default();
+        let mut after = HostKey::MIN;
+        loop {
+            let began = tokio::time::Instant::now();
+            let step = async {
+                let mut tries = Tries::default();
+                loop {
+                    let mut lease = self.pool.take().await?;
+                    match prune::step(lease.connection(), after, before, &mut pruned).await {
+                        Ok(last) => {
+                            lease.give_back();
+                            return Ok(last);
+                        }
+                        Err(error) => {
+                            let trouble = Trouble::Driver(error);
+                            self.end(lease, &trouble);
+                            tries.again(trouble).await?;
+                        }
+                    }
+                }
+            };
+            let limit = self.pool.limits().write;
+            let last = timeout(limit, step).await.unwrap_or_else(|_| Err(late("not done", limit)));
+            match last.with_context(|| format!("prune the CMDB {}", self.pool.url()))? {
+                Some(last) => after = last,
+                None => return Ok(pruned),
+            }
+            sleep(began.elapsed()).await;
         }
     }
 

@@ -51,6 +51,7 @@ pub fn run(invocation: Invocation) -> Result<()> {
             Support::read(&config(None, None)).and_then(|support| print(&choose::report(&support)))
         }
         Command::CreateScheme(url) => runtime.block_on(create_scheme(&url)),
+        Command::Prune(url, before) => runtime.block_on(prune(&url, before)),
         Command::Probe(options) => runtime.block_on(probe(*options)),
         Command::Look(options) => runtime.block_on(look(*options)),
     };
@@ -62,6 +63,16 @@ pub fn run(invocation: Invocation) -> Result<()> {
 async fn create_scheme(url: &CmdbUrl) -> Result<()> {
     let change = Cmdb::create_scheme(url, &Limits::STANDARD).await?;
     print(&format!("{change}\n"))
+}
+
+async fn prune(url: &CmdbUrl, before: Timestamp) -> Result<()> {
+    let cmdb = Cmdb::open(url, &Limits::STANDARD).await?;
+    let gone = cmdb.prune(before).await?;
+    cmdb.close().await;
+    print(&format!(
+        "forgotten, of before {before}: {} flows, {} spans, {} hours, {} addresses, {} processes and runs, {} hosts\n",
+        gone.flows, gone.spans, gone.hours, gone.addresses, gone.others, gone.hosts
+    ))
 }
 
 /// What a probe that is not a daemon has to say at the end.

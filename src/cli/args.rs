@@ -51,6 +51,8 @@ pub enum Word {
     CreateScheme(CmdbArguments),
     /// Print what this host offers to a probe, and what would lift it
     Doctor,
+    /// Forget what was over long ago: flows, spans, hours, addresses, silent hosts
+    Prune(PruneArguments),
     /// Print the version
     Version,
     /// Print the licences of what shawk is built from
@@ -64,6 +66,15 @@ pub struct CmdbArguments {
     /// sqlite:~/.local/state/shawk/cmdb.db]
     #[arg(long, visible_alias = "cmdb-url", value_name = "URL")]
     pub cmdb: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PruneArguments {
+    #[command(flatten)]
+    pub cmdb: CmdbArguments,
+    /// How long ago: 720h, or 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "MOMENT")]
+    pub older_than: String,
 }
 
 #[derive(Debug, Args)]

@@ -146,6 +146,31 @@ impl Connection {
         }
     }
 
+    /// Runs a statement that changes rows; how many it changed.
+    pub(crate) async fn change(
+        &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<u64, sqlx::Error> {
+        match self {
+            Connection::Sqlite(sqlite) => {
+                let mut arguments = SqliteArguments::default();
+                for value in values {
+                    bind_sqlite(&mut arguments, value)?;
+                }
+                let query = sqlx::query_with(AssertSqlSafe(for_sqlite(sql)), arguments);
+                Ok(query.execute(&mut **sqlite).await?.rows_affected())
+            }
+            Connection::Postgres(postgres) => {
+                let mut arguments = PgArguments::default();
+                for value in values {
+                    bind_postgres(&mut arguments, value)?;
+                }
+                Ok(sqlx::query_with(sql, arguments).execute(&mut **postgres).await?.rows_affected())
+            }
+        }
+    }
+
     /// Runs a statement in which ROWS stands for the rows of `columns` in
     /// `range`, and gives all that it returns. It may be done in parts.
     pub(crate) async fn store(
@@ -240,6 +265,7 @@ pub fn for_sqlite(sql: &str) -> String {
         .replace(PAIRS, SQLITE_PAIRS)
         .replace("CMDB_TIME", "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)")
         .replace("RETURNING f.host, f.flow", "RETURNING host, flow")
+        .replace(" FOR UPDATE", "")
         .replace("BYTEA", "BLOB")
         .replace(" ROOMY", "")
         .replace(") CLUSTERED", ") WITHOUT ROWID")

@@ -26,6 +26,10 @@
 //! often changed, so that PostgreSQL should leave room for it beside them and
 //! need not touch their indexes).
 
+#[cfg(test)]
+mod lint;
+pub mod prune;
+
 /// The steps from nothing to the scheme of this version, in order. A step
 /// that has been released is never changed; the scheme's version is the
 /// number of steps taken.

@@ -5,6 +5,7 @@ mod contract;
 mod engines;
 mod failure;
 mod finding;
+mod forgetting;
 mod identity;
 mod order;
 

@@ -11,7 +11,7 @@ use crate::cmdb::{LIMITS, Place, at, flow, ip, key, on_every_engine, report, run
 
 on_every_engine! {
     the_order_of_reports_does_not_matter,
-    eight_writers_of_the_same_hosts_do_not_stop_each_other,
+    many_writers_of_the_same_hosts_do_not_stop_each_other,
 }
 
 const HOSTS: [&str; 4] = ["a", "b", "c", "d"];
@@ -246,7 +246,7 @@ async fn emptied(place: &Place) -> Cmdb {
     cmdb
 }
 
-async fn eight_writers_of_the_same_hosts_do_not_stop_each_other(place: Place) {
+async fn many_writers_of_the_same_hosts_do_not_stop_each_other(place: Place) {
     let mut chance = Chance(7);
     let reports = Arc::new(histories(&mut chance));
     let alone = emptied(&place).await;
@@ -257,7 +257,8 @@ async fn eight_writers_of_the_same_hosts_do_not_stop_each_other(place: Place) {
     emptied(&place).await.close().await;
 
     let mut writers = tokio::task::JoinSet::new();
-    for writer in 0..8 {
+    // SQLite lets one write at a time, and each waits for a disk.
+    for writer in 0..if place.is_sqlite() { 8 } else { 50 } {
         let (url, reports) = (place.url.clone(), reports.clone());
         writers.spawn(async move {
             let cmdb = Cmdb::open(&url, &LIMITS).await.expect("open");

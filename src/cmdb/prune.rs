@@ -1,0 +1,93 @@
+//! Forgets what is older than it needs to be, a little at a time. It must not
+//! know what a flow is for.
+//!
+//! Each step is a transaction of its own over a few hosts: writers of other
+//! hosts never wait for it, and a writer of one of them no longer than one
+//! step. Every statement says of itself what is old, so it may be stopped and
+//! started again anywhere, and any number may run at once.
+
+use jiff::Timestamp;
+
+use crate::cmdb::HostKey;
+use crate::cmdb::engine::{Access, Connection, Value};
+use crate::cmdb::sql::prune as sql;
+
+/// Hosts in one step.
+const HOSTS: i64 = 32;
+
+/// What was forgotten, in rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Flows that ended before, with all that was kept of them.
+    pub flows: u64,
+    /// Spans that ended before, of flows that are kept.
+    pub spans: u64,
+    /// Hours before, of flows that are kept.
+    pub hours: u64,
+    /// Addresses that were gone before.
+    pub addresses: u64,
+    /// Processes without a flow, and runs of probes without anything.
+    pub others: u64,
+    /// Hosts that last spoke before, and of which nothing is left.
+    pub hosts: u64,
+}
+
+impl Pruned {
+    fn add(&mut self, other: Pruned) {
+        self.flows += other.flows;
+        self.spans += other.spans;
+        self.hours += other.hours;
+        self.addresses += other.addresses;
+        self.others += other.others;
+        self.hosts += other.hosts;
+    }
+}
+
+/// One step: the hosts after `after`. The last of them, or none if there are
+/// no more; what was forgotten is added to `pruned`.
+pub(crate) async fn step(
+    connection: &mut Connection,
+    after: HostKey,
+    before: Timestamp,
+    pruned: &mut Pruned,
+) -> Result<Option<HostKey>, sqlx::Error> {
+    connection.begin(Access::Write).await?;
+    match forget(connection, after, before).await {
+        Ok((last, forgotten)) => {
+            connection.run("COMMIT").await?;
+            pruned.add(forgotten);
+            Ok(last)
+        }
+        Err(error) => {
+            connection.run("ROLLBACK").await?;
+            Err(error)
+        }
+    }
+}
+
+async fn forget(
+    connection: &mut Connection,
+    after: HostKey,
+    before: Timestamp,
+) -> Result<(Option<HostKey>, Pruned), sqlx::Error> {
+    let values = [Value::Int(after), Value::Int(HOSTS)];
+    // Locked by their key's order, as by a writer.
+    let rows = connection.fetch(sql::NEXT_HOSTS, &values).await?;
+    let hosts = rows.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
+    let last = hosts.last().copied();
+    let mut pruned = Pruned::default();
+    if last.is_some() {
+        let values = [Value::Int(before.as_microsecond()), Value::Ints(hosts)];
+        let mut count = async |statement| connection.change(statement, &values).await;
+        pruned.spans = count(sql::PRUNE_SPANS).await?;
+        pruned.flows = count(sql::PRUNE_FLOWS).await?;
+        count(sql::PRUNE_SPANS_OF_NONE).await?;
+        count(sql::PRUNE_HOURS_OF_NONE).await?;
+        pruned.hours = count(sql::PRUNE_HOURS).await?;
+        pruned.addresses = count(sql::PRUNE_ADDRESSES).await?;
+        pruned.others = count(sql::PRUNE_PROCESSES).await?;
+        pruned.others += count(sql::PRUNE_EPOCHS).await?;
+        pruned.hosts = count(sql::PRUNE_HOSTS).await?;
+    }
+    Ok((last, pruned))
+}

@@ -1,0 +1,97 @@
+//! What is old is forgotten, what goes on is not, and nobody is stopped.
+
+use shawk::cmdb::prune::Pruned;
+use shawk::cmdb::{Cmdb, Window};
+
+use crate::cmdb::{
+    LIMITS, Place, at, between, key, names, on_every_engine, open, over, record, report, spans,
+    with_addresses,
+};
+
+on_every_engine! {
+    what_is_old_is_forgotten_and_what_goes_on_is_not,
+    writers_go_on_while_much_is_forgotten,
+}
+
+async fn what_is_old_is_forgotten_and_what_goes_on_is_not(place: Place) {
+    let cmdb = place.cmdb().await;
+    let counted = |since, seen, bytes| {
+        let mut told = open("10.0.0.1 > 10.0.0.2:80 curl", since, seen);
+        told.flow.counters.bytes_sent = Some(bytes);
+        told
+    };
+    let hour = 3600;
+    let mut first = report(
+        "a",
+        0,
+        1,
+        10,
+        vec![
+            counted(1, 10, 5),
+            over("10.0.0.1 > 10.0.0.2:81 wget", 1, 10),
+            open("10.0.0.1 > 10.0.0.2:82 idle", 1, 10),
+        ],
+    );
+    first = with_addresses(first, &["10.0.0.1", "10.0.0.9"]);
+    first.addresses[1].ended = Some(at(10));
+    let mut hours = vec![first];
+    for n in 1..=5_u64 {
+        let seen = i64::try_from(n).expect("small") * hour;
+        // It ends once in between and comes back.
+        let since = if n < 2 { 1 } else { 2 * hour };
+        let mut told = counted(since, seen, n * 100);
+        told.ended = n == 1;
+        hours.push(report("a", 0, n + 1, seen, vec![told]));
+    }
+    record(&cmdb, &hours).await;
+    let silent = vec![open("10.0.1.1 > 10.0.0.2:80 nginx", 1, 10)];
+    record(&cmdb, &[with_addresses(report("b", 0, 1, 20, silent), &["10.0.1.1"])]).await;
+
+    let pruned = cmdb.prune(at(4 * hour + 5)).await.expect("prune");
+    let expected = Pruned { flows: 2, spans: 1, hours: 3, addresses: 2, others: 3, hosts: 1 };
+    assert_eq!(pruned, expected);
+    let records =
+        cmdb.around(&[key("a"), key("b")], &[], &Window::default()).await.expect("around");
+    let kept = ["10.0.0.1 > 10.0.0.2:80 curl", "10.0.0.1 > 10.0.0.2:82 idle"];
+    assert_eq!(names(&records), kept, "the idle one is alive: its host said so");
+    assert_eq!((records.hosts.len(), records.addresses.len()), (1, 1));
+    let window = between(5 * hour, 5 * hour + 1);
+    let sums = cmdb.traffic(&[key("a")], &window).await.expect("traffic");
+    assert_eq!(sums.len(), 1);
+    assert_eq!(sums[0].sums.bytes_sent, Some(100), "the hour before is kept for the difference");
+    assert_eq!(cmdb.prune(at(4 * hour + 5)).await.expect("prune"), Pruned::default());
+
+    let alive = cmdb.around(&[key("a")], &[], &between(5 * hour, 5 * hour)).await.expect("around");
+    assert_eq!(alive.flows.len(), 2);
+    let pruned = cmdb.prune(at(9 * hour)).await.expect("prune");
+    assert_eq!((pruned.flows, pruned.hosts), (2, 1));
+    for table in ["host", "epoch", "address", "process", "flow", "span", "hour"] {
+        let left = place.raw(&format!("SELECT CAST(count(*) AS text) FROM {table}")).await;
+        assert_eq!(left, ["0"], "{table}");
+    }
+}
+
+async fn writers_go_on_while_much_is_forgotten(place: Place) {
+    let cmdb = place.cmdb().await;
+    for host in 0..100 {
+        let flows =
+            (1..=50).map(|port| over(&format!("10.0.0.1 > 10.0.0.2:{port} curl"), 1, 10)).collect();
+        record(&cmdb, &[report(&format!("old{host}"), 0, 1, 10, flows)]).await;
+    }
+    let writer = Cmdb::open(&place.url, &LIMITS).await.expect("open");
+    let writing = async {
+        for n in 1..=40 {
+            let since = 1000 + n;
+            let flow = open("10.0.0.1 > 10.0.0.2:80 curl", since, since);
+            let name = format!("old{}", n * 2);
+            record(&writer, &[report(&name, 1000, 1, since, vec![flow])]).await;
+        }
+    };
+    let (pruned, ()) = tokio::join!(cmdb.prune(at(500)), writing);
+    pruned.expect("prune");
+    let pruned = cmdb.prune(at(500)).await.expect("prune");
+    assert_eq!(pruned.hosts, 0, "the first time all were seen");
+    assert_eq!(place.raw("SELECT CAST(count(*) AS text) FROM host").await, ["40"]);
+    let records = cmdb.around(&[key("old2")], &[], &Window::default()).await.expect("around");
+    assert_eq!(spans(&records), [(1001, 1001, false)]);
+}
