@@ -68,37 +68,54 @@ pub fn open_recorder(path: &Path) -> Result<Recorder> {
 pub async fn once(probe: Probe, recorder: Option<Recorder>, plan: &Plan) -> Result<Report> {
     let cmdb = Cmdb::open(&plan.cmdb, &Limits::STANDARD).await?;
     // A thread, as a scan moves the thread it runs on through the namespaces.
-    let mut scanner = Scanner { probe, recorder, filter: plan.filter };
+    let mut scanner = Scanner { probe, recorder, filter: plan.filter, unrecorded: None };
     let scan = std::thread::Builder::new().name("scan".into());
-    let scan = scan.spawn(move || scanner.scan()).context("start the scan thread")?;
-    let observation = scan.join().map_err(|_| anyhow::anyhow!("the scan panicked"))??;
+    let scan = scan.spawn(move || scanner.scan().map(|seen| (seen, scanner.unrecorded)));
+    let scan = scan.context("start the scan thread")?;
+    let (observation, unrecorded) =
+        scan.join().map_err(|_| anyhow::anyhow!("the scan panicked"))??;
     let mut tally = Tally::new(observation.taken, SignedDuration::ZERO);
     tally.observe(observation);
-    deliver(&cmdb, &mut tally).await
+    let report = deliver(&cmdb, &mut tally).await?;
+    cmdb.close().await;
+    unrecorded.map_or(Ok(report), Err)
 }
 
 /// Delivers what a recording holds, as the probe that made it would have. The
 /// first snapshot's time names the epoch, so that replaying a file twice
-/// changes nothing.
+/// changes nothing. Returns the last report.
 pub async fn replay(recording: &Path, plan: &Plan) -> Result<Report> {
     let name = recording.display();
     let file = File::open(recording).with_context(|| format!("open '{name}'"))?;
     let mut snapshots = record::Reader::new(BufReader::new(file));
+    let mut next = || snapshots.read_next().with_context(|| format!("read '{name}'"));
+    let first = next()?.with_context(|| format!("'{name}' is no recording of shawk's"))?;
+    let mut coming = next()?;
+    // A single snapshot is what `--once` saw, and was told at once.
+    let single = coming.is_none();
+    let linger = if single { SignedDuration::ZERO } else { plan.flush.try_into()? };
     let cmdb = Cmdb::open(&plan.cmdb, &Limits::STANDARD).await?;
-    let linger = SignedDuration::try_from(plan.flush)?;
-    let mut tally: Option<Tally> = None;
-    while let Some(snapshot) = snapshots.read_next().with_context(|| format!("read '{name}'"))? {
-        let tally = tally.get_or_insert_with(|| Tally::new(snapshot.taken, linger));
+    let mut tally = Tally::new(first.taken, linger);
+    let mut told = first.taken;
+    tally.observe(filtered(first.observe(), plan.filter));
+    while let Some(snapshot) = coming {
+        if snapshot.taken.duration_since(told) >= linger {
+            told = snapshot.taken;
+            deliver(&cmdb, &mut tally).await?;
+        }
         tally.observe(filtered(snapshot.observe(), plan.filter));
+        coming = next()?;
     }
-    let mut tally = tally.with_context(|| format!("'{name}' is no recording of shawk's"))?;
-    deliver(&cmdb, &mut tally).await
+    let report = deliver(&cmdb, &mut tally).await?;
+    cmdb.close().await;
+    Ok(report)
 }
 
 async fn deliver(cmdb: &Cmdb, tally: &mut Tally) -> Result<Report> {
     let mut report = tally.take().context("there is nothing to report")?;
     report.sent = Timestamp::now();
     let recorded = cmdb.record(&[&report]).await?;
+    tally.acknowledge();
     say_what_was_refused(&recorded);
     Ok(report)
 }
@@ -120,14 +137,15 @@ pub async fn run(probe: Probe, recorder: Option<Recorder>, plan: Plan) -> Result
     let tally = Arc::new(Mutex::new(Tally::new(Timestamp::now(), linger)));
     let (stop, stopped) = mpsc::channel();
     let (scanned, mut scans) = watch::channel(());
-    let scanner = Scanner { probe, recorder, filter: plan.filter };
+    let scanner = Scanner { probe, recorder, filter: plan.filter, unrecorded: None };
     let (shared, interval) = (Arc::clone(&tally), plan.interval);
     let thread = std::thread::Builder::new()
         .name("scan".into())
         .spawn(move || scanner.run(&shared, interval, &stopped, &scanned))
         .context("start the scan thread")?;
 
-    let mut delivery = Delivery { url: plan.cmdb.clone(), cmdb: None, failing_since: None };
+    let mut delivery =
+        Delivery { url: plan.cmdb.clone(), cmdb: None, acknowledged: 0, failing_since: None };
     let mut stopping = tokio::select! {
         _ = scans.changed() => false,
         _ = terminate.recv() => true,
@@ -139,7 +157,11 @@ pub async fn run(probe: Probe, recorder: Option<Recorder>, plan: Plan) -> Result
     while !stopping {
         let whole = tokio::time::Instant::now() >= due;
         let part = if whole { Part::Whole } else { Part::News };
-        let delivered = delivery.flush(&tally, part, DELIVERY_LIMIT).await;
+        let delivered = tokio::select! {
+            delivered = delivery.flush(&tally, part, DELIVERY_LIMIT) => delivered,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        };
         if whole || !delivered {
             let wait = if delivered { plan.flush } else { jittered(retry.min(plan.flush)) };
             due = tokio::time::Instant::now() + wait;
@@ -170,7 +192,15 @@ pub async fn run(probe: Probe, recorder: Option<Recorder>, plan: Plan) -> Result
         _ = interrupt.recv() => false,
     };
     anyhow::ensure!(delivered, "stopped before the last report reached the CMDB");
-    info!("stopped; the last report is in the CMDB");
+    if let Some(cmdb) = delivery.cmdb.take() {
+        cmdb.close().await;
+    }
+    let said = if delivery.acknowledged > 0 {
+        "the last report is in the CMDB"
+    } else {
+        "nothing was seen"
+    };
+    info!("stopped; {said}");
     Ok(())
 }
 
@@ -187,6 +217,8 @@ struct Scanner {
     probe: Probe,
     recorder: Option<Recorder>,
     filter: Filter,
+    /// Why nothing is recorded any more.
+    unrecorded: Option<anyhow::Error>,
 }
 
 impl Scanner {
@@ -241,8 +273,15 @@ impl Scanner {
         let observation = match &mut self.recorder {
             Some(recorder) => {
                 let snapshot = self.probe.snapshot()?;
-                record::write(&snapshot, &mut *recorder).context("record the snapshot")?;
-                recorder.flush().context("record the snapshot")?;
+                let written = record::write(&snapshot, &mut *recorder)
+                    .and_then(|()| recorder.flush().context("flush"))
+                    .context("record the snapshot");
+                // A full disk for a recording must not cost the CMDB anything.
+                if let Err(error) = written {
+                    warn!("recording ends here: {error:#}");
+                    self.recorder = None;
+                    self.unrecorded = Some(error);
+                }
                 snapshot.observe()
             }
             None => self.probe.observe()?,
@@ -277,6 +316,8 @@ enum Part {
 struct Delivery {
     url: CmdbUrl,
     cmdb: Option<Cmdb>,
+    /// The last report that was acknowledged.
+    acknowledged: u64,
     failing_since: Option<Instant>,
 }
 
@@ -284,19 +325,11 @@ impl Delivery {
     /// Tries to deliver what the tally holds; whether it is delivered. Says so
     /// once when that begins to fail and once when it works again.
     async fn flush(&mut self, tally: &Mutex<Tally>, part: Part, limit: Duration) -> bool {
-        let report = match part {
-            Part::Whole => lock(tally).take(),
-            Part::News => lock(tally).take_news(),
-        };
-        let Some(mut report) = report else { return true };
-        report.sent = Timestamp::now();
-        let attempt = tokio::time::timeout(limit, self.deliver(&report)).await;
+        let attempt = tokio::time::timeout(limit, self.deliver(tally, part)).await;
         match attempt.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {limit:?}"))) {
             Ok(()) => {
-                lock(tally).acknowledge();
-                debug!("report {}: {} flows", report.sequence, report.flows.len());
                 if let Some(since) = self.failing_since.take() {
-                    info!("the CMDB is back after {:.1?}; nothing is lost", since.elapsed());
+                    info!("the CMDB is back after {:.1?}", since.elapsed());
                 }
                 true
             }
@@ -311,13 +344,38 @@ impl Delivery {
         }
     }
 
-    async fn deliver(&mut self, report: &Report) -> Result<()> {
+    async fn deliver(&mut self, tally: &Mutex<Tally>, part: Part) -> Result<()> {
         let cmdb = match self.cmdb.take() {
             Some(cmdb) => cmdb,
-            None => Cmdb::open(&self.url, &Limits::STANDARD).await?,
+            None => self.open(tally).await?,
         };
-        say_what_was_refused(&cmdb.record(&[report]).await?);
+        let report = match part {
+            Part::Whole => lock(tally).take(),
+            Part::News => lock(tally).take_news(),
+        };
+        if let Some(mut report) = report {
+            report.sent = Timestamp::now();
+            say_what_was_refused(&cmdb.record(&[&report]).await?);
+            lock(tally).acknowledge();
+            self.acknowledged = report.sequence;
+            debug!("report {}: {} flows", report.sequence, report.flows.len());
+        }
         self.cmdb = Some(cmdb);
         Ok(())
+    }
+
+    /// Connects. A CMDB that does not know what it acknowledged is another one
+    /// (restored from a backup, or made anew), and is told everything again.
+    async fn open(&self, tally: &Mutex<Tally>) -> Result<Cmdb> {
+        let cmdb = Cmdb::open(&self.url, &Limits::STANDARD).await?;
+        let who = lock(tally).who();
+        if let Some((host, epoch)) = who.filter(|_| self.acknowledged > 0) {
+            let known = cmdb.last_sequence(host, epoch).await?;
+            if known.is_none_or(|known| known < self.acknowledged) {
+                warn!("the CMDB has lost what it was told; all that is alive is told again");
+                lock(tally).forget_told();
+            }
+        }
+        Ok(cmdb)
     }
 }

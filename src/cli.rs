@@ -349,6 +349,7 @@ fn selectors(words: LookArguments) -> Result<Vec<Selector>, String> {
         return one("--port", port(&value));
     }
     let Some(word) = words.what else { return Ok(Vec::new()) };
+    text(&word)?;
     if let Ok(selector) = address(&word, |_| true) {
         return Ok(vec![selector]);
     }

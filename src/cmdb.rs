@@ -271,6 +271,14 @@ impl Cmdb {
             .with_context(|| format!("record in the CMDB {}", self.pool.url()))
     }
 
+    /// The last report of an epoch that is kept; none if nothing of it is.
+    pub async fn last_sequence(&self, host: HostKey, epoch: i64) -> Result<Option<u64>> {
+        match self.ask(&Question::Sequence(host, epoch)).await? {
+            Answer::Sequence(sequence) => Ok(sequence),
+            _ => unreachable!("a question is answered by its own kind"),
+        }
+    }
+
     /// The hosts and addresses that a selector means, in a window. With an
     /// open window ([`Window::default`]) it tells whether it is known at all.
     pub async fn find(&self, selector: &Selector, window: &Window) -> Result<Found> {
@@ -419,12 +427,14 @@ pub fn jittered(wait: Duration) -> Duration {
 /// What is asked. An enum rather than a closure: the future of an async
 /// closure cannot be sent to another thread.
 enum Question<'a> {
+    Sequence(HostKey, i64),
     Find(&'a Selector, &'a Window),
     Around(&'a [HostKey], &'a [IpAddr], &'a Window),
     Traffic(&'a [HostKey], &'a Window),
 }
 
 enum Answer {
+    Sequence(Option<u64>),
     Found(Found),
     Records(Records),
     Traffic(Vec<Traffic>),
@@ -434,6 +444,9 @@ enum Answer {
 async fn answer(connection: &mut Connection, question: &Question<'_>) -> Result<Answer, Trouble> {
     connection.begin(Access::Read).await?;
     let answer = match question {
+        Question::Sequence(host, epoch) => {
+            find::last_sequence(connection, *host, *epoch).await.map(Answer::Sequence)
+        }
         Question::Find(selector, window) => {
             find::find(connection, selector, window).await.map(Answer::Found)
         }

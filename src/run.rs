@@ -1,7 +1,7 @@
 //! One command, carried out.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
@@ -120,6 +120,27 @@ fn print(text: &str) -> Result<()> {
     io::stdout().write_all(text.as_bytes()).context("write to standard output")
 }
 
+/// Whoever looks makes no CMDB: an empty one would answer that nothing is known.
+/// A reader writes to SQLite's log beside the file, too (sqlite.org/wal.html).
+fn can_be_read(file: &Path) -> Result<()> {
+    use rustix::fs::{Access, access};
+    let name = file.display();
+    anyhow::ensure!(
+        file.exists(),
+        "there is no CMDB at '{name}': run 'shawk probe' first, or name another with --cmdb \
+         (root's is at /var/lib/shawk/cmdb.db)"
+    );
+    anyhow::ensure!(!file.is_dir(), "'{name}' is a directory; name a file with --cmdb");
+    let directory = file.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let may = |path: &Path| access(path, Access::READ_OK | Access::WRITE_OK).is_ok();
+    anyhow::ensure!(
+        may(file) && may(directory),
+        "'{name}' and its directory cannot be read and written by uid {}; use sudo, or name another with --cmdb",
+        rustix::process::geteuid().as_raw()
+    );
+    Ok(())
+}
+
 async fn look(options: LookOptions) -> Result<()> {
     let mut selectors = options.selectors;
     if selectors.is_empty() {
@@ -133,8 +154,10 @@ async fn look(options: LookOptions) -> Result<()> {
         hosts: MAX_HOSTS,
         tolerance: TOLERANCE,
     };
+    options.cmdb.path().map_or(Ok(()), can_be_read)?;
     let cmdb = Cmdb::open(&options.cmdb, &Limits::STANDARD).await?;
     let answer = look::look(&cmdb, question, Timestamp::now()).await?;
+    cmdb.close().await;
     let stdout = io::stdout();
     // https://no-color.org: set and not empty.
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

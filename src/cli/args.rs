@@ -12,7 +12,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
     name = "shawk",
     disable_version_flag = true,
     arg_required_else_help = false,
-    after_help = "Every flag may be given by environment, a flag going first:\n  \
+    after_help = "These may also be given by environment, a flag going first:\n  \
         SHAWK_CMDB_URL, SHAWK_PROBE_MODE, SHAWK_PROBE_INTERVAL, SHAWK_PROBE_FILTER,\n  \
         SHAWK_FLUSH_INTERVAL (or SHAWK_PROBE_FLUSH_INTERVAL), SHAWK_HOST_ID,\n  \
         SHAWK_HOSTNAME, SHAWK_DEBUG, and SHAWK_ENV_FILE, a file of such lines."
@@ -82,8 +82,8 @@ pub struct ProbeArguments {
     #[command(flatten)]
     pub cmdb: CmdbArguments,
     /// How sockets are read: polling (at the interval, by the best way this
-    /// host offers) [default], streaming, or one way by its name: iterator,
-    /// netlink, procfs
+    /// host offers) [default], streaming, auto (the best of all), or one way by
+    /// its name: iterator, netlink, procfs
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
     /// Time between two scans [default: 1s]

@@ -3,7 +3,7 @@
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -47,6 +47,8 @@ pub(crate) struct Pool {
     url: CmdbUrl,
     limits: Limits,
     idle: Mutex<Vec<Connection>>,
+    /// Device and inode of the file, where it is one, as of the last look.
+    file: Mutex<Option<(u64, u64)>>,
     free: Semaphore,
 }
 
@@ -69,6 +71,7 @@ impl Pool {
             url: url.clone(),
             limits: *limits,
             idle: Mutex::new(Vec::new()),
+            file: Mutex::new(None),
             free: Semaphore::new(connections),
         }
     }
@@ -89,6 +92,10 @@ impl Pool {
             Ok(Err(_)) => return Err(Fault::Refused("it was closed".to_owned())),
             Err(_) => return Err(late("all its connections were in use", self.limits.connect)),
         };
+        if !self.is_in_place() {
+            self.forget();
+            return Err(Fault::Away("its file was removed or replaced".to_owned()));
+        }
         let idle = self.lock().pop();
         let connection = match idle {
             Some(connection) => connection,
@@ -97,6 +104,18 @@ impl Pool {
                 .unwrap_or_else(|_| Err(late("no connection", self.limits.connect)))?,
         };
         Ok(Lease { pool: self, connection, _free: free })
+    }
+
+    /// Whether the file that idle connections have open is still the one at its
+    /// path. SQLite goes on writing to a file that was removed or replaced, and
+    /// nobody would ever read that again.
+    fn is_in_place(&self) -> bool {
+        let Place::File(path) = self.url.place() else { return true };
+        let found = std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        let mut known = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_place = known.is_none() || *known == found;
+        *known = found;
+        in_place
     }
 
     /// Closes what is idle, and waits for it: SQLite then has its log written

@@ -35,6 +35,18 @@ pub(crate) async fn find(
     }
 }
 
+/// See [`crate::cmdb::Cmdb::last_sequence`].
+pub(crate) async fn last_sequence(
+    connection: &mut Connection,
+    host: HostKey,
+    epoch: i64,
+) -> Result<Option<u64>, Trouble> {
+    let values = [Value::Int(host), Value::Int(epoch)];
+    let rows = fetch(connection, sql::LAST_SEQUENCE, &values).await?;
+    let sequence = rows.first().map(|row| row.int(0)).transpose()?;
+    Ok(sequence.and_then(|sequence| u64::try_from(sequence).ok()))
+}
+
 /// Hosts that had one of the addresses, and those of the addresses that no
 /// host had but somebody talked to.
 async fn by_network(

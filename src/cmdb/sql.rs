@@ -522,3 +522,6 @@ pub const PEERS_BY_PORT: &str = concat!(
     of_flows_in_window!(),
     "f.peer_port = $3 AND f.peer_address IS NOT NULL LIMIT $4"
 );
+
+/// `$1` the host, `$2` the epoch.
+pub const LAST_SEQUENCE: &str = "SELECT e.sequence FROM epoch e WHERE e.host = $1 AND e.epoch = $2";

@@ -81,6 +81,14 @@ impl CmdbUrl {
         !matches!(self.place, Place::Postgres(_))
     }
 
+    /// The file, where it is one.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.place {
+            Place::File(path) => Some(path),
+            Place::Memory | Place::Postgres(_) => None,
+        }
+    }
+
     pub(crate) fn place(&self) -> &Place {
         &self.place
     }

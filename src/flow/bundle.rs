@@ -13,9 +13,9 @@ use crate::flow::process::{Instance, Process};
 use crate::flow::socket::{Direction, Protocol, Snapshot, Socket, State};
 
 /// Most host flows that one observation holds; what is beyond is counted in
-/// `coverage.flows_dropped`. At some 300 bytes each this is 60 MB, which no
+/// `coverage.flows_dropped`. At some 300 bytes each this is 30 MB, which no
 /// host but one under a scan or an attack comes near.
-pub const MAX_FLOWS: usize = 200_000;
+pub const MAX_FLOWS: usize = 100_000;
 
 /// A flow's key with numbers for what repeats, so that bundling hundreds of
 /// thousands of sockets neither clones nor compares strings.

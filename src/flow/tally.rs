@@ -17,7 +17,7 @@ use crate::flow::key::{FlowKey, HostFlow, Observation};
 use crate::flow::report::{FlowReport, Report, ScopedAddress};
 
 /// Most flows that a tally keeps; a new one beyond it is dropped and counted.
-pub const MAX_FLOWS: usize = 262_144;
+pub const MAX_FLOWS: usize = 131_072;
 
 /// Most spans of one flow that wait to be acknowledged. During an outage a
 /// flow that comes and goes more often has its oldest spans joined: the gaps
@@ -37,7 +37,7 @@ pub struct Tally {
     addresses: HashMap<(Arc<str>, IpAddr), ScopedAddress>,
     addresses_version: Version,
     latest: Option<Latest>,
-    /// New flows that found no room, since the start.
+    /// Flows of the observation that found no room.
     dropped: u64,
 }
 
@@ -132,15 +132,21 @@ impl Tally {
             self.observe_flow(flow, at);
         }
         let mut coverage = observation.coverage;
-        coverage.flows_dropped += self.dropped;
+        coverage.flows_dropped += std::mem::take(&mut self.dropped);
         let Observation { host, rung, .. } = observation;
         self.latest = Some(Latest { host, rung, coverage, at });
     }
 
-    /// Takes in that a scan was due while one was still running.
-    pub fn skipped(&mut self, scans: u64) {
-        if let Some(latest) = &mut self.latest {
-            latest.coverage.scans_skipped = scans;
+    /// The key of the host that was observed, and the epoch.
+    pub fn who(&self) -> Option<(i64, i64)> {
+        Some((self.latest.as_ref()?.host.hash(), self.epoch.as_microsecond()))
+    }
+
+    /// The CMDB has lost what it acknowledged: all of it is to be told again.
+    pub fn forget_told(&mut self) {
+        self.addresses_version.told = 0;
+        for entry in self.flows.values_mut() {
+            entry.version.told = 0;
         }
     }
 

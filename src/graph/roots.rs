@@ -18,7 +18,10 @@ impl Graph {
             Selector::Network(network) => self.at(|address| network.contains(&address)),
             Selector::Host(name) => self.nodes_where(|node| {
                 let host = node.identity.place().and_then(|place| self.hosts.get(&place.host));
-                host.is_some_and(|host| host.name == *name || host.id == *name)
+                // Names of hosts have no case (RFC 4343); ids do.
+                host.is_some_and(|host| {
+                    host.name.to_lowercase() == name.to_lowercase() || host.id == *name
+                })
             }),
             Selector::Process(name) => self.nodes_where(|node| {
                 node.identity.process().is_some_and(|process| process.name == *name)

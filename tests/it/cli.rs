@@ -243,12 +243,66 @@ fn a_daemon_without_a_cmdb_keeps_collecting_and_says_so_once() {
         .stderr(Stdio::piped())
         .spawn()
         .expect("shawk runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("stderr"));
+    let mut said = String::new();
+    while !said.contains("cannot be written") {
+        assert!(lines.read_line(&mut said).expect("text") > 0, "{said}");
+    }
+    // Long enough for several more attempts, which must pass in silence.
     std::thread::sleep(Duration::from_secs(3));
     terminate(&child);
     let status = wait(&mut child, Duration::from_secs(15));
-    let mut said = String::new();
-    child.stderr.take().expect("stderr").read_to_string(&mut said).expect("text");
+    lines.read_to_string(&mut said).expect("text");
     assert_eq!(status.code(), Some(1), "{said}");
     assert_eq!(said.matches("cannot be written").count(), 1, "{said}");
     assert!(!said.contains("hunter2"), "{said}");
+}
+
+#[test]
+fn look_makes_no_cmdb() {
+    let directory = scratch();
+    let look = output(shawk(directory.path()).args(["look", "x"]));
+    assert_eq!(look.status.code(), Some(1));
+    assert!(stderr(&look).contains("there is no CMDB at"), "{}", stderr(&look));
+    assert_eq!(std::fs::read_dir(directory.path()).expect("a directory").count(), 0);
+}
+
+#[test]
+fn a_cmdb_that_is_removed_under_a_daemon_is_told_everything_again() {
+    let directory = scratch();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port().to_string();
+    let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+    let (server, _) = listener.accept().expect("accepted");
+    let mut child = shawk(directory.path())
+        .args(["probe", "--interval", "100ms", "--flush-interval", "200ms"])
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("shawk runs");
+    let known = || {
+        let look = output(shawk(directory.path()).args(["look", &port, "-o", "csv"]));
+        stdout(&look).contains(&format!(",{port},"))
+    };
+    until("the flow is recorded", known);
+    for name in ["cmdb.db", "cmdb.db-wal", "cmdb.db-shm"] {
+        std::fs::remove_file(directory.path().join(name)).ok();
+    }
+    until("the flow is recorded again", known);
+    terminate(&child);
+    assert_eq!(wait(&mut child, Duration::from_secs(15)).code(), Some(0));
+    drop((client, server));
+}
+
+#[test]
+fn a_recording_that_cannot_be_written_costs_no_report() {
+    let directory = scratch();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port().to_string();
+    let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+    let (server, _) = listener.accept().expect("accepted");
+    let probe = output(shawk(directory.path()).args(["probe", "--once", "--record", "/dev/full"]));
+    assert_eq!(probe.status.code(), Some(1), "{}", stderr(&probe));
+    let look = output(shawk(directory.path()).args(["look", &port, "-o", "csv"]));
+    assert!(stdout(&look).contains(&format!(",{port},")), "{}", stdout(&look));
+    drop((client, server));
 }
