@@ -100,7 +100,7 @@ static __always_inline int visit(struct bpf_iter__task_file *ctx, enum way way)
 	if (!socket)
 		return 0;
 	sk = socket->sk;
-	if (!sk || !read_socket(&d, sk))
+	if (!sk || !read_socket(&d, sk, true))
 		return 0;
 	d.netns = sk->__sk_common.skc_net.net->ns.inum;
 	d.pid = pass.pid;

@@ -54,13 +54,19 @@ struct flow {
 	__u32 reserved;
 };
 
+#define PATH_PARTS 12
+#define PATH_PART 32
+
 /* A process that made a flow and may be gone before anybody asks for it. */
 struct process {
 	/* After boot, in nanoseconds. */
 	__u64 started;
 	__u32 user;
-	__u32 reserved;
+	/* Parts of the path of its program, once all of them are there. */
+	__u32 parts;
 	char comm[16];
+	/* The last one first. */
+	char path[PATH_PARTS][PATH_PART];
 };
 
 enum socket_flags {
@@ -126,7 +132,7 @@ struct place {
 
 _Static_assert(sizeof(struct flow_key) == 48, "user space reads it");
 _Static_assert(sizeof(struct flow) == 56, "user space reads it");
-_Static_assert(sizeof(struct process) == 32, "user space reads it");
+_Static_assert(sizeof(struct process) == 416, "user space reads it");
 _Static_assert(sizeof(struct descriptor) == 64, "user space reads it");
 
 #endif

@@ -141,6 +141,7 @@ struct sock {
 	__u32 sk_max_ack_backlog;
 	int sk_err;
 	__u8 sk_userlocks : 4;
+	__u8 sk_kern_sock : 1;
 };
 
 struct socket {
@@ -167,8 +168,33 @@ typedef struct {
 	atomic64_t refcnt;
 } file_ref_t;
 
+struct qstr {
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
 struct file {
 	struct inode *f_inode;
+	struct path f_path;
 	/* Since 6.13, and from 0 up; before that f_count, from 1 up. */
 	file_ref_t f_ref;
 };
@@ -207,8 +233,13 @@ struct cred {
 	kuid_t euid;
 };
 
+struct mm_struct {
+	struct file *exe_file;
+};
+
 struct task_struct {
 	unsigned int flags;
+	struct mm_struct *mm;
 	int pid;
 	int tgid;
 	char comm[16];

@@ -108,11 +108,13 @@ static __always_inline void read_ends(struct descriptor *d, struct sock *sk)
 	}
 }
 
-static __always_inline void read_tcp(struct descriptor *d, struct sock *sk)
+static __always_inline void read_tcp(struct descriptor *d, struct sock *sk, bool proves)
 {
 	struct tcp_sock *tp;
 
 	d->protocol = IPPROTO_TCP;
+	if (!proves)
+		return;
 	if (d->state == TCP_SYN_SENT)
 		d->opened = OPENED_ACTIVE;
 	if (d->state == TCP_LISTEN || d->state == TCP_SYN_SENT)
@@ -134,11 +136,13 @@ static __always_inline void read_udp(struct descriptor *d, struct sock *sk)
 }
 
 /*
- * Fills d, but for the namespace and the process, from a TCP or UDP socket that has a port; false for any other. The
- * socket of an MPTCP connection stands for its subflows, which no descriptor
- * leads to; its own counters are of another kind.
+ * Fills d, but for the namespace and the process, from a TCP or UDP socket that
+ * has a port; false for any other. Who opened it and how far away its peer is
+ * costs more, and is read if `proves`. The socket of an MPTCP connection stands
+ * for its subflows, which no descriptor leads to; its own counters are of
+ * another kind.
  */
-static __always_inline bool read_socket(struct descriptor *d, struct sock *sk)
+static __always_inline bool read_socket(struct descriptor *d, struct sock *sk, bool proves)
 {
 	__u16 family = sk->__sk_common.skc_family;
 	__u16 protocol = BPF_CORE_READ_BITFIELD(sk, sk_protocol);
@@ -158,7 +162,7 @@ static __always_inline bool read_socket(struct descriptor *d, struct sock *sk)
 	if (d->state == TCP_CLOSE)
 		return false;
 	read_ends(d, sk);
-	read_tcp(d, sk);
+	read_tcp(d, sk, proves);
 	return true;
 }
 

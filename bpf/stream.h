@@ -19,6 +19,12 @@ const volatile struct place place;
 const volatile __u32 knows_peers;
 
 /*
+ * Set once the first passes are done. What is heard from a peer before may be
+ * the answer to what nobody heard, and what closes may not be known.
+ */
+__u32 settled;
+
+/*
  * What is known of a TCP socket, and how much of it has been added up. A
  * listener hands its own down to its children, so that one that nobody ever
  * touches has an owner. Of UDP: whether it was counted.
@@ -28,11 +34,12 @@ struct track {
 	__u64 received;
 	__u32 pid;
 	__u32 retransmits;
-	/* Accepted, and not yet known by whom. */
+	/* Not yet counted as opened. */
 	__u32 pending;
 	__u8 opened;
-	/* Whether bytes_acked counts a SYN. */
-	__u8 syn;
+	/* Whether bytes_acked counts a SYN; whether the process has been seen
+	 * with it, and is not only the one that listens. */
+	__u8 syn : 1, claimed : 1;
 	/* A socket that closes gives it back before anybody is told. */
 	__u16 local_port;
 };
@@ -71,12 +78,6 @@ struct talk {
 	struct end peer;
 };
 
-/*
- * Set once the first passes are done: what is heard from a peer before may be
- * the answer to what nobody heard.
- */
-__u32 settled;
-
 /* Who spoke first, of the peers of unconnected UDP sockets. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -103,22 +104,66 @@ static __always_inline __u32 own_pid(void)
 	return info.tgid;
 }
 
+/*
+ * The path of a task's program, part by part up to the root of its mounts. A
+ * program so deep that it does not fit has none.
+ */
+static __always_inline void note_path(struct process *process, struct task_struct *task)
+{
+	struct file *file = BPF_CORE_READ(task, mm, exe_file);
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	void *mnt = BPF_CORE_READ(file, f_path.mnt);
+	struct mount *mount, *above;
+	struct dentry *parent;
+	__u32 parts = 0;
+
+	if (!dentry || !mnt)
+		return;
+	mount = mnt - bpf_core_field_offset(struct mount, mnt);
+	for (int step = 0; step < PATH_PARTS + 4; step++) {
+		parent = BPF_CORE_READ(dentry, d_parent);
+		if (dentry == parent || dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
+			above = BPF_CORE_READ(mount, mnt_parent);
+			if (!above || above == mount) {
+				process->parts = parts;
+				return;
+			}
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			mount = above;
+			continue;
+		}
+		if (parts >= PATH_PARTS)
+			return;
+		bpf_probe_read_kernel_str(process->path[parts], PATH_PART,
+					  BPF_CORE_READ(dentry, d_name.name));
+		parts++;
+		dentry = parent;
+	}
+}
+
+static const struct process nothing;
+
 /* Keeps what the current process is, should it be gone when it is asked for. */
 static __always_inline void note_process(__u32 pid)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 started = BPF_CORE_READ(task, group_leader, start_boottime);
-	struct process *known = bpf_map_lookup_elem(&processes, &pid);
-	struct process process;
+	struct process *process;
 
-	if (known && known->started == started)
+	/* It is emptied at each tick, and no pid comes round in one. */
+	if (bpf_map_lookup_elem(&processes, &pid))
 		return;
-	__builtin_memset(&process, 0, sizeof(process));
-	process.started = started;
-	process.user = BPF_CORE_READ(task, group_leader, cred, euid.val);
-	BPF_CORE_READ_INTO(&process.comm, task, group_leader, comm);
-	if (bpf_map_update_elem(&processes, &pid, &process, BPF_ANY))
+	bpf_map_update_elem(&processes, &pid, &nothing, BPF_NOEXIST);
+	process = bpf_map_lookup_elem(&processes, &pid);
+	if (!process) {
 		__sync_fetch_and_add(&losses.processes, 1);
+		return;
+	}
+	process->user = BPF_CORE_READ(task, group_leader, cred, euid.val);
+	BPF_CORE_READ_INTO(&process->comm, task, group_leader, comm);
+	note_path(process, task);
+	/* Last: without it the rest may not be there yet. */
+	barrier();
+	process->started = BPF_CORE_READ(task, group_leader, start_boottime);
 }
 
 /*
@@ -128,7 +173,7 @@ static __always_inline void note_process(__u32 pid)
  */
 static __always_inline bool read_event(struct descriptor *d, struct sock *sk)
 {
-	if (!read_socket(d, sk))
+	if (!read_socket(d, sk, false))
 		return false;
 	d->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
 	return true;
@@ -146,14 +191,6 @@ static __always_inline struct flow *row(struct descriptor *d, __u32 pid, __u8 op
 	if (!flow)
 		__sync_fetch_and_add(&losses.flows, 1);
 	return flow;
-}
-
-static __always_inline void count_opened(struct descriptor *d, __u32 pid, __u8 opened)
-{
-	struct flow *flow = row(d, pid, opened);
-
-	if (flow)
-		__sync_fetch_and_add(&flow->opened, 1);
 }
 
 /* Payload that was acknowledged: a FIN that was sent is the last of it. */
@@ -195,16 +232,32 @@ static __always_inline __u64 take(__u64 *seen, __u64 now)
 	return now - before;
 }
 
-/* Adds up what a TCP socket has done since the last time. */
+/* Adds, unless it is nothing: the bus is locked for it. */
+static __always_inline void add_u32(__u32 *to, __u32 count)
+{
+	if (count)
+		__sync_fetch_and_add(to, count);
+}
+
+static __always_inline void add_u64(__u64 *to, __u64 count)
+{
+	if (count)
+		__sync_fetch_and_add(to, count);
+}
+
+/* Adds up what a TCP socket has done since the last time. A connection that is
+ * short comes here once, when it closes. */
 static __always_inline void settle(struct sock *sk, struct track *track, struct descriptor *d)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
+	__u32 opened, repeated, before;
 	__u64 sent, received;
-	__u32 repeated, before;
 	struct flow *flow;
 
 	if (!tp)
 		return;
+	opened = d->state != TCP_SYN_SENT && d->state != TCP_SYN_RECV && track->pending &&
+		 __sync_val_compare_and_swap(&track->pending, 1, 0) == 1;
 	sent = take(&track->sent, payload_sent(track, tp, d->state));
 	received = take(&track->received, payload_received(sk, tp));
 	before = track->retransmits;
@@ -212,24 +265,16 @@ static __always_inline void settle(struct sock *sk, struct track *track, struct 
 	if (repeated <= before ||
 	    __sync_val_compare_and_swap(&track->retransmits, before, repeated) != before)
 		repeated = before;
-	if (!sent && !received && repeated == before)
+	if (!opened && !sent && !received && repeated == before)
 		return;
 	flow = row(d, track->pid, track->opened);
 	if (!flow)
 		return;
-	__sync_fetch_and_add(&flow->bytes_sent, sent);
-	__sync_fetch_and_add(&flow->bytes_received, received);
-	__sync_fetch_and_add(&flow->retransmits, repeated - before);
+	add_u32(&flow->opened, opened);
+	add_u64(&flow->bytes_sent, sent);
+	add_u64(&flow->bytes_received, received);
+	add_u32(&flow->retransmits, repeated - before);
 	note_rtt(flow, tp->srtt_us >> 3);
-}
-
-/* A connection that somebody was seen with: from now on it is his. */
-static __always_inline void adopt(struct track *track, struct descriptor *d, __u32 pid)
-{
-	if (__sync_val_compare_and_swap(&track->pending, 1, 0) != 1)
-		return;
-	track->pid = pid;
-	count_opened(d, pid, track->opened);
 }
 
 /* A pass has come to a socket. What was open before the probe, or could not be
@@ -253,6 +298,8 @@ static __always_inline void follow(struct sock *sk, struct descriptor *found, bo
 			return;
 		}
 		track->pid = d.pid;
+		track->claimed = d.state != TCP_LISTEN;
+		track->pending = d.state == TCP_LISTEN || d.state == TCP_SYN_SENT;
 		track->opened = d.state == TCP_LISTEN ? OPENED_PASSIVE : d.opened;
 		track->syn = d.opened == OPENED_ACTIVE;
 		track->local_port = d.local_port;
@@ -261,11 +308,14 @@ static __always_inline void follow(struct sock *sk, struct descriptor *found, bo
 		track->retransmits = tp->total_retrans;
 		return;
 	}
+	/* listen() chooses a port after it has told of itself. */
+	track->local_port = d.local_port;
 	if (d.state == TCP_LISTEN)
 		return;
-	adopt(track, &d, found->pid);
-	if (once)
+	if (once || !track->claimed) {
+		track->claimed = 1;
 		track->pid = found->pid;
+	}
 	settle(sk, track, &d);
 }
 
@@ -286,30 +336,10 @@ static __always_inline void begin(struct sock *sk, bool listens)
 	track->pid = pid;
 	track->opened = listens ? OPENED_PASSIVE : OPENED_ACTIVE;
 	track->syn = !listens;
-	note_process(pid);
-}
-
-static __always_inline void establish(struct sock *sk, int old)
-{
-	struct track *track;
-	struct descriptor d;
-
-	track = bpf_sk_storage_get(&tracks, sk, NULL,
-				   old == TCP_SYN_RECV ? BPF_SK_STORAGE_GET_F_CREATE : 0);
-	if (!track) {
-		if (old == TCP_SYN_RECV)
-			__sync_fetch_and_add(&losses.sockets, 1);
-		return;
-	}
-	if (track->opened == OPENED_UNKNOWN)
-		track->opened = OPENED_PASSIVE;
+	track->claimed = !listens;
+	track->pending = 1;
 	track->local_port = sk->__sk_common.skc_num;
-	if (track->opened == OPENED_PASSIVE) {
-		track->pending = 1;
-		return;
-	}
-	if (read_event(&d, sk))
-		count_opened(&d, track->pid, OPENED_ACTIVE);
+	note_process(pid);
 }
 
 static __always_inline void count_failed(struct sock *sk, struct track *track,
@@ -340,15 +370,18 @@ static __always_inline void end(struct sock *sk, int old)
 	struct track *track = bpf_sk_storage_get(&tracks, sk, NULL, 0);
 	struct descriptor d;
 
-	if (!track || old == TCP_LISTEN)
+	if (old == TCP_LISTEN)
 		return;
-	/* Of a process outside of the probe's pid namespace. */
-	if (!track->pid && place.inode)
+	if (!track) {
+		/* Not of a process outside of the probe's pid namespace, nor of
+		 * the kernel itself. */
+		if (settled && !place.inode && !BPF_CORE_READ_BITFIELD(sk, sk_kern_sock))
+			__sync_fetch_and_add(&losses.sockets, 1);
 		return;
+	}
 	if (!read_event(&d, sk))
 		return;
 	d.local_port = track->local_port;
-	adopt(track, &d, track->pid);
 	if (old == TCP_SYN_SENT)
 		count_failed(sk, track, &d);
 	settle(sk, track, &d);
@@ -357,20 +390,15 @@ static __always_inline void end(struct sock *sk, int old)
 SEC("tp_btf/inet_sock_set_state")
 int BPF_PROG(change, struct sock *sk, int old, int new)
 {
+	/* Most changes are none of these. */
+	if (new != TCP_SYN_SENT && new != TCP_LISTEN && new != TCP_CLOSE)
+		return 0;
 	if (BPF_CORE_READ_BITFIELD(sk, sk_protocol) != IPPROTO_TCP)
 		return 0;
-	switch (new) {
-	case TCP_SYN_SENT:
-	case TCP_LISTEN:
-		begin(sk, new == TCP_LISTEN);
-		break;
-	case TCP_ESTABLISHED:
-		establish(sk, old);
-		break;
-	case TCP_CLOSE:
+	if (new == TCP_CLOSE)
 		end(sk, old);
-		break;
-	}
+	else
+		begin(sk, new == TCP_LISTEN);
 	return 0;
 }
 
@@ -437,11 +465,8 @@ static __always_inline void count_datagram(struct sock *sk, int length, bool sen
 	flow = row(&d, pid, d.opened);
 	if (!flow)
 		goto out;
-	__sync_fetch_and_add(&flow->opened, is_new);
-	if (sends)
-		__sync_fetch_and_add(&flow->bytes_sent, length);
-	else
-		__sync_fetch_and_add(&flow->bytes_received, length);
+	add_u32(&flow->opened, is_new);
+	add_u64(sends ? &flow->bytes_sent : &flow->bytes_received, length);
 out:
 	if (peer)
 		bpf_map_delete_elem(&ends, &thread);
@@ -450,7 +475,6 @@ out:
 static __always_inline void use(struct sock *sk, int length, bool sends)
 {
 	__u16 protocol = BPF_CORE_READ_BITFIELD(sk, sk_protocol);
-	struct descriptor d;
 	struct track *track;
 	__u32 pid;
 
@@ -458,16 +482,20 @@ static __always_inline void use(struct sock *sk, int length, bool sends)
 		count_datagram(sk, length, sends);
 		return;
 	}
-	if (protocol != IPPROTO_TCP)
+	/* Without a backlog it is no child of a listener, but for one of a
+	 * listener that had none either, and it waits for the next pass. */
+	if (protocol != IPPROTO_TCP || !sk->sk_max_ack_backlog)
 		return;
 	track = bpf_sk_storage_get(&tracks, sk, NULL, 0);
-	if (!track || !track->pending)
+	if (!track || track->claimed)
 		return;
 	pid = own_pid();
-	if (!pid || !read_event(&d, sk))
+	if (!pid)
 		return;
+	track->claimed = 1;
+	track->pid = pid;
+	track->local_port = sk->__sk_common.skc_num;
 	note_process(pid);
-	adopt(track, &d, pid);
 }
 
 SEC("tp_btf/sock_send_length")

@@ -199,6 +199,12 @@ pub struct Traffic {
     pub opened: Option<u64>,
     /// Attempts that failed, in total.
     pub failed: Option<u64>,
+    /// Of these, the ones that were refused.
+    pub refused: Option<u64>,
+    /// Of these, the ones that nobody answered in time.
+    pub timed_out: Option<u64>,
+    /// Of these, the ones that were told there is no way.
+    pub unreachable: Option<u64>,
     /// Payload bytes from the active to the passive end.
     pub bytes_to_passive: Option<u64>,
     /// Payload bytes from the passive to the active end.

@@ -293,13 +293,15 @@ fn raw(row: &Row, scope: Arc<str>) -> Result<Raw, Trouble> {
             connecting: small(row.int(17)?),
             opened: total(18)?,
             failed: total(19)?,
-            bytes_sent: total(20)?,
-            bytes_received: total(21)?,
-            retransmits: total(22)?,
-            rtt_us: row.optional_int(23)?.map(small),
-            ..Counters::default()
+            refused: total(20)?,
+            timed_out: total(21)?,
+            unreachable: total(22)?,
+            bytes_sent: total(23)?,
+            bytes_received: total(24)?,
+            retransmits: total(25)?,
+            rtt_us: row.optional_int(26)?.map(small),
         },
-        first_seen: row.int(24)?,
+        first_seen: row.int(27)?,
         spans: BTreeMap::new(),
     })
 }

@@ -103,6 +103,9 @@ pub const STEPS: &[&[&str]] = &[&[
         span_seen BIGINT NOT NULL,
         opened BIGINT,
         failed BIGINT,
+        refused BIGINT,
+        timed_out BIGINT,
+        unreachable BIGINT,
         bytes_sent BIGINT,
         bytes_received BIGINT,
         retransmits BIGINT,
@@ -252,7 +255,8 @@ pub const STORE_PROCESSES: &str =
 macro_rules! flow_changes {
     () => {
         "host, flow, epoch, sequence, seen, first_seen, since, span_epoch, span_seen, ended, open, connecting,
-        opened, failed, bytes_sent, bytes_received, retransmits, rtt_us, owners_more, owners"
+        opened, failed, refused, timed_out, unreachable, bytes_sent, bytes_received, retransmits, rtt_us,
+        owners_more, owners"
     };
 }
 macro_rules! flow_columns {
@@ -265,7 +269,7 @@ macro_rules! flow_columns {
 }
 
 /// How many columns are in `flow_changes!`.
-pub const FLOW_CHANGES: usize = 20;
+pub const FLOW_CHANGES: usize = 23;
 
 /// The hour of a moment; times are never before 1970.
 macro_rules! hour {
@@ -282,7 +286,8 @@ pub const CONTINUE_FLOWS: &str = concat!(
     "WITH s(", flow_changes!(), ") AS (ROWS)
     UPDATE flow AS f SET sequence = s.sequence, seen = s.seen, span_seen = GREATEST(s.span_seen, f.span_seen),
     ended = GREATEST(s.ended, f.ended), open = s.open, connecting = s.connecting, opened = s.opened,
-    failed = s.failed, bytes_sent = s.bytes_sent, bytes_received = s.bytes_received,
+    failed = s.failed, refused = s.refused, timed_out = s.timed_out, unreachable = s.unreachable,
+    bytes_sent = s.bytes_sent, bytes_received = s.bytes_received,
     retransmits = s.retransmits, rtt_us = s.rtt_us, owners_more = s.owners_more, owners = s.owners
     FROM s WHERE f.host = s.host AND f.flow = s.flow AND f.epoch = s.epoch AND f.span_epoch = s.span_epoch
     AND f.since = s.since AND f.sequence < s.sequence AND f.first_seen <= s.first_seen
@@ -333,8 +338,8 @@ pub const STORE_FLOWS: &str = concat!(
     flow_columns!(),
     ") ROWS
     ON CONFLICT (host, flow) DO UPDATE SET ",
-    newest!("flow": "epoch" "sequence" "seen" "open" "connecting" "opened" "failed" "bytes_sent"
-        "bytes_received" "retransmits" "rtt_us" "owners_more" "owners"),
+    newest!("flow": "epoch" "sequence" "seen" "open" "connecting" "opened" "failed" "refused" "timed_out"
+        "unreachable" "bytes_sent" "bytes_received" "retransmits" "rtt_us" "owners_more" "owners"),
     latest_span!("span_epoch" "span_seen" "ended"),
     "since = GREATEST(excluded.since, flow.since),
     first_seen = LEAST(excluded.first_seen, flow.first_seen)
@@ -362,7 +367,8 @@ macro_rules! read_columns {
     () => {
         "f.host, f.flow, f.process, f.scope, f.direction, f.protocol, f.local_address, f.local_port,
         f.peer_address, f.peer_port, f.owners, f.owners_more, f.open, f.connecting, f.opened, f.failed,
-        f.bytes_sent, f.bytes_received, f.retransmits, f.rtt_us, f.first_seen"
+        f.refused, f.timed_out, f.unreachable, f.bytes_sent, f.bytes_received, f.retransmits, f.rtt_us,
+        f.first_seen"
     };
 }
 

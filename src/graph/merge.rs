@@ -265,6 +265,9 @@ impl Parts<'_> {
             };
             add(&mut traffic.opened, counters.opened);
             add(&mut traffic.failed, counters.failed);
+            add(&mut traffic.refused, counters.refused);
+            add(&mut traffic.timed_out, counters.timed_out);
+            add(&mut traffic.unreachable, counters.unreachable);
             add(&mut traffic.bytes_to_passive, to_passive);
             add(&mut traffic.bytes_to_active, to_active);
             add(&mut traffic.retransmits, counters.retransmits);

@@ -51,11 +51,14 @@ struct Total {
 struct Ended {
     /// By pid, the last that had it, and when it was last asked for.
     notes: HashMap<u32, (Note, u64)>,
-    /// What an instance with that name and user turned out to be while it
-    /// could be asked: the program that runs every minute for a millisecond is
-    /// the same each time.
-    known: HashMap<(String, Option<String>), (Arc<Process>, u64)>,
+    /// What an instance with that name, user and program turned out to be
+    /// while it could be asked: the one that runs every minute for a
+    /// millisecond is the same each time.
+    known: HashMap<Traits, (Arc<Process>, u64)>,
 }
+
+/// What is known of a process that has ended: name, user, program.
+type Traits = (String, Option<String>, Option<String>);
 
 impl Streaming {
     /// Loads the kernel side; from here on connections are counted.
@@ -233,11 +236,10 @@ impl Ended {
         around.coverage.processes_vanished = around.coverage.processes_vanished.saturating_sub(1);
         let user = Some(surroundings.user(note.user));
         let name = decode(&note.name);
-        let process = match self.known.get(&(name.clone(), user.clone())) {
+        let exe = note.exe.as_deref().map(decode);
+        let process = match self.known.get(&(name.clone(), user.clone(), exe.clone())) {
             Some((process, _)) => Arc::clone(process),
-            None => {
-                Arc::new(Process { name, exe: None, user, unit: None, container: None, pod: None })
-            }
+            None => Arc::new(Process { name, exe, user, unit: None, container: None, pod: None }),
         };
         let started = surroundings.started(note.started);
         around.instances.push(Instance { process, pid, pgid: pid, started });
@@ -248,8 +250,11 @@ impl Ended {
         for instance in &around.instances {
             let process = &instance.process;
             if process.exe.is_some() {
-                let key = (process.name.clone(), process.user.clone());
-                self.known.insert(key, (Arc::clone(process), tick));
+                // The kernel side does not tell of a path that is too long.
+                for exe in [process.exe.clone(), None] {
+                    let key = (process.name.clone(), process.user.clone(), exe);
+                    self.known.insert(key, (Arc::clone(process), tick));
+                }
             }
         }
     }

@@ -85,31 +85,6 @@ pub(crate) fn footer(answer: &Answer) -> Vec<String> {
     lines
 }
 
-/// Whether a host's clock differs so much that windows of time mean another
-/// thing there: 30 s, the standard time between two reports.
-pub(crate) fn is_skewed(host: &HostRecord) -> bool {
-    host.skew.unsigned_abs() > std::time::Duration::from_secs(30)
-}
-
-/// What is odd about who reports as this host.
-fn odd(host: &HostRecord) -> Vec<String> {
-    let name = word(&host.name);
-    let mut lines = Vec::new();
-    if is_skewed(host) {
-        let by = host.skew.unsigned_abs().as_secs();
-        let way = if host.skew.is_negative() { "behind" } else { "ahead of" };
-        lines.push(format!("the clock of {name} is {by} s {way} the CMDB's"));
-    }
-    if !host.rivals.is_empty() {
-        let rivals: Vec<_> = host.rivals.iter().take(LISTED).map(|name| word(name)).collect();
-        lines.push(format!(
-            "more than one probe reports as {name} at the same time (also named {}): a cloned machine id?",
-            rivals.join(", ")
-        ));
-    }
-    lines
-}
-
 /// What the hosts' last scans could not see, a line for all that say the same.
 fn unseen_lines(hosts: &[&HostRecord]) -> Vec<String> {
     let mut hosts_of: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -132,6 +107,31 @@ fn unseen_lines(hosts: &[&HostRecord]) -> Vec<String> {
     if said.len() > LISTED {
         let rest = said[LISTED..].iter().map(|(_, names)| names.len()).sum::<usize>();
         lines.push(format!("not everything was seen on {rest} more hosts"));
+    }
+    lines
+}
+
+/// Whether a host's clock differs so much that windows of time mean another
+/// thing there: 30 s, the standard time between two reports.
+pub(crate) fn is_skewed(host: &HostRecord) -> bool {
+    host.skew.unsigned_abs() > std::time::Duration::from_secs(30)
+}
+
+/// What is odd about who reports as this host.
+fn odd(host: &HostRecord) -> Vec<String> {
+    let name = word(&host.name);
+    let mut lines = Vec::new();
+    if is_skewed(host) {
+        let by = host.skew.unsigned_abs().as_secs();
+        let way = if host.skew.is_negative() { "behind" } else { "ahead of" };
+        lines.push(format!("the clock of {name} is {by} s {way} the CMDB's"));
+    }
+    if !host.rivals.is_empty() {
+        let rivals: Vec<_> = host.rivals.iter().take(LISTED).map(|name| word(name)).collect();
+        lines.push(format!(
+            "more than one probe reports as {name} at the same time (also named {}): a cloned machine id?",
+            rivals.join(", ")
+        ));
     }
     lines
 }
@@ -265,6 +265,7 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::*;
+    use crate::flow::host::Coverage;
 
     #[test]
     fn a_wrong_clock_and_a_clone_are_told_and_escaped() {

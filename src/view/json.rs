@@ -116,6 +116,12 @@ struct EdgeView {
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<Count>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timed_out: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreachable: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     bytes_to_passive: Option<Count>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_to_active: Option<Count>,
@@ -326,6 +332,9 @@ fn edge(answer: &Answer, step: &Step, ids: &BTreeMap<NodeId, usize>) -> EdgeView
         connecting: Count(traffic.connecting),
         opened: traffic.opened.map(Count),
         failed: traffic.failed.map(Count),
+        refused: traffic.refused.map(Count),
+        timed_out: traffic.timed_out.map(Count),
+        unreachable: traffic.unreachable.map(Count),
         bytes_to_passive: traffic.bytes_to_passive.map(Count),
         bytes_to_active: traffic.bytes_to_active.map(Count),
         retransmits: traffic.retransmits.map(Count),

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::graph::search::Answer;
 use crate::graph::walk::{Step, Way};
-use crate::graph::{Edge, Identity, NodeId};
+use crate::graph::{Edge, Identity, NodeId, Traffic};
 use crate::view::label::age;
 
 /// An end as it is written: address and, where it is a service's, port.
@@ -109,4 +109,25 @@ pub(crate) fn edges(answer: &Answer) -> Vec<&Edge> {
 pub(crate) fn nodes(answer: &Answer) -> BTreeSet<NodeId> {
     let ends = answer.walk.steps.iter().flat_map(|step| [step.from, step.to]);
     answer.walk.roots.iter().copied().chain(ends).collect()
+}
+
+/// Why attempts fail, where somebody counted the reasons; the commonest first.
+pub(crate) fn reason(traffic: &Traffic) -> String {
+    let mut reasons: Vec<(u64, &str)> = [
+        (traffic.refused, "refused"),
+        (traffic.timed_out, "timed out"),
+        (traffic.unreachable, "unreachable"),
+    ]
+    .into_iter()
+    .filter_map(|(count, word)| Some((count.filter(|&count| count > 0)?, word)))
+    .collect();
+    reasons.sort_by_key(|&(count, _)| std::cmp::Reverse(count));
+    match reasons[..] {
+        [] => "no answer".to_owned(),
+        _ => reasons
+            .iter()
+            .map(|(count, word)| format!("{word} {count}×"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
 }

@@ -8,7 +8,7 @@ use crate::graph::walk::{Step, Way};
 use crate::graph::{NodeId, Place};
 use crate::view::footer::{claimants, footer, nothing};
 use crate::view::label::{end, name, place, told};
-use crate::view::lines::{End, State, from_and_to, order};
+use crate::view::lines::{End, State, from_and_to, order, reason};
 use crate::view::paint::Paint;
 
 /// A step by its number in the walk.
@@ -153,7 +153,8 @@ impl Tree<'_> {
         let failing = State::of(edge, self.answer) == State::Failing;
         if failing {
             self.out.push_str("  ");
-            self.out.push_str(&self.paint.alarm("FAILING: no answer"));
+            let why = format!("FAILING: {}", reason(&edge.traffic));
+            self.out.push_str(&self.paint.alarm(&why));
         }
         let notes = self.notes(id, shown).join(", ");
         if failing {

@@ -91,7 +91,7 @@ fn every_connection_and_every_byte_is_counted() {
     other.act();
     let expected = expect![[r#"
         tcp active 10.9.9.1 many 10.9.9.2 80: python3, failed 3, unreachable 3
-        tcp active 127.0.0.1 many 127.0.0.1 8001: python3, opened 1, sent 123
+        tcp active 127.0.0.1 many 127.0.0.1 8001: bash, opened 1, sent 123
         tcp active 127.0.0.1 many 127.0.0.1 8003: python3, opened 40, sent 1600, received 2000
         tcp active 127.0.0.1 many 127.0.0.1 8004: python3, open 1, failed 3, timed out 2
         tcp active 127.0.0.1 many 127.0.0.1 8099: python3, failed 7, refused 7
@@ -117,6 +117,12 @@ fn every_connection_and_every_byte_is_counted() {
     let after = holder.flows(&observation);
     expected.assert_eq(&say(&after));
     assert_eq!(say(&other.flows(&observation)), say(&after));
+    // The kernel's word is all there is of a process that is gone.
+    let brief = |flow: &&HostFlow| flow.counters.bytes_sent == Some(123);
+    let brief = after.iter().find(brief).unwrap().key.process.clone().unwrap();
+    let bash = std::fs::canonicalize("/bin/bash").unwrap();
+    assert_eq!(brief.exe.as_deref(), bash.to_str());
+    assert_eq!(brief.user.as_deref(), Some("root"));
     // The workers accept what the master listens for.
     let shared = after.iter().filter(|flow| flow.key.local_port == Some(8003));
     for flow in shared.filter(|flow| flow.key.peer.is_some()) {

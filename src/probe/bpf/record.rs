@@ -19,7 +19,7 @@ pub const DESCRIPTOR: usize = size_of::<types::descriptor>();
 pub const PROCESS: usize = size_of::<types::process>();
 
 // The sizes that bpf/flow.h asserts as well.
-const _: () = assert!(KEY == 48 && FLOW == 56 && DESCRIPTOR == 64 && PROCESS == 32);
+const _: () = assert!(KEY == 48 && FLOW == 56 && DESCRIPTOR == 64 && PROCESS == 416);
 
 /// A host flow's key as the kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,6 +76,8 @@ pub struct Note {
     pub user: u32,
     /// `comm`.
     pub name: Vec<u8>,
+    /// The program, where its path fits.
+    pub exe: Option<Vec<u8>>,
 }
 
 /// A process's descriptor of a socket.
@@ -137,16 +139,36 @@ pub fn parse_sum(bytes: &[u8]) -> Option<Sum> {
     })
 }
 
-/// Reads a pid and its [`Note`].
+/// Reads a pid and its [`Note`]; none if the kernel was still writing it.
 pub fn parse_note(key: &[u8], value: &[u8]) -> Option<(u32, Note)> {
     let name: [u8; 16] = array_at(value, offset_of!(types::process, comm))?;
-    let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
     let note = Note {
-        started: u64_at(value, offset_of!(types::process, started))?,
+        started: u64_at(value, offset_of!(types::process, started)).filter(|&ns| ns > 0)?,
         user: u32_at(value, offset_of!(types::process, user))?,
-        name: name[..end].to_vec(),
+        name: until_nul(&name).to_vec(),
+        exe: parse_path(value),
     };
     Some((u32_at(key, 0)?, note))
+}
+
+/// The path whose parts come last first. A part that fills its place was cut.
+fn parse_path(value: &[u8]) -> Option<Vec<u8>> {
+    const PART: usize = 32;
+    let parts = u32_at(value, offset_of!(types::process, parts))? as usize;
+    let path = value.get(offset_of!(types::process, path)..)?.get(..parts * PART)?;
+    let mut whole = Vec::new();
+    for part in path.chunks_exact(PART).rev().map(until_nul) {
+        if part.is_empty() || part.len() >= PART - 1 {
+            return None;
+        }
+        whole.push(b'/');
+        whole.extend_from_slice(part);
+    }
+    (parts > 0).then_some(whole)
+}
+
+fn until_nul(bytes: &[u8]) -> &[u8] {
+    bytes.split(|&byte| byte == 0).next().unwrap_or(bytes)
 }
 
 /// Reads a [`Descriptor`].

@@ -119,8 +119,7 @@ for _ in range(40):
     assert client.recv(1) == b""
     client.close()
 # One of a process that is gone when anybody asks for it.
-script = "import socket; socket.create_connection(('127.0.0.1', 8001)).sendall(b'x' * 123)"
-child = subprocess.Popen([sys.executable, "-c", script])
+child = subprocess.Popen(["bash", "-c", "printf %123s > /dev/tcp/127.0.0.1/8001"])
 brief = plain.accept()[0]
 read(brief, 123)
 assert brief.recv(1) == b""

@@ -76,6 +76,7 @@ fn everything() -> Report {
     (counters.open, counters.connecting, counters.rtt_us) = (u32::MAX, 2, Some(u32::MAX));
     (counters.opened, counters.failed, counters.retransmits) = (Some(1), Some(0), Some(5));
     (counters.bytes_sent, counters.bytes_received) = (Some(i64::MAX as u64), None);
+    (counters.refused, counters.timed_out, counters.unreachable) = (Some(6), Some(7), Some(8));
     let mut six = open("[2001:db8::1]:443 < 2001:db8::2 nginx", 0, 10);
     (six.flow.key.protocol, six.flow.key.scope) = (Protocol::Udp, "netns:blue ' x".into());
     let mut unknown = open("10.0.0.1:9 > 10.0.0.2:10 x", 0, 10);
