@@ -143,7 +143,7 @@ pub fn report(support: &Support) -> String {
     for rung in Rung::ALL {
         let missing = missing(support, rung);
         let word = if missing.is_empty() { "works" } else { "does not work" };
-        writeln!(text, "{:<10} {word}: {}", rung.name(), describe(rung))
+        writeln!(text, "{:<10} {word:<14} {}", rung.name(), describe(rung))
             .expect("a string takes all");
         for feature in missing {
             writeln!(text, "{:11}{}", "", lacking(support, &[feature]))
