@@ -273,7 +273,7 @@ mod tests {
             id: "id".to_owned(),
             name: "web".to_owned(),
             rung: crate::flow::host::Rung::Netlink,
-            coverage: crate::flow::host::Coverage::default(),
+            coverage: Coverage::default(),
             first_seen: Timestamp::UNIX_EPOCH,
             last_seen: Timestamp::UNIX_EPOCH,
             rivals: BTreeSet::new(),
