@@ -16,6 +16,7 @@ use crate::flow::report::Report;
 use crate::graph::search::Question;
 use crate::graph::walk::Reach;
 use crate::look;
+use crate::probe::choose::Mode;
 use crate::probe::support::Support;
 use crate::probe::{Probe, ProbeConfig, choose, machine};
 use crate::view;
@@ -47,9 +48,8 @@ pub fn run(invocation: Invocation) -> Result<()> {
     let done = match invocation.command {
         Command::Print(text) => print(&text),
         Command::Credits => print(CREDITS),
-        Command::Doctor => {
-            Support::read(&config(None, None)).and_then(|support| print(&choose::report(&support)))
-        }
+        Command::Doctor => Support::read(&config(None, None), Mode::Auto.best())
+            .and_then(|support| print(&choose::report(&support))),
         Command::CreateScheme(url) => runtime.block_on(create_scheme(&url)),
         Command::Prune(url, before) => runtime.block_on(prune(&url, before)),
         Command::Probe(options) => runtime.block_on(probe(*options)),
@@ -102,7 +102,7 @@ async fn probe(options: ProbeOptions) -> Result<()> {
         return Ok(());
     }
     let config = config(options.host_id, options.hostname);
-    let support = Support::read(&config)?;
+    let support = Support::read(&config, options.mode.best())?;
     let choice = choose::choose(&support, options.mode)
         .map_err(|why| anyhow::anyhow!("this host cannot be probed that way: {why}"))?;
     info!("{}", choice.line(&support));

@@ -21,6 +21,17 @@ pub enum Mode {
     Only(Rung),
 }
 
+impl Mode {
+    /// The best rung that it allows.
+    pub const fn best(self) -> Rung {
+        match self {
+            Mode::Auto | Mode::Streaming => Rung::Streaming,
+            Mode::Polling => Rung::Iterator,
+            Mode::Only(rung) => rung,
+        }
+    }
+}
+
 /// What was decided, and what is not as good as it could be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {

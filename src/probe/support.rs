@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use libbpf_rs::{MapType, ProgramType};
 use rustix::fs::{CWD, Mode, OFlags};
 
+use crate::flow::host::Rung;
 use crate::probe::bpf::{self, Events, Kernel, PeersOf};
 use crate::probe::channel::{Channel, Line, Room};
 use crate::probe::diag::{self, Table};
@@ -120,9 +121,11 @@ pub struct Support {
 }
 
 impl Support {
-    /// Asks the kernel for each feature. Takes some tens of milliseconds, as
-    /// programs are loaded for it.
-    pub fn read(config: &ProbeConfig) -> Result<Support> {
+    /// Asks the kernel for each feature that the rung `best` and those below it
+    /// could use; the others count as unknown. Programs are loaded for it: the
+    /// verifier takes some tens of milliseconds for the iterator, and a second
+    /// for streaming, which nobody pays who does not want to stream.
+    pub fn read(config: &ProbeConfig, best: Rung) -> Result<Support> {
         bpf::hush();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = rustix::fs::openat(CWD, &config.proc, flags, Mode::empty())
@@ -139,8 +142,11 @@ impl Support {
             (Feature::EnterNamespaces, capable(CAP_SYS_ADMIN)),
         ]);
         // Without these nothing could be asked, and the reason is known.
-        if [Feature::Btf, Feature::Bpf].iter().all(|feature| features[feature].is_ok()) {
+        let can_load = [Feature::Btf, Feature::Bpf].iter().all(|feature| features[feature].is_ok());
+        if can_load && best <= Rung::Iterator {
             features.insert(Feature::FileIterator, tried(Kernel::load_iterator()));
+        }
+        if can_load && best <= Rung::Streaming {
             features.insert(Feature::SocketStorage, asked(MapType::SkStorage.is_supported()));
             features.extend(try_events(config));
         }

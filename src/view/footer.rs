@@ -265,6 +265,7 @@ mod tests {
     use jiff::{SignedDuration, Timestamp};
 
     use super::*;
+    use crate::flow::host::Coverage;
 
     #[test]
     fn a_wrong_clock_and_a_clone_are_told_and_escaped() {

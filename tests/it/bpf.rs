@@ -119,7 +119,7 @@ const BUSY: &str = include_str!("bpf/busy.py");
 
 #[test]
 fn a_host_that_runs_these_tests_has_all_that_bpf_needs() {
-    let support = Support::read(&config()).unwrap();
+    let support = Support::read(&config(), Rung::Streaming).unwrap();
     for feature in [Feature::Btf, Feature::Bpf, Feature::FileIterator, Feature::OwnProc] {
         assert!(support.has(feature), "{}: {:?}", feature.name(), support.why(feature));
     }

@@ -23,7 +23,7 @@ pub(crate) fn probe() -> Probe {
         hostname: Some("tester".to_owned()),
         proc: PathBuf::from("/proc"),
     };
-    let support = Support::read(&config).unwrap();
+    let support = Support::read(&config, Rung::Netlink).unwrap();
     Probe::open(&config, Rung::Netlink, &support).unwrap()
 }
 

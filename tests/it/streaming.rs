@@ -23,7 +23,7 @@ const TRAFFIC: &str = include_str!("bpf/traffic.py");
 const MANY: &str = include_str!("bpf/many.py");
 
 pub(crate) fn open() -> Streaming {
-    let support = Support::read(&config()).unwrap();
+    let support = Support::read(&config(), Rung::Streaming).unwrap();
     for feature in Feature::ALL {
         assert!(support.has(feature), "{}: {:?}", feature.name(), support.why(feature));
     }
