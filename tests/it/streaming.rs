@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use expect_test::expect;
 use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
+use shawk::flow::host::Rung;
 use shawk::flow::key::{Counters, HostFlow};
 use shawk::flow::socket::Protocol;
 use shawk::probe::iterator::Iterator;
