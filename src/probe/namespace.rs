@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use smallvec::SmallVec;
 
 use crate::flow::process::decode;
-use crate::probe::procfs;
+use crate::probe::channel::{Channel, Line, Room, Step};
+use crate::probe::{diag, procfs};
 
 /// Most namespaces of one scan.
 pub const NAMESPACES: usize = 4096;
@@ -38,6 +40,12 @@ const UNNAMED: &str = "/var/run/docker/netns";
 /// Processes of a namespace that are remembered, lest the first has ended
 /// when it is to be entered.
 const PIDS: usize = 4;
+
+/// Most addresses of one namespace.
+pub const ADDRESSES: usize = 65_536;
+
+/// Room for two numbers in decimal and a tab.
+const PORT_RANGE: usize = 64;
 
 /// Whether a `/proc` shows the processes of the initial pid namespace, and
 /// with them all. That of its first process is asked, for the probe may have
@@ -255,6 +263,47 @@ fn bind_inode(path: &Path) -> Result<Option<u64>, Errno> {
         return Ok(None);
     }
     Ok(Some(rustix::fs::fstat(&file)?.st_ino))
+}
+
+/// The addresses of the namespace that the thread is in, and how many messages
+/// about them were not understood. The channel is opened when there is none,
+/// and kept unless it failed.
+pub fn addresses(
+    route: &mut Option<Channel>,
+    room: &mut Room,
+) -> Result<(Vec<IpAddr>, u64), Errno> {
+    let mut channel = match route.take() {
+        Some(channel) => channel,
+        None => Channel::open(Line::Route)?,
+    };
+    let mut addresses = Vec::new();
+    let malformed = channel.dump(room, diag::addresses_request, |step| match step {
+        Step::Begin => {
+            addresses.clear();
+            true
+        }
+        Step::Part(body) => match diag::parse_address(body) {
+            Some(address) if addresses.len() < ADDRESSES => {
+                addresses.push(address);
+                true
+            }
+            _ => false,
+        },
+    })?;
+    *route = Some(channel);
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok((addresses, malformed))
+}
+
+/// The ports that the kernel gives to sockets which chose none, in the
+/// namespace that the thread is in: `/proc/sys/net` shows that of whoever opens
+/// it.
+pub fn ephemeral_ports(proc: impl AsFd) -> Option<(u16, u16)> {
+    let mut room = [0; PORT_RANGE];
+    let text = procfs::read(proc, "sys/net/ipv4/ip_local_port_range", &mut room).ok()?;
+    let mut numbers = str::from_utf8(text).ok()?.split_ascii_whitespace();
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// Names of namespaces, each given once: a container may have made several,

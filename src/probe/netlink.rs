@@ -18,16 +18,13 @@ use crate::flow::host::{Coverage, Host, Namespace, Rung};
 use crate::flow::socket::{Snapshot, Socket};
 use crate::probe::channel::{Channel, Line, Room, Step};
 use crate::probe::diag::{self, Table};
-use crate::probe::namespace::{Home, Scopes, is_confined};
+use crate::probe::namespace::{self, ADDRESSES, Home, Scopes, is_confined};
 use crate::probe::owner::{Owners, index};
 use crate::probe::procfs::{has_ended, list_pids};
-use crate::probe::{ProbeConfig, machine, procfs, procnet};
+use crate::probe::{ProbeConfig, machine, procnet};
 
 /// Most sockets of one snapshot; at about 100 bytes each.
 const SOCKETS: usize = 4_000_000;
-
-/// Most addresses of one namespace.
-const ADDRESSES: usize = 65_536;
 
 /// The rung, and what it keeps from scan to scan.
 ///
@@ -139,15 +136,6 @@ impl Netlink {
     }
 }
 
-/// The ports that the kernel gives to sockets which chose none, in the network
-/// namespace of this thread: `/proc/sys/net` shows that of whoever opens it.
-fn ephemeral_ports(proc: BorrowedFd<'_>) -> Option<(u16, u16)> {
-    let mut buffer = [0; 64];
-    let text = procfs::read(proc, "sys/net/ipv4/ip_local_port_range", &mut buffer).ok()?;
-    let mut words = std::str::from_utf8(text).ok()?.split_whitespace();
-    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
-}
-
 /// The netlink sockets of one namespace, opened when they are needed, and
 /// again after an error.
 #[derive(Debug, Default)]
@@ -199,10 +187,12 @@ impl Scan {
                 }
             }
         }
-        let addresses = match self.addresses(channels, room) {
-            Ok(addresses) => addresses,
+        let addresses = match namespace::addresses(&mut channels.route, room) {
+            Ok((addresses, malformed)) => {
+                self.coverage.malformed += malformed;
+                addresses
+            }
             Err(_) => {
-                channels.route = None;
                 complete = false;
                 self.addresses_in_use(first)
             }
@@ -210,7 +200,7 @@ impl Scan {
         self.namespaces.push(Namespace {
             scope: scope.into(),
             addresses,
-            ephemeral_ports: ephemeral_ports(proc),
+            ephemeral_ports: namespace::ephemeral_ports(proc),
         });
         self.coverage.namespaces += u64::from(complete);
         self.coverage.namespaces_unreadable += u64::from(!complete);
@@ -270,32 +260,6 @@ impl Scan {
         self.sockets.truncate(SOCKETS);
         self.coverage.flows_dropped += dropped as u64;
         complete
-    }
-
-    fn addresses(
-        &mut self,
-        channels: &mut Channels,
-        room: &mut Room,
-    ) -> Result<Vec<IpAddr>, Errno> {
-        let channel = open(&mut channels.route, Line::Route)?;
-        let mut addresses = Vec::new();
-        let malformed = channel.dump(room, diag::addresses_request, |step| match step {
-            Step::Begin => {
-                addresses.clear();
-                true
-            }
-            Step::Part(body) => match diag::parse_address(body) {
-                Some(address) if addresses.len() < ADDRESSES => {
-                    addresses.push(address);
-                    true
-                }
-                _ => false,
-            },
-        })?;
-        self.coverage.malformed += malformed;
-        addresses.sort_unstable();
-        addresses.dedup();
-        Ok(addresses)
     }
 
     /// The addresses that the sockets from `first` on are bound to: what is

@@ -11,25 +11,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::io::Errno;
 
 use crate::flow::host::{Coverage, Host, Namespace};
 use crate::flow::process::Instance;
-use crate::probe::channel::{Channel, Line, Room, Step};
-use crate::probe::namespace::{Home, Scopes, is_confined};
+use crate::probe::channel::{Channel, Room};
+use crate::probe::namespace::{self, Home, Scopes, is_confined};
 use crate::probe::owner::Owners;
-use crate::probe::procfs::{self, has_ended, list_pids};
-use crate::probe::{ProbeConfig, diag, machine};
-
-/// Most addresses of one namespace.
-const ADDRESSES: usize = 65_536;
+use crate::probe::procfs::{has_ended, list_pids};
+use crate::probe::{ProbeConfig, machine};
 
 /// Most answers about ways that are remembered; then they are asked anew, as
 /// they are when an address comes or goes.
 const SOURCES: usize = 4096;
-
-/// Two numbers in decimal and a tab.
-const PORT_RANGE: usize = 32;
 
 /// What is kept from scan to scan.
 #[derive(Debug)]
@@ -219,7 +212,10 @@ impl Around {
         proc: &OwnedFd,
         room: &mut Room,
     ) {
-        let addresses = self.addresses(route, room);
+        let addresses = namespace::addresses(route, room).map(|(addresses, malformed)| {
+            self.coverage.malformed += malformed;
+            addresses
+        });
         self.coverage.namespaces += u64::from(addresses.is_ok());
         self.coverage.namespaces_unreadable += u64::from(addresses.is_err());
         if let Ok(inode) = u32::try_from(inode) {
@@ -228,38 +224,8 @@ impl Around {
         self.namespaces.push(Namespace {
             scope: scope.into(),
             addresses: addresses.unwrap_or_default(),
-            ephemeral_ports: ephemeral_ports(proc),
+            ephemeral_ports: namespace::ephemeral_ports(proc),
         });
-    }
-
-    fn addresses(
-        &mut self,
-        route: &mut Option<Channel>,
-        room: &mut Room,
-    ) -> Result<Vec<IpAddr>, Errno> {
-        let mut channel = match route.take() {
-            Some(channel) => channel,
-            None => Channel::open(Line::Route)?,
-        };
-        let mut addresses = Vec::new();
-        self.coverage.malformed +=
-            channel.dump(room, diag::addresses_request, |step| match step {
-                Step::Begin => {
-                    addresses.clear();
-                    true
-                }
-                Step::Part(body) => match diag::parse_address(body) {
-                    Some(address) if addresses.len() < ADDRESSES => {
-                        addresses.push(address);
-                        true
-                    }
-                    _ => false,
-                },
-            })?;
-        *route = Some(channel);
-        addresses.sort_unstable();
-        addresses.dedup();
-        Ok(addresses)
     }
 }
 
@@ -268,12 +234,4 @@ fn is_link_local(ip: IpAddr) -> bool {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
-}
-
-/// The range of the namespace that the thread is in.
-fn ephemeral_ports(proc: &OwnedFd) -> Option<(u16, u16)> {
-    let mut room = [0; PORT_RANGE];
-    let text = procfs::read(proc, "sys/net/ipv4/ip_local_port_range", &mut room).ok()?;
-    let mut numbers = str::from_utf8(text).ok()?.split_ascii_whitespace();
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
