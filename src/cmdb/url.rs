@@ -71,11 +71,6 @@ impl CmdbUrl {
         }
     }
 
-    /// The embedded CMDB in a file.
-    pub fn file(path: &Path) -> CmdbUrl {
-        CmdbUrl { place: Place::File(path.to_owned()), shown: format!("sqlite:{}", path.display()) }
-    }
-
     /// Whether it is a SQLite database, which creates its own scheme.
     pub fn is_embedded(&self) -> bool {
         !matches!(self.place, Place::Postgres(_))

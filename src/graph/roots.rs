@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::cmdb::Selector;
+use crate::cmdb::{HostKey, HostRecord, Selector};
 use crate::graph::{Graph, Node, NodeId, Place};
 
 impl Graph {
@@ -16,13 +16,17 @@ impl Graph {
         match selector {
             Selector::Address(address) => self.at(|other| other == *address),
             Selector::Network(network) => self.at(|address| network.contains(&address)),
-            Selector::Host(name) => self.nodes_where(|node| {
-                let host = node.identity.place().and_then(|place| self.hosts.get(&place.host));
+            Selector::Host(name) => {
                 // Names of hosts have no case (RFC 4343); ids do.
-                host.is_some_and(|host| {
-                    host.name.to_lowercase() == name.to_lowercase() || host.id == *name
+                let lower = name.to_lowercase();
+                let means =
+                    |host: &&HostRecord| host.id == *name || host.name.to_lowercase() == lower;
+                let meant: BTreeSet<HostKey> =
+                    self.hosts.values().filter(means).map(|host| host.key).collect();
+                self.nodes_where(|node| {
+                    node.identity.place().is_some_and(|place| meant.contains(&place.host))
                 })
-            }),
+            }
             Selector::Process(name) => self.nodes_where(|node| {
                 node.identity.process().is_some_and(|process| process.name == *name)
             }),
