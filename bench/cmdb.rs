@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use shawk::cmdb::Cmdb;
 use shawk::cmdb::connect::Limits;
 use shawk::cmdb::url::CmdbUrl;
-use shawk::cmdb::{Cmdb, Selector, Window};
 use shawk::flow::host::{Coverage, Host, Rung};
 use shawk::flow::key::{Counters, FlowKey, HostFlow};
 use shawk::flow::process::{Instance, Process};
@@ -22,6 +22,7 @@ use shawk::flow::socket::{Direction, Protocol};
 use shawk::graph::search::Question;
 use shawk::graph::walk::{Reach, Ways};
 use shawk::look;
+use shawk::recall::{Selector, Window};
 
 const GROUP: u32 = 50;
 const HOT_FLOWS: u32 = 30_000;

@@ -20,11 +20,11 @@ use jiff::Timestamp;
 use crate::cli::args::{Arguments, LookArguments, ProbeArguments, Word};
 use crate::cli::settings::Settings;
 use crate::cmdb::url::CmdbUrl;
-use crate::cmdb::{Selector, Window};
 use crate::flow::filter::Filter;
 use crate::flow::host::Rung;
 use crate::graph::walk::Ways;
 use crate::probe::choose::Mode;
+use crate::recall::{Selector, Window};
 use crate::view::Format;
 
 /// What is to be done.

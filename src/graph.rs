@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::cmdb::{AddressRecord, HostKey, HostRecord};
 use crate::flow::host::Rung;
 use crate::flow::process::Process;
 use crate::flow::socket::Protocol;
+use crate::recall::{AddressRecord, HostKey, HostRecord};
 
 mod address;
 mod index;

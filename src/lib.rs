@@ -13,5 +13,6 @@ pub mod flow;
 pub mod graph;
 pub mod look;
 pub mod probe;
+pub mod recall;
 pub mod run;
 pub mod view;

@@ -6,8 +6,9 @@
 use anyhow::Result;
 use jiff::Timestamp;
 
-use crate::cmdb::{Cmdb, HostKey, Window};
+use crate::cmdb::Cmdb;
 use crate::graph::search::{Answer, Otherwise, Question, Search};
+use crate::recall::{HostKey, Window};
 
 /// Most hosts whose records are fetched only to say when something was last
 /// heard of.

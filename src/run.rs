@@ -9,9 +9,9 @@ use tracing::info;
 
 use crate::agent::{self, Plan};
 use crate::cli::{Command, Invocation, LookOptions, ProbeOptions};
+use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::url::CmdbUrl;
-use crate::cmdb::{Cmdb, Selector};
 use crate::flow::report::Report;
 use crate::graph::search::Question;
 use crate::graph::walk::Reach;
@@ -19,6 +19,7 @@ use crate::look;
 use crate::probe::choose::Mode;
 use crate::probe::support::Support;
 use crate::probe::{Probe, ProbeConfig, choose, machine};
+use crate::recall::Selector;
 use crate::view;
 
 /// How far apart in time two hosts' words about one connection may be, and how

@@ -7,10 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::cli::{Command, Invocation, LookOptions, ProbeOptions, parse};
-use crate::cmdb::Selector;
 use crate::flow::filter::Filter;
 use crate::graph::walk::Ways;
 use crate::probe::choose::Mode;
+use crate::recall::Selector;
 
 fn run(line: &str, environment: &[(&str, &str)]) -> Result<Invocation, String> {
     let words: Vec<OsString> = line.split_whitespace().map(Into::into).collect();

@@ -12,8 +12,8 @@ use crate::cmdb::read::{MAX_ROWS, ends, fetch};
 use crate::cmdb::rows::name_key;
 use crate::cmdb::sql;
 use crate::cmdb::text::{address_bytes, address_of, is_local_only, range_of};
-use crate::cmdb::{Found, HostKey, Selector, Window};
 use crate::flow::host::Host;
+use crate::recall::{Found, HostKey, Selector, Window};
 
 /// See [`crate::cmdb::Cmdb::find`].
 pub(crate) async fn find(

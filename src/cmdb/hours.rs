@@ -7,7 +7,7 @@ use crate::cmdb::fault::Trouble;
 use crate::cmdb::read::{MAX_ROWS, fetch};
 use crate::cmdb::sql;
 use crate::cmdb::text::number;
-use crate::cmdb::{HostKey, Sums, Traffic, Window};
+use crate::recall::{HostKey, Sums, Traffic, Window};
 
 /// Microseconds.
 const HOUR: i64 = 3_600_000_000;

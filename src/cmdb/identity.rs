@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
-use crate::cmdb::HostKey;
 use crate::cmdb::engine::{Connection, Value};
 use crate::cmdb::fault::Trouble;
 use crate::cmdb::sql;
+use crate::recall::HostKey;
 
 /// Two probes of one name may overlap by so much, microseconds: one that is
 /// stopped while its successor starts, a `probe --once` beside a daemon.

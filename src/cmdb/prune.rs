@@ -8,9 +8,9 @@
 
 use jiff::Timestamp;
 
-use crate::cmdb::HostKey;
 use crate::cmdb::engine::{Access, Connection, Value};
 use crate::cmdb::sql::prune as sql;
+use crate::recall::HostKey;
 
 /// Hosts in one step.
 const HOSTS: i64 = 32;

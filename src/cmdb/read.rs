@@ -12,11 +12,11 @@ use crate::cmdb::sql;
 use crate::cmdb::text::{
     Owner, address_bytes, address_of, is_local_only, number, owners_of, small, time,
 };
-use crate::cmdb::{AddressRecord, FlowRecord, HostKey, HostRecord, Records, Span, Window};
 use crate::flow::host::Rung;
 use crate::flow::key::{Counters, FlowKey, HostFlow};
 use crate::flow::process::{Instance, Process};
 use crate::flow::socket::{Direction, Protocol};
+use crate::recall::{AddressRecord, FlowRecord, HostKey, HostRecord, Records, Span, Window};
 
 /// Most rows that one statement may give: what fits in memory (about 400 bytes
 /// each). At it, the question is refused with the remedy; nothing is dropped.

@@ -11,10 +11,10 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use smallvec::SmallVec;
 
-use crate::cmdb::{AddressRecord, HostKey};
 use crate::graph::index::{Index, PlaceId, Side};
 use crate::graph::times::{Near, Times};
 use crate::graph::{Place, link_local, only_inside};
+use crate::recall::{AddressRecord, HostKey};
 
 /// Who has which address.
 pub(crate) struct Owners {

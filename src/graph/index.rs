@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::cmdb::{FlowRecord, HostKey, Records};
 use crate::flow::process::Process;
 use crate::flow::socket::{Direction, Protocol};
 use crate::graph::times::Times;
 use crate::graph::{Place, only_inside};
+use crate::recall::{FlowRecord, HostKey, Records};
 
 /// Number of a place.
 pub(crate) type PlaceId = u32;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 
-use crate::cmdb::{HostKey, Records};
 use crate::graph::address::Owners;
 use crate::graph::index::{Index, groups};
 use crate::graph::merge::{EdgeKey, Life, Merging, Saying};
@@ -14,6 +13,7 @@ use crate::graph::resolve::{Key, Keys, Resolver};
 use crate::graph::service::{Listeners, Server, Services};
 use crate::graph::unknown;
 use crate::graph::{Graph, Identity, Listen, Node};
+use crate::recall::{HostKey, Records};
 
 /// Joins what both ends saw. `tolerance` is how far apart in time two hosts'
 /// words about the same thing may be: a heartbeat and the clocks' difference.
@@ -91,7 +91,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn owners(&mut self, key: Key, record: &crate::cmdb::FlowRecord) {
+    fn owners(&mut self, key: Key, record: &crate::recall::FlowRecord) {
         self.keys.insert(key);
         if record.flow.owners_more > 0 {
             let more = self.owners_more.entry(key).or_default();

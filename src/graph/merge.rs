@@ -5,13 +5,13 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use crate::cmdb::Span;
 use crate::flow::host::Rung;
 use crate::flow::key::Counters;
 use crate::flow::socket::Protocol;
 use crate::graph::index::{Side, Sighting};
 use crate::graph::resolve::Key;
 use crate::graph::{Confidence, Edge, NodeId, ToldBy, Traffic};
+use crate::recall::Span;
 
 /// What makes two tellings the same edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

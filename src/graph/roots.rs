@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::cmdb::{HostKey, HostRecord, Selector};
 use crate::graph::{Graph, Node, NodeId, Place};
+use crate::recall::{HostKey, HostRecord, Selector};
 
 impl Graph {
     /// The nodes a selector means, in their order.

@@ -8,11 +8,11 @@ use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cmdb::{Found, HostKey, HostRecord, Records, Selector, Window};
 use crate::flow::key::FlowKey;
 use crate::graph::join::join;
 use crate::graph::walk::{Reach, Walk};
 use crate::graph::{Graph, NodeId};
+use crate::recall::{Found, HostKey, HostRecord, Records, Selector, Window};
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 use jiff::{SignedDuration, Timestamp};
 use smallvec::SmallVec;
 
-use crate::cmdb::Span;
+use crate::recall::Span;
 
 /// Ranges with both ends in them, disjoint and in order.
 #[derive(Clone, Debug, Default)]

@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::cmdb::{HostRecord, Selector, Window};
 use crate::graph::search::{Answer, Otherwise};
 use crate::graph::{Identity, Listen, NodeId};
+use crate::recall::{HostRecord, Selector, Window};
 use crate::view::escape::{quoted, word};
 use crate::view::label::{age, end, host, name};
 use crate::view::lines::{is_silent, nodes};

@@ -8,12 +8,12 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::cmdb::{HostRecord, Selector};
 use crate::flow::host::Coverage;
 use crate::flow::process::Process;
 use crate::graph::search::{Answer, Cut, Otherwise};
 use crate::graph::walk::{Step, Way, Ways};
 use crate::graph::{Edge, Identity, Node, NodeId, only_inside};
+use crate::recall::{HostRecord, Selector};
 use crate::view::escape::is_hidden;
 use crate::view::footer::{Summary, is_skewed};
 use crate::view::lines::{State, nodes};

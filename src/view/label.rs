@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use crate::cmdb::HostKey;
 use crate::graph::{Confidence, Edge, Graph, Identity, Node, Place, ToldBy};
+use crate::recall::HostKey;
 use crate::view::escape::{quoted, word};
 
 /// `10.0.0.10:80`, `[fd00::1]:many`: a port that was not chosen is many.

@@ -4,10 +4,10 @@
 use expect_test::{Expect, expect};
 use jiff::SignedDuration;
 
-use crate::cmdb::{Found, Records, Selector, Window};
 use crate::graph::search::{Answer, Otherwise, Question, Search};
 use crate::graph::tests::notation::{host_key, records, second};
 use crate::graph::walk::{Reach, Ways};
+use crate::recall::{Found, Records, Selector, Window};
 use crate::view::{Format, write};
 
 mod hostile;

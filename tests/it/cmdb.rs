@@ -14,14 +14,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use shawk::cmdb::Cmdb;
 use shawk::cmdb::connect::Limits;
 use shawk::cmdb::url::CmdbUrl;
-use shawk::cmdb::{Cmdb, FlowRecord, HostKey, Records, Window};
 use shawk::flow::host::{Coverage, Host, Rung};
 use shawk::flow::key::{Counters, FlowKey, HostFlow};
 use shawk::flow::process::{Instance, Process};
 use shawk::flow::report::{FlowReport, Report, ScopedAddress};
 use shawk::flow::socket::{Direction, Protocol};
+use shawk::recall::{FlowRecord, HostKey, Records, Window};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row};
 
 use crate::postgres;

@@ -19,12 +19,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::cmdb::{AddressRecord, FlowRecord, HostKey, HostRecord, Records, Span};
 use crate::flow::host::{Coverage, Host, Rung};
 use crate::flow::key::{Counters, FlowKey, HostFlow};
 use crate::flow::process::{Instance, Process};
 use crate::flow::socket::{Direction, Protocol};
 use crate::graph::{Graph, Identity, Node, Place};
+use crate::recall::{AddressRecord, FlowRecord, HostKey, HostRecord, Records, Span};
 
 /// A second after the time that tests begin at.
 pub(crate) fn second(second: i64) -> Timestamp {

@@ -6,13 +6,13 @@ use std::net::IpAddr;
 
 use jiff::SignedDuration;
 
-use crate::cmdb::{Found, HostKey, Records, Selector, Window};
 use crate::graph::join::join;
 use crate::graph::search::{Answer, Ask, Question, Search};
 use crate::graph::tests::notation::{host_key, print as print_graph, records, second};
 use crate::graph::tests::truth::Dice;
 use crate::graph::tests::walk::{chain, print};
 use crate::graph::walk::{Reach, Ways};
+use crate::recall::{Found, HostKey, Records, Selector, Window};
 
 /// What the CMDB promises to give for hosts: their flows, what others saw of
 /// their addresses, who had those addresses and their peers', and what listens

@@ -3,11 +3,11 @@
 use expect_test::{Expect, expect};
 use jiff::SignedDuration;
 
-use crate::cmdb::Selector;
 use crate::graph::Graph;
 use crate::graph::join::join;
 use crate::graph::tests::notation::{label, records};
 use crate::graph::walk::{Reach, Walk, Way, Ways};
+use crate::recall::Selector;
 
 fn graph(text: &str) -> Graph {
     join(&records(text), SignedDuration::from_secs(10))

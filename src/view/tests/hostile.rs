@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::cmdb::{Records, Selector};
 use crate::graph::tests::notation::{process, records};
+use crate::recall::{Records, Selector};
 use crate::view::Format;
 use crate::view::escape::{is_hidden, visible};
 use crate::view::tests::{answer, print};

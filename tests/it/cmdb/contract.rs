@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use shawk::cmdb::Cmdb;
 use shawk::cmdb::scheme::Change;
-use shawk::cmdb::{Cmdb, Window};
 use shawk::flow::host::Coverage;
 use shawk::flow::process::{Instance, Process};
 use shawk::flow::report::{Report, ScopedAddress};
 use shawk::flow::socket::{Direction, Protocol};
+use shawk::recall::Window;
 
 use crate::cmdb::{
     LIMITS, Place, at, between, flow, host, ip, key, names, on_every_engine, open, over, record,
@@ -306,7 +307,7 @@ async fn a_row_that_is_refused_loses_no_other(place: Place) {
         assert_eq!((recorded.refused, records.flows.len()), (6, 98));
         assert_eq!(records.hosts.iter().map(|host| host.key).collect::<Vec<_>>(), [key("a")]);
     }
-    assert!(names(&records).contains(&crate::cmdb::name(&shawk::cmdb::FlowRecord {
+    assert!(names(&records).contains(&crate::cmdb::name(&shawk::recall::FlowRecord {
         host: key("a"),
         flow: flow("10.0.0.1 > 10.0.0.2:100 curl"),
         spans: vec![],

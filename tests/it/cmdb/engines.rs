@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use shawk::cmdb::connect::Limits;
 use shawk::cmdb::fault::{Fault, is_away};
 use shawk::cmdb::url::CmdbUrl;
-use shawk::cmdb::{Cmdb, Selector, Window, engine, sql};
+use shawk::cmdb::{Cmdb, engine, sql};
+use shawk::recall::{Selector, Window};
 
 use crate::cmdb::{
     LIMITS, Place, key, names, on_every_engine, open, record, report, run, with_addresses,

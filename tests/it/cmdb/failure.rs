@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use shawk::cmdb::scheme::Change;
-use shawk::cmdb::{Cmdb, Window, sql};
+use shawk::cmdb::{Cmdb, sql};
+use shawk::recall::Window;
 use sqlx::{AssertSqlSafe, Executor, Row};
 
 use crate::cmdb::{LIMITS, Place, Raw, key, open, record, report, run};

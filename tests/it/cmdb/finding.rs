@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use shawk::cmdb::{Cmdb, Found, HostKey, Selector, Window};
+use shawk::cmdb::Cmdb;
+use shawk::recall::{Found, HostKey, Selector, Window};
 
 use crate::cmdb::{
     Place, between, ip, key, names, on_every_engine, open, over, record, report, with_addresses,
@@ -98,7 +99,7 @@ async fn nothing_is_found_outside_of_the_window(place: Place) {
     assert_eq!(after, Found::default(), "that flow was over");
 }
 
-fn hosts(records: &shawk::cmdb::Records) -> BTreeSet<HostKey> {
+fn hosts(records: &shawk::recall::Records) -> BTreeSet<HostKey> {
     records.hosts.iter().map(|host| host.key).collect()
 }
 

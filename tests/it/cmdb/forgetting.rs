@@ -1,7 +1,8 @@
 //! What is old is forgotten, what goes on is not, and nobody is stopped.
 
+use shawk::cmdb::Cmdb;
 use shawk::cmdb::prune::Pruned;
-use shawk::cmdb::{Cmdb, Window};
+use shawk::recall::Window;
 
 use crate::cmdb::{
     LIMITS, Place, at, between, key, names, on_every_engine, open, over, record, report, spans,

@@ -1,8 +1,9 @@
 //! Who a host is, over time: clones, new names, reused pids, clocks.
 
 use jiff::{SignedDuration, Timestamp};
-use shawk::cmdb::{Cmdb, HostRecord, Window};
+use shawk::cmdb::Cmdb;
 use shawk::flow::report::Report;
+use shawk::recall::{HostRecord, Window};
 
 use crate::cmdb::{Place, at, key, on_every_engine, open, record, report};
 

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shawk::cmdb::{Cmdb, Window};
+use shawk::cmdb::Cmdb;
 use shawk::flow::report::{FlowReport, Report, ScopedAddress};
+use shawk::recall::Window;
 
 use crate::cmdb::{LIMITS, Place, at, flow, ip, key, on_every_engine, report, run};
 
@@ -152,7 +153,7 @@ fn model(reports: &[Report]) -> Vec<String> {
 
 async fn recalled(cmdb: &Cmdb) -> Vec<String> {
     let records = cmdb.around(&HOSTS.map(key), &[], &Window::default()).await.expect("around");
-    let line = |record: &shawk::cmdb::FlowRecord| {
+    let line = |record: &shawk::recall::FlowRecord| {
         let spans: Vec<_> =
             record.spans.iter().map(|span| (span.since, span.until, span.ended)).collect();
         format!("{} {:?} {spans:?} {}", record.host, record.flow, record.first_seen)

@@ -1,0 +1,157 @@
+//! What a CMDB is asked and what it gives back: who, when, and the records.
+//!
+//! Plain values that `cmdb`, `wire` and `graph` share; nothing here knows how
+//! they are stored, sent or joined.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::flow::host::{Coverage, Rung};
+use crate::flow::key::HostFlow;
+
+/// A host's key in the CMDB: [`crate::flow::host::Host::hash`].
+pub type HostKey = i64;
+
+/// What a user asks about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// One address, canonical (never IPv4-mapped).
+    Address(IpAddr),
+    /// All addresses of a network.
+    Network(IpNet),
+    /// A host by name or by id.
+    Host(String),
+    /// A process by name (comm), on any host.
+    Process(String),
+    /// A service by port, on any host.
+    Port(u16),
+}
+
+/// The range of time asked about. A flow is in it when one of its spans
+/// overlaps it; both ends are inclusive, an absent one is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Beginning.
+    pub since: Option<Timestamp>,
+    /// End.
+    pub until: Option<Timestamp>,
+}
+
+/// Where a walk begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Hosts with a probe that the selector means, or that have a flow it
+    /// means.
+    pub hosts: BTreeSet<HostKey>,
+    /// Addresses without a host that the selector means, seen as a peer by
+    /// somebody.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+/// What was recorded around some hosts and addresses: their own flows, what
+/// any host saw of them, and what is needed to join the two.
+#[derive(Clone, Debug, Default)]
+pub struct Records {
+    /// Every host that is named below.
+    pub hosts: Vec<HostRecord>,
+    /// Who had which address, and when.
+    pub addresses: Vec<AddressRecord>,
+    /// The flows.
+    pub flows: Vec<FlowRecord>,
+}
+
+/// A host that reports, or did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostRecord {
+    /// Key.
+    pub key: HostKey,
+    /// [`crate::flow::host::Host::id`].
+    pub id: String,
+    /// The name it last reported.
+    pub name: String,
+    /// The rung it last reported from.
+    pub rung: Rung,
+    /// What its last report did and did not see.
+    pub coverage: Coverage,
+    /// First report.
+    pub first_seen: Timestamp,
+    /// End of the last window it reported.
+    pub last_seen: Timestamp,
+    /// Names under which probes report as this host at the same time: a
+    /// cloned machine id, or two probes on one machine.
+    pub rivals: BTreeSet<String>,
+    /// Its clock less the CMDB's, when it last spoke.
+    pub skew: SignedDuration,
+}
+
+/// An address that a host had in a scope, for a range of time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressRecord {
+    /// Whose.
+    pub host: HostKey,
+    /// In which network namespace.
+    pub scope: Arc<str>,
+    /// The address.
+    pub address: IpAddr,
+    /// From when.
+    pub since: Timestamp,
+    /// Until when it was surely there.
+    pub until: Timestamp,
+}
+
+/// A host flow with its spans of time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlowRecord {
+    /// Who saw it.
+    pub host: HostKey,
+    /// The flow, with its latest numbers.
+    pub flow: HostFlow,
+    /// The spans that overlap the window asked about, oldest first; not empty.
+    pub spans: Vec<Span>,
+    /// When it was first seen, be it before the window.
+    pub first_seen: Timestamp,
+}
+
+/// A range of time in which a flow was alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First seen.
+    pub since: Timestamp,
+    /// Last seen, or for a span that has not ended: the end of the last window
+    /// its host reported in that epoch.
+    pub until: Timestamp,
+    /// It was said to be over, or its host's probe has started again since;
+    /// else its host has just not spoken since.
+    pub ended: bool,
+}
+
+/// What a flow's totals rose by in a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traffic {
+    /// Who saw it.
+    pub host: HostKey,
+    /// The flow: [`crate::flow::key::FlowKey::hash`].
+    pub flow: i64,
+    /// The sums.
+    pub sums: Sums,
+}
+
+/// Sums over time. A number that its host could not know, or whose beginning
+/// is no longer kept, is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Connections opened.
+    pub opened: Option<u64>,
+    /// Attempts to connect that failed.
+    pub failed: Option<u64>,
+    /// Bytes of payload sent and acknowledged.
+    pub bytes_sent: Option<u64>,
+    /// Bytes of payload received.
+    pub bytes_received: Option<u64>,
+    /// TCP segments retransmitted.
+    pub retransmits: Option<u64>,
+}
