@@ -11,7 +11,8 @@
 #include "flow.h"
 #include "socket.h"
 #include "count.h"
-#include "stream.h"
+#include "connection.h"
+#include "message.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 

@@ -134,7 +134,15 @@ impl Kernel {
         }
         select_peers(&mut open, false);
         let maps = &mut open.maps;
-        for map in [&mut maps.tracks, &mut maps.processes, &mut maps.ends, &mut maps.talks] {
+        for map in [
+            &mut maps.nurseries,
+            &mut maps.tracks,
+            &mut maps.listeners,
+            &mut maps.processes,
+            &mut maps.noted,
+            &mut maps.ends,
+            &mut maps.talks,
+        ] {
             map.set_autocreate(false).context("leave out a BPF map")?;
         }
         // Nothing is added while the other is read, so there need not be two.
@@ -232,7 +240,7 @@ impl Kernel {
         }
         let bss = self.skeleton.maps.bss_data.as_mut().context("find the BPF variables")?;
         let odd = bss.turn & 1 == 1;
-        bss.turn ^= 1;
+        bss.turn = bss.turn.wrapping_add(1);
         // It waits for an RCU grace period (kernel/sched/membarrier.c), which
         // no program of BPF outlasts.
         membarrier(MembarrierCommand::Global).context("wait for the BPF programs")?;
