@@ -42,7 +42,7 @@ const IMPURE: [&str; 10] = [
 ];
 
 /// Every direct dependency. A new one is a line in a review.
-const DEPENDENCIES: [&str; 19] = [
+const DEPENDENCIES: [&str; 20] = [
     "anyhow",
     "clap",
     "ipnet",
@@ -50,6 +50,7 @@ const DEPENDENCIES: [&str; 19] = [
     "libbpf-cargo",
     "libbpf-rs",
     "libbpf-sys",
+    "rusqlite",
     "rustix",
     "sd-notify",
     "serde",
