@@ -5,9 +5,11 @@
 //! from anybody: whatever they are, reading them neither panics nor takes more
 //! memory than its limit. It must not know who sends, or how.
 
+mod asked;
 mod fields;
 mod flow;
 mod leaf;
+pub mod recall;
 mod report;
 
 use std::fmt;

@@ -9,7 +9,12 @@ pub(crate) const MAX_BYTES: usize = 32 * 1024;
 
 /// Reads one; none for what is damaged or too large.
 pub(crate) fn read<M: Message + Default>(bytes: &[u8]) -> Option<M> {
-    if bytes.len() > MAX_BYTES {
+    read_within(bytes, MAX_BYTES)
+}
+
+/// As [`read`], with another limit.
+pub(crate) fn read_within<M: Message + Default>(bytes: &[u8], limit: usize) -> Option<M> {
+    if bytes.len() > limit {
         return None;
     }
     M::decode(bytes).ok()

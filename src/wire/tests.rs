@@ -11,6 +11,12 @@ use crate::flow::key::{Counters, FlowKey, HostFlow};
 use crate::flow::process::{Instance, Process};
 use crate::flow::report::{FlowReport, Report, ScopedAddress};
 use crate::flow::socket::{Direction, Protocol};
+use crate::recall::{
+    AddressRecord, FlowRecord, Found, HostRecord, Records, Selector, Span, Sums, Traffic, Window,
+};
+use crate::wire::recall::{
+    Answer, Question, decode_answer, decode_question, encode_answer, encode_question,
+};
 use crate::wire::{VERSION, WireError, decode, encode, encode_continued, leaf, pack, unpack};
 
 const LIMIT: usize = 10_000;
@@ -294,6 +300,91 @@ fn a_part_says_that_it_goes_on() {
 }
 
 #[test]
+fn any_question_comes_back_as_it_went() {
+    let window = Window { since: Some(Chance(1).time()), until: None };
+    let network = |text: &str| Selector::Network(text.parse().unwrap());
+    for selector in [
+        Selector::Address("fd00::1".parse().unwrap()),
+        network("10.0.0.0/8"),
+        network("::/0"),
+        Selector::Host("web-1".into()),
+        Selector::Process("naïve\n".into()),
+        Selector::Port(65_535),
+    ] {
+        let question = Question::Find(selector, window);
+        assert_eq!(decode_question(&encode_question(&question)), Ok(question));
+    }
+    let addresses = vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
+    for question in [
+        Question::Check,
+        Question::Sequence(-7, i64::MIN),
+        Question::Around(vec![i64::MIN, 0, i64::MAX], addresses, Window::default()),
+        Question::Traffic(vec![1, 2], window),
+    ] {
+        assert_eq!(decode_question(&encode_question(&question)), Ok(question));
+    }
+    assert!(decode_question(&[0x08, 1]).is_err());
+    assert_eq!(decode_question(&[0x08, 3]), Err(WireError::Version(3)));
+}
+
+#[test]
+fn any_answer_comes_back_as_it_went() {
+    let mut chance = Chance(4);
+    let times = (chance.time(), chance.time());
+    let span = Span { since: times.0, until: times.1, ended: true };
+    for _ in 0..50 {
+        let host = HostRecord {
+            key: chance.next() as i64,
+            id: chance.word(),
+            name: chance.word(),
+            rung: Rung::ALL[chance.below(4)],
+            coverage: chance.coverage(),
+            first_seen: chance.time(),
+            last_seen: chance.time(),
+            rivals: (0..chance.below(3)).map(|number| number.to_string()).collect(),
+            skew: jiff::SignedDuration::from_micros(-7_000_001),
+        };
+        let address = AddressRecord {
+            host: host.key,
+            scope: chance.word().into(),
+            address: chance.address(),
+            since: chance.time(),
+            until: chance.time(),
+        };
+        let flow = |chance: &mut Chance| FlowRecord {
+            host: chance.next() as i64,
+            flow: chance.flow(),
+            spans: vec![span; 1 + chance.below(3000)],
+            first_seen: chance.time(),
+        };
+        let flows: Vec<_> = (0..3).map(|_| flow(&mut chance)).collect();
+        let records = Records { hosts: vec![host], addresses: vec![address], flows };
+        let bytes = encode_answer(&Answer::Records(records.clone()));
+        let Ok(Answer::Records(back)) = decode_answer(&bytes, LIMIT) else { panic!("no records") };
+        assert_eq!(back.hosts, records.hosts);
+        assert_eq!(back.addresses, records.addresses);
+        assert_eq!(back.flows, records.flows);
+        assert!(matches!(decode_answer(&bytes, 4), Err(WireError::TooLarge)));
+    }
+    let found = Found { hosts: [3, -4].into(), addresses: [chance.address()].into() };
+    let sums = Sums { opened: Some(0), bytes_sent: Some(u64::MAX), ..Sums::default() };
+    let traffic = vec![Traffic { host: -1, flow: 9, sums }];
+    for answer in [
+        Answer::Checked,
+        Answer::Sequence(None),
+        Answer::Sequence(Some(u64::MAX)),
+        Answer::Found(Found::default()),
+        Answer::Found(found),
+        Answer::Records(Records::default()),
+        Answer::Traffic(traffic),
+        Answer::Traffic(Vec::new()),
+    ] {
+        let back = decode_answer(&encode_answer(&answer), LIMIT).unwrap();
+        assert_eq!(format!("{back:?}"), format!("{answer:?}"));
+    }
+}
+
+#[test]
 fn a_few_bytes_cannot_claim_more_than_the_limit() {
     // Empty flows: two bytes each.
     let mut report = report_bytes(&encode(&[&example()]));
@@ -325,7 +416,9 @@ fn no_bytes_do_harm() {
             assert!(decoded.reports.len() <= LIMIT);
         }
         let noise: Vec<u8> = (0..chance.below(200)).map(|_| chance.next() as u8).collect();
-        let _ = decode(&noise, LIMIT);
+        for bytes in [&noise, &bytes] {
+            let _ = (decode(bytes, LIMIT), decode_question(bytes), decode_answer(bytes, LIMIT));
+        }
         let mut bytes = packed.clone();
         let at = chance.below(bytes.len());
         bytes[at] = chance.next() as u8;
