@@ -25,6 +25,7 @@ pub mod daemon;
 mod delivery;
 pub mod replay;
 pub mod scan;
+pub mod spool;
 
 /// How a probe is to run.
 #[derive(Debug)]
