@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 /// The rooms in the order in which data walks through them, each with those it
 /// may know. `flow` is the vocabulary of all.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("flow", &[]),
     ("probe", &["flow"]),
     ("recall", &["flow"]),
-    ("cmdb", &["flow", "recall"]),
-    ("agent", &["flow", "probe", "cmdb"]),
+    ("wire", &["flow", "recall"]),
+    ("cmdb", &["flow", "recall", "wire"]),
+    ("agent", &["flow", "probe", "wire", "cmdb"]),
     ("graph", &["flow", "recall"]),
     ("view", &["flow", "recall", "graph"]),
     ("look", &["flow", "recall", "cmdb", "graph"]),
@@ -25,7 +26,7 @@ const ROOMS: [(&str, &[&str]); 10] = [
 const MAX_LINES: usize = 550;
 
 /// Rooms that are plain functions: no clock, file, network, lock or log.
-const PURE: [&str; 4] = ["flow", "recall", "graph", "view"];
+const PURE: [&str; 5] = ["flow", "recall", "wire", "graph", "view"];
 
 /// What a pure room must not mention.
 const IMPURE: [&str; 10] = [
@@ -42,7 +43,7 @@ const IMPURE: [&str; 10] = [
 ];
 
 /// Every direct dependency. A new one is a line in a review.
-const DEPENDENCIES: [&str; 20] = [
+const DEPENDENCIES: [&str; 22] = [
     "anyhow",
     "clap",
     "crc",
@@ -51,6 +52,7 @@ const DEPENDENCIES: [&str; 20] = [
     "libbpf-cargo",
     "libbpf-rs",
     "libbpf-sys",
+    "prost",
     "rustix",
     "sd-notify",
     "serde",
@@ -61,6 +63,7 @@ const DEPENDENCIES: [&str; 20] = [
     "tokio",
     "tracing",
     "tracing-subscriber",
+    "zstd",
     "expect-test",
     "tempfile",
 ];
