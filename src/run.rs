@@ -98,7 +98,7 @@ async fn probe(options: ProbeOptions) -> Result<()> {
         filter: options.filter,
     };
     if let Some(recording) = &options.replay {
-        let report = agent::replay(recording, &plan).await?;
+        let report = agent::replay::replay(recording, &plan).await?;
         summary(&report, &plan.cmdb);
         return Ok(());
     }
@@ -108,13 +108,13 @@ async fn probe(options: ProbeOptions) -> Result<()> {
         .map_err(|why| anyhow::anyhow!("this host cannot be probed that way: {why}"))?;
     info!("{}", choice.line(&support));
     let probe = Probe::open(&config, choice.rung, loaded)?;
-    let recorder = options.record.as_deref().map(agent::open_recorder).transpose()?;
+    let recorder = options.record.as_deref().map(agent::scan::open_recorder).transpose()?;
     if options.once {
         let report = agent::once(probe, recorder, &plan).await?;
         summary(&report, &plan.cmdb);
         return Ok(());
     }
-    agent::run(probe, recorder, plan).await
+    agent::daemon::run(probe, recorder, plan).await
 }
 
 fn print(text: &str) -> Result<()> {

@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("recall", &["flow"]),
     ("wire", &["flow", "recall"]),
     ("cmdb", &["flow", "recall", "wire"]),
-    ("agent", &["flow", "probe", "cmdb"]),
+    ("agent", &["flow", "probe", "wire", "cmdb"]),
     ("graph", &["flow", "recall"]),
     ("view", &["flow", "recall", "graph"]),
     ("look", &["flow", "recall", "cmdb", "graph"]),
@@ -46,6 +46,7 @@ const IMPURE: [&str; 10] = [
 const DEPENDENCIES: &[&str] = &[
     "anyhow",
     "clap",
+    "crc",
     "ipnet",
     "jiff",
     "libbpf-cargo",
