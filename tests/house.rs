@@ -42,9 +42,10 @@ const IMPURE: [&str; 10] = [
 ];
 
 /// Every direct dependency. A new one is a line in a review.
-const DEPENDENCIES: [&str; 19] = [
+const DEPENDENCIES: [&str; 20] = [
     "anyhow",
     "clap",
+    "foldhash",
     "ipnet",
     "jiff",
     "libbpf-cargo",
