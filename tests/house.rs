@@ -47,6 +47,7 @@ const DEPENDENCIES: &[&str] = &[
     "anyhow",
     "clap",
     "crc",
+    "foldhash",
     "ipnet",
     "jiff",
     "libbpf-cargo",
