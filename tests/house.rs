@@ -18,7 +18,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("graph", &["flow", "recall"]),
     ("view", &["flow", "recall", "graph"]),
     ("look", &["flow", "recall", "cmdb", "graph"]),
-    ("cli", &["flow", "probe", "recall", "cmdb", "graph", "view"]),
+    ("cli", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view"]),
     ("run", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view", "look", "cli"]),
 ];
 
