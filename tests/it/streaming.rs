@@ -155,7 +155,7 @@ fn what_is_open_is_what_the_iterator_finds() {
 /// before stays right, and what found no room is counted.
 #[test]
 fn a_full_map_is_counted_and_no_more_than_full() {
-    const PEERS: usize = 200_000;
+    const PEERS: usize = 1_000_000;
     let mut holder = Holder::start(&format!("PEERS = {PEERS}\n{MANY}"));
     let mut streaming = open();
     streaming.observe().unwrap();
