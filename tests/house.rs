@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The rooms in the order in which data walks through them, each with those it
 /// may know. `flow` is the vocabulary of all.
-const ROOMS: [(&str, &[&str]); 11] = [
+const ROOMS: [(&str, &[&str]); 12] = [
     ("flow", &[]),
     ("probe", &["flow"]),
     ("recall", &["flow"]),
@@ -18,8 +18,9 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ("graph", &["flow", "recall"]),
     ("view", &["flow", "recall", "graph"]),
     ("look", &["flow", "recall", "cmdb", "graph"]),
+    ("serve", &["flow", "recall", "wire", "cmdb", "graph", "view", "look", "cli"]),
     ("cli", &["flow", "probe", "recall", "cmdb", "graph", "view"]),
-    ("run", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view", "look", "cli"]),
+    ("run", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view", "look", "cli", "serve"]),
 ];
 
 /// Longest file, in lines; tests may be longer, since they are data.
@@ -43,9 +44,13 @@ const IMPURE: [&str; 10] = [
 ];
 
 /// Every direct dependency. A new one is a line in a review.
-const DEPENDENCIES: [&str; 21] = [
+const DEPENDENCIES: [&str; 30] = [
     "anyhow",
     "clap",
+    "form_urlencoded",
+    "http-body-util",
+    "hyper",
+    "hyper-util",
     "ipnet",
     "jiff",
     "libbpf-cargo",
@@ -53,6 +58,9 @@ const DEPENDENCIES: [&str; 21] = [
     "libbpf-sys",
     "prost",
     "rustix",
+    "rustls",
+    "rustls-native-certs",
+    "rustls-webpki",
     "sd-notify",
     "serde",
     "serde_json",
@@ -60,10 +68,12 @@ const DEPENDENCIES: [&str; 21] = [
     "smallvec",
     "sqlx",
     "tokio",
+    "tokio-rustls",
     "tracing",
     "tracing-subscriber",
     "zstd",
     "expect-test",
+    "rcgen",
     "tempfile",
 ];
 

@@ -169,6 +169,7 @@ async fn connect(url: &CmdbUrl, limits: &Limits) -> Result<Connection, Fault> {
             sqlite(SqliteConnectOptions::new().filename(path), limits).await
         }
         Place::Postgres(options) => postgres(options, limits).await,
+        Place::Remote(_) => Err(Fault::Refused("it is behind a collector".to_owned())),
     }
 }
 
