@@ -8,7 +8,7 @@ pub mod duration;
 pub mod settings;
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use clap::error::ErrorKind;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use crate::cli::args::{Arguments, LookArguments, ProbeArguments, Word};
+use crate::cli::args::{Arguments, LookArguments, ProbeArguments, ServeArguments, Word};
 use crate::cli::settings::Settings;
 use crate::cmdb::url::CmdbUrl;
 use crate::flow::filter::Filter;
@@ -38,6 +38,8 @@ pub enum Command {
     Probe(Box<ProbeOptions>),
     /// Look at the graph.
     Look(Box<LookOptions>),
+    /// Collect reports and answer questions.
+    Serve(Box<ServeOptions>),
     /// Create or migrate the schema.
     CreateScheme(CmdbUrl),
     /// Forget what was over before a moment.
@@ -82,21 +84,43 @@ pub struct ProbeOptions {
     pub replay: Option<PathBuf>,
 }
 
-/// What `shawk look` was asked.
+/// What `shawk serve` was asked.
 #[derive(Debug)]
-pub struct LookOptions {
-    /// The CMDB asked.
+pub struct ServeOptions {
+    /// Where reports are recorded.
     pub cmdb: CmdbUrl,
-    /// What a word may mean, likeliest first; empty for "this host".
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Certificate and key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// The authority of those who may ask.
+    pub client_ca: Option<PathBuf>,
+    /// Names it is asked by.
+    pub names: Vec<String>,
+}
+
+/// What a question's words mean.
+#[derive(Debug)]
+pub struct Asked {
+    /// What a word may mean, likeliest first.
     pub selectors: Vec<Selector>,
-    /// `SHAWK_HOST_ID`, for "this host".
-    pub host_id: Option<String>,
     /// The range of time meant.
     pub window: Window,
     /// Steps to walk, at least 1.
     pub depth: u32,
     /// Which way to walk.
     pub ways: Ways,
+}
+
+/// What `shawk look` was asked.
+#[derive(Debug)]
+pub struct LookOptions {
+    /// The CMDB asked.
+    pub cmdb: CmdbUrl,
+    /// What is asked; without selectors, about this host.
+    pub asked: Asked,
+    /// `SHAWK_HOST_ID`, for "this host".
+    pub host_id: Option<String>,
     /// How to print the answer.
     pub format: Format,
 }
@@ -133,13 +157,14 @@ pub fn parse(
         Some(Word::Version) => version(),
         Some(Word::Credits) => Command::Credits,
         Some(Word::Doctor) => Command::Doctor,
-        Some(Word::CreateScheme(words)) => Command::CreateScheme(cmdb(words.cmdb, &settings)?),
+        Some(Word::CreateScheme(words)) => Command::CreateScheme(stored(words.cmdb, &settings)?),
         Some(Word::Prune(words)) => {
             let before = duration::parse_moment(&words.older_than, now);
             let before = before.map_err(|error| format!("--older-than: {error}"))?;
-            Command::Prune(cmdb(words.cmdb.cmdb, &settings)?, before)
+            Command::Prune(stored(words.cmdb.cmdb, &settings)?, before)
         }
         Some(Word::Probe(words)) => Command::Probe(Box::new(probe(words, &settings)?)),
+        Some(Word::Serve(words)) => Command::Serve(Box::new(serve(words, &settings)?)),
         Some(Word::Look(words)) => Command::Look(Box::new(look(words, &settings, now)?)),
         None => return Err("no command given; see 'shawk --help'".into()),
     };
@@ -207,6 +232,17 @@ fn text(text: &str) -> Result<String, String> {
 fn cmdb(flag: Option<String>, settings: &Settings) -> Result<CmdbUrl, String> {
     let url = pick(flag, "--cmdb", settings, &["SHAWK_CMDB_URL"], CmdbUrl::parse)?;
     url.map_or_else(default_cmdb, Ok)
+}
+
+/// As [`cmdb`], of a command that changes the database itself.
+fn stored(flag: Option<String>, settings: &Settings) -> Result<CmdbUrl, String> {
+    let url = cmdb(flag, settings)?;
+    if url.is_remote() {
+        return Err(format!(
+            "{url} is a collector, which does not do that: name its own CMDB with --cmdb"
+        ));
+    }
+    Ok(url)
 }
 
 /// The embedded CMDB where systemd's `StateDirectory=` and the XDG base
@@ -282,25 +318,67 @@ fn probe(words: ProbeArguments, settings: &Settings) -> Result<ProbeOptions, Str
 }
 
 fn look(words: LookArguments, settings: &Settings, now: Timestamp) -> Result<LookOptions, String> {
+    let format = words.output.parse().map_err(|error| format!("--output: {error}"))?;
+    Ok(LookOptions {
+        cmdb: cmdb(words.cmdb.cmdb.clone(), settings)?,
+        asked: asked(words, now)?,
+        host_id: pick(None, "", settings, &["SHAWK_HOST_ID"], text)?,
+        format,
+    })
+}
+
+/// What the words of a question mean.
+pub fn asked(words: LookArguments, now: Timestamp) -> Result<Asked, String> {
     let window = window(&words, now)?;
     let depth = words.depth.parse().ok().filter(|depth| (1..=MAX_DEPTH).contains(depth));
     let depth = depth.ok_or_else(|| {
         format!("--depth: '{}' is not a number of steps; choose from 1 to {MAX_DEPTH}", words.depth)
     })?;
-    let format = words.output.parse().map_err(|error| format!("--output: {error}"))?;
     let ways = match (words.up, words.down) {
         (true, false) => Ways::Up,
         (false, true) => Ways::Down,
         _ => Ways::Both,
     };
-    Ok(LookOptions {
-        cmdb: cmdb(words.cmdb.cmdb.clone(), settings)?,
-        selectors: selectors(words)?,
-        host_id: pick(None, "", settings, &["SHAWK_HOST_ID"], text)?,
-        window,
-        depth,
-        ways,
-        format,
+    Ok(Asked { selectors: selectors(words)?, window, depth, ways })
+}
+
+/// The port is one that IANA has given to nobody.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7717);
+
+fn serve(words: ServeArguments, settings: &Settings) -> Result<ServeOptions, String> {
+    let address = |value: &str| {
+        value.parse::<SocketAddr>().map_err(|_| {
+            format!("'{value}' is not an address and a port; write it like 127.0.0.1:7717")
+        })
+    };
+    let path = |value: &str| text(value).map(PathBuf::from);
+    let listen = pick(words.listen, "--listen", settings, &["SHAWK_LISTEN"], address)?;
+    let listen = listen.unwrap_or(LISTEN);
+    let certificate = pick(words.tls_cert, "--tls-cert", settings, &["SHAWK_TLS_CERT"], path)?;
+    let key = pick(words.tls_key, "--tls-key", settings, &["SHAWK_TLS_KEY"], path)?;
+    let client_ca = pick(words.client_ca, "--client-ca", settings, &["SHAWK_CLIENT_CA"], path)?;
+    let tls = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) if client_ca.is_some() => {
+            return Err("--client-ca needs TLS: give --tls-cert and --tls-key, too".into());
+        }
+        (None, None) => None,
+        _ => return Err("--tls-cert and --tls-key go together; give both".into()),
+    };
+    if !listen.ip().is_loopback() && (tls.is_none() || client_ca.is_none()) {
+        return Err(format!(
+            "--listen: other machines reach {listen}, so it must be encrypted and know who asks; \
+             give --tls-cert, --tls-key and --client-ca"
+        ));
+    }
+    let names = pick(words.name, "--name", settings, &["SHAWK_NAME"], text)?.unwrap_or_default();
+    let names = names.split(',').map(|name| name.trim().to_ascii_lowercase());
+    Ok(ServeOptions {
+        cmdb: stored(words.cmdb.cmdb, settings)?,
+        listen,
+        tls,
+        client_ca,
+        names: names.filter(|name| !name.is_empty()).collect(),
     })
 }
 

@@ -104,11 +104,8 @@ impl Remote {
         while let Some(part) = left.pop() {
             let whole = part.flows.len() <= MAX_FLOWS;
             let taken = if whole {
-                let bytes = if continues {
-                    wire::encode_continued(&part)
-                } else {
-                    wire::encode(&[&part])
-                };
+                let bytes =
+                    if continues { wire::encode_continued(&part) } else { wire::encode(&[&part]) };
                 self.deliver(wire::pack(&bytes).into(), until).await?
             } else {
                 None
@@ -121,7 +118,8 @@ impl Remote {
                 None => match halves(part) {
                     Some((first, second)) => left.extend([second, first]),
                     None => {
-                        let text = "the collector takes no report as large as one flow of this host";
+                        let text =
+                            "the collector takes no report as large as one flow of this host";
                         return Err(Fault::Refused(text.to_owned()));
                     }
                 },

@@ -57,8 +57,7 @@ const PARAMETERS: [&str; 18] = [
 ];
 
 /// What to do instead, at the end of each refusal.
-const REMEDY: &str =
-    "use sqlite:PATH, postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full or https://COLLECTOR:PORT";
+const REMEDY: &str = "use sqlite:PATH, postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full or https://COLLECTOR:PORT";
 
 impl CmdbUrl {
     /// Understands `sqlite:PATH`, `sqlite://PATH`, `sqlite::memory:`,

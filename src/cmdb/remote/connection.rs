@@ -138,8 +138,7 @@ impl Connection {
             .header(header::CONTENT_ENCODING, "zstd")
             .header(header::USER_AGENT, concat!("shawk/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(request.body.clone()));
-        let message =
-            message.map_err(|error| Trouble::Known(Fault::Refused(error.to_string())))?;
+        let message = message.map_err(|error| Trouble::Known(Fault::Refused(error.to_string())))?;
         let reply = {
             let exchanging = exchange(&mut self.sender, message);
             tokio::pin!(exchanging);
@@ -174,16 +173,17 @@ async fn exchange(
     let response =
         sender.send_request(message).await.map_err(|error| Trouble::Broken(fault(&error)))?;
     let (parts, body) = response.into_parts();
-    let retry_after = parts.headers.get(header::RETRY_AFTER).and_then(|value| {
-        value.to_str().ok()?.parse().ok().map(Duration::from_secs)
-    });
-    let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
-        match error.downcast::<hyper::Error>() {
-            Ok(error) => Trouble::Broken(fault(&*error)),
-            Err(_) => {
-                let text = format!("its answer is larger than {MAX_BODY} bytes: ask for less");
-                Trouble::Known(Fault::Refused(text))
-            }
+    let retry_after = parts
+        .headers
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok().map(Duration::from_secs));
+    let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| match error
+        .downcast::<hyper::Error>()
+    {
+        Ok(error) => Trouble::Broken(fault(&*error)),
+        Err(_) => {
+            let text = format!("its answer is larger than {MAX_BODY} bytes: ask for less");
+            Trouble::Known(Fault::Refused(text))
         }
     })?;
     Ok(Reply { status: parts.status, retry_after, body: body.to_bytes() })
@@ -232,8 +232,7 @@ fn fault(error: &(dyn std::error::Error + 'static)) -> Fault {
             return of_tls(tls);
         }
         if let Some(io) = error.downcast_ref::<io::Error>()
-            && let Some(tls) =
-                io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
+            && let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
         {
             return of_tls(tls);
         }

@@ -33,7 +33,8 @@ pub(crate) fn config(site: &Site) -> Result<Arc<ClientConfig>, Fault> {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
             let chain = certificates(certificate)?;
-            let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
+            let secret =
+                PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
             builder.with_client_auth_cert(chain, secret).map_err(|error| unusable(key, &error))?
         }
     };
