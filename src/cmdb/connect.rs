@@ -4,17 +4,18 @@
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection as _};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::cmdb::engine::Connection;
+use crate::cmdb::engine::postgres::Postgres;
+use crate::cmdb::engine::sqlite::Sqlite;
 use crate::cmdb::fault::{Fault, fault};
 use crate::cmdb::url::{CmdbUrl, Place};
 
@@ -49,15 +50,20 @@ pub(crate) struct Pool {
     idle: Mutex<Vec<Connection>>,
     /// Device and inode of the file, where it is one, as of the last look.
     file: Mutex<Option<(u64, u64)>>,
-    free: Semaphore,
+    free: Arc<Semaphore>,
 }
 
 /// A connection in use. It is closed when dropped: a call that failed or was
 /// given up has left it in a state nobody knows. [`Lease::give_back`] keeps it.
 pub(crate) struct Lease<'a> {
     pool: &'a Pool,
-    connection: Connection,
-    _free: SemaphorePermit<'a>,
+    held: Held,
+}
+
+/// What is leased: it can go to another thread and come back.
+pub(crate) struct Held {
+    pub(crate) connection: Connection,
+    _free: OwnedSemaphorePermit,
 }
 
 impl Pool {
@@ -72,7 +78,7 @@ impl Pool {
             limits: *limits,
             idle: Mutex::new(Vec::new()),
             file: Mutex::new(None),
-            free: Semaphore::new(connections),
+            free: Arc::new(Semaphore::new(connections)),
         }
     }
 
@@ -86,7 +92,7 @@ impl Pool {
 
     /// A connection, idle or new.
     pub(crate) async fn take(&self) -> Result<Lease<'_>, Fault> {
-        let waiting = timeout(self.limits.connect, self.free.acquire()).await;
+        let waiting = timeout(self.limits.connect, Arc::clone(&self.free).acquire_owned()).await;
         let free = match waiting {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) => return Err(Fault::Refused("it was closed".to_owned())),
@@ -103,7 +109,7 @@ impl Pool {
                 .await
                 .unwrap_or_else(|_| Err(late("no connection", self.limits.connect)))?,
         };
-        Ok(Lease { pool: self, connection, _free: free })
+        Ok(Lease { pool: self, held: Held { connection, _free: free } })
     }
 
     /// Whether the file that idle connections have open is still the one at its
@@ -126,8 +132,8 @@ impl Pool {
         for connection in idle {
             // A failure to say goodbye changes nothing that was committed.
             let _ = match connection {
-                Connection::Sqlite(sqlite) => sqlite.close().await,
-                Connection::Postgres(postgres) => postgres.close().await,
+                Connection::Sqlite(sqlite) => spawn_blocking(|| sqlite.close()).await.is_ok(),
+                Connection::Postgres(postgres) => postgres.close().await.is_ok(),
             };
         }
     }
@@ -144,15 +150,23 @@ impl Pool {
     }
 }
 
-impl Lease<'_> {
+impl<'a> Lease<'a> {
     pub(crate) fn connection(&mut self) -> &mut Connection {
-        &mut self.connection
+        &mut self.held.connection
+    }
+
+    /// Lets go of what is held, for [`Lease::again`].
+    pub(crate) fn apart(self) -> (&'a Pool, Held) {
+        (self.pool, self.held)
+    }
+
+    pub(crate) fn again(pool: &'a Pool, held: Held) -> Lease<'a> {
+        Lease { pool, held }
     }
 
     /// Keeps the connection for the next who asks. No transaction is open.
     pub(crate) fn give_back(self) {
-        let Lease { pool, connection, .. } = self;
-        pool.lock().push(connection);
+        self.pool.lock().push(self.held.connection);
     }
 }
 
@@ -163,31 +177,22 @@ pub(crate) fn late(what: &str, limit: Duration) -> Fault {
 
 async fn connect(url: &CmdbUrl, limits: &Limits) -> Result<Connection, Fault> {
     match url.place() {
-        Place::Memory => sqlite(SqliteConnectOptions::new().in_memory(true), limits).await,
-        Place::File(path) => {
-            create_file(path).map_err(|error| Fault::Refused(error.to_string()))?;
-            sqlite(SqliteConnectOptions::new().filename(path), limits).await
-        }
+        Place::Memory => sqlite(None, limits.connect).await,
+        Place::File(path) => sqlite(Some(path.clone()), limits.connect).await,
         Place::Postgres(options) => postgres(options, limits).await,
         Place::Remote(_) => Err(Fault::Refused("it is behind a collector".to_owned())),
     }
 }
 
-/// SQLite with a write-ahead log: readers and one writer never wait for each
-/// other. `synchronous = FULL` makes a commit survive a loss of power, at the
-/// cost of one fsync each; there is one commit a flush.
-async fn sqlite(options: SqliteConnectOptions, limits: &Limits) -> Result<Connection, Fault> {
-    let connection = options
-        .busy_timeout(limits.connect)
-        .synchronous(SqliteSynchronous::Full)
-        .pragma("journal_size_limit", "67108864")
-        // Rows that the engine's thread reads ahead; 50 is the default.
-        .row_buffer_size(1024)
-        .disable_statement_logging()
-        .connect()
-        .await
-        .map_err(|error| fault(&error))?;
-    Ok(Connection::Sqlite(Box::new(connection)))
+async fn sqlite(file: Option<PathBuf>, patience: Duration) -> Result<Connection, Fault> {
+    let opening = spawn_blocking(move || {
+        if let Some(file) = &file {
+            create_file(file).map_err(|error| Fault::Refused(error.to_string()))?;
+        }
+        Sqlite::open(file.as_deref(), patience).map_err(|error| fault(&error))
+    });
+    let opened = opening.await.unwrap_or_else(|error| Err(Fault::Away(error.to_string())))?;
+    Ok(Connection::Sqlite(Box::new(opened)))
 }
 
 /// The file says who talks to whom, so it and the directories made for it are
@@ -212,18 +217,17 @@ fn create_file(path: &Path) -> std::io::Result<()> {
 /// often cheaper than looking some up. A writer that hangs in the middle of a transaction holds the rows
 /// of its hosts no longer than it may take.
 async fn postgres(options: &PgConnectOptions, limits: &Limits) -> Result<Connection, Fault> {
-    let mut options = options.clone().disable_statement_logging();
+    let mut options = options.clone();
     if options.get_application_name().is_none() {
         options = options.application_name("shawk");
     }
-    let connected = options.connect().await.map_err(|error| fault(&error))?;
-    let mut connection = Connection::Postgres(Box::new(connected));
+    let mut connected = Postgres::open(options).await.map_err(|error| fault(&error))?;
     let settings = format!(
         "SET search_path = shawk; SET join_collapse_limit = 1; SET random_page_cost = 1.1; SET statement_timeout = {}; \
         SET idle_in_transaction_session_timeout = {}",
         limits.read.as_millis(),
         limits.write.as_millis()
     );
-    connection.run(&settings).await.map_err(|error| fault(&error))?;
-    Ok(connection)
+    connected.run(&settings).await.map_err(|error| fault(&error))?;
+    Ok(Connection::Postgres(Box::new(connected)))
 }

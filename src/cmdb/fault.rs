@@ -5,7 +5,38 @@
 
 use std::fmt;
 
-use sqlx::postgres::PgDatabaseError;
+/// What a driver says.
+#[derive(Debug)]
+pub(crate) enum Error {
+    Sqlite(rusqlite::Error),
+    Postgres(sqlx::Error),
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        Error::Sqlite(error)
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Error {
+        Error::Postgres(error)
+    }
+}
+
+/// The driver's words without its preamble, in one line. Messages of a server
+/// may have several lines, and quote names that are not ours.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Error::Sqlite(error) => error.to_string(),
+            Error::Postgres(sqlx::Error::Database(told)) => told.message().to_owned(),
+            Error::Postgres(sqlx::Error::Io(io)) => io.to_string(),
+            Error::Postgres(error) => error.to_string(),
+        };
+        f.write_str(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}
 
 /// Why the CMDB did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,20 +94,19 @@ const SQLITE_CONSTRAINT: i32 = 19;
 const SQLITE_MISMATCH: i32 = 20;
 const SQLITE_NOTADB: i32 = 26;
 
-pub(crate) fn meaning(error: &sqlx::Error) -> Meaning {
-    use sqlx::Error;
+pub(crate) fn meaning(error: &Error) -> Meaning {
+    use sqlx::Error::{Database, Io, Protocol, Tls, WorkerCrashed};
     match error {
-        Error::Database(told) => {
-            let code = told.code().unwrap_or_default();
-            if told.try_downcast_ref::<PgDatabaseError>().is_some() {
-                of_sqlstate(&code)
-            } else {
-                of_sqlite(code.parse().unwrap_or(0))
-            }
-        }
-        Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::WorkerCrashed => Meaning::Away,
-        _ => Meaning::Refused,
+        Error::Sqlite(error) => of_sqlite(sqlite_code(error)),
+        Error::Postgres(Database(told)) => of_sqlstate(&told.code().unwrap_or_default()),
+        Error::Postgres(Io(_) | Tls(_) | Protocol(_) | WorkerCrashed) => Meaning::Away,
+        Error::Postgres(_) => Meaning::Refused,
     }
+}
+
+/// The extended result code; 0 for what is none of the engine's.
+fn sqlite_code(error: &rusqlite::Error) -> i32 {
+    error.sqlite_error().map_or(0, |error| error.extended_code)
 }
 
 /// PostgreSQL's codes: appendix A of its manual.
@@ -116,12 +146,12 @@ fn of_sqlite(extended: i32) -> Meaning {
 /// which it may be tried again, or a fault that is known for what it is.
 #[derive(Debug)]
 pub(crate) enum Trouble {
-    Driver(sqlx::Error),
+    Driver(Error),
     Known(Fault),
 }
 
-impl From<sqlx::Error> for Trouble {
-    fn from(error: sqlx::Error) -> Trouble {
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Trouble {
         Trouble::Driver(error)
     }
 }
@@ -151,8 +181,8 @@ impl Trouble {
 }
 
 /// A driver's error as the fault it is, in one line.
-pub(crate) fn fault(error: &sqlx::Error) -> Fault {
-    let text = one_line(error);
+pub(crate) fn fault(error: &Error) -> Fault {
+    let text = error.to_string();
     match meaning(error) {
         Meaning::Again | Meaning::Away | Meaning::Slow => Fault::Away(text),
         Meaning::NoScheme => {
@@ -167,27 +197,13 @@ pub(crate) fn fault(error: &sqlx::Error) -> Fault {
     }
 }
 
-fn damaged(error: &sqlx::Error) -> Option<&'static str> {
-    let told = error.as_database_error()?;
-    if told.try_downcast_ref::<PgDatabaseError>().is_some() {
-        return None;
-    }
-    match told.code()?.parse::<i32>().ok()? & 0xff {
+fn damaged(error: &Error) -> Option<&'static str> {
+    let Error::Sqlite(error) = error else { return None };
+    match sqlite_code(error) & 0xff {
         SQLITE_NOTADB => Some("the file is no SQLite database"),
         SQLITE_CORRUPT => Some("the file is damaged"),
         _ => None,
     }
-}
-
-/// The driver's words without its preamble. Messages of a server may have
-/// several lines, and quote names that are not ours.
-fn one_line(error: &sqlx::Error) -> String {
-    let text = match error {
-        sqlx::Error::Database(told) => told.message().to_owned(),
-        sqlx::Error::Io(io) => io.to_string(),
-        other => other.to_string(),
-    };
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::cmdb::engine::{Connection, Row, Value};
-use crate::cmdb::fault::Trouble;
-use crate::cmdb::read::{MAX_ROWS, ends, fetch};
+use crate::cmdb::fault::{Error, Trouble};
+use crate::cmdb::read::{MAX_ROWS, ends, read};
 use crate::cmdb::rows::name_key;
 use crate::cmdb::sql;
 use crate::cmdb::text::{address_bytes, address_of, is_local_only, range_of};
@@ -28,8 +28,7 @@ pub(crate) async fn find(
         Selector::Process(name) => {
             let [since, until] = ends(window);
             let values = [since, until, Value::Text(name), Value::Int(MAX_ROWS + 1)];
-            let rows = fetch(connection, sql::HOSTS_BY_PROCESS, &values).await?;
-            Ok(Found { hosts: keys(&rows)?, addresses: BTreeSet::new() })
+            hosts(connection, sql::HOSTS_BY_PROCESS, &values).await
         }
         Selector::Port(port) => by_port(connection, *port, window).await,
     }
@@ -42,9 +41,8 @@ pub(crate) async fn last_sequence(
     epoch: i64,
 ) -> Result<Option<u64>, Trouble> {
     let values = [Value::Int(host), Value::Int(epoch)];
-    let rows = fetch(connection, sql::LAST_SEQUENCE, &values).await?;
-    let sequence = rows.first().map(|row| row.int(0)).transpose()?;
-    Ok(sequence.and_then(|sequence| u64::try_from(sequence).ok()))
+    let sequences = connection.fetch(sql::LAST_SEQUENCE, &values, |row| row.int(0)).await?;
+    Ok(sequences.first().and_then(|sequence| u64::try_from(*sequence).ok()))
 }
 
 /// Hosts that had one of the addresses, and those of the addresses that no
@@ -59,16 +57,20 @@ async fn by_network(
     let values = [since, until, Value::Bytes(first), Value::Bytes(last), Value::Int(MAX_ROWS + 1)];
     let mut found = Found::default();
     let mut owned = BTreeSet::new();
-    for row in fetch(connection, sql::HOSTS_BY_ADDRESS, &values).await? {
-        if let Some(address) = address(&row, 1)?.filter(|address| network.contains(address)) {
+    let own = &mut |row: &Row<'_>| {
+        if let Some(address) = address(row, 1)?.filter(|address| network.contains(address)) {
             found.hosts.insert(row.int(0)?);
             owned.insert(address);
         }
-    }
-    for row in fetch(connection, sql::PEERS_BY_ADDRESS, &values).await? {
-        let inside = address(&row, 0)?.filter(|address| network.contains(address));
+        Ok(())
+    };
+    read(connection, sql::HOSTS_BY_ADDRESS, &values, own).await?;
+    let peer = &mut |row: &Row<'_>| {
+        let inside = address(row, 0)?.filter(|address| network.contains(address));
         found.addresses.extend(inside.filter(|address| !owned.contains(address)));
-    }
+        Ok(())
+    };
+    read(connection, sql::PEERS_BY_ADDRESS, &values, peer).await?;
     Ok(found)
 }
 
@@ -81,8 +83,7 @@ async fn by_host(
     let key = Host { id: text.to_owned(), name: String::new() }.hash();
     let name = name_key(text);
     let values = [since, until, Value::Int(key), Value::Text(&name)];
-    let rows = connection.fetch(sql::HOSTS_BY_NAME, &values).await?;
-    Ok(Found { hosts: keys(&rows)?, addresses: BTreeSet::new() })
+    hosts(connection, sql::HOSTS_BY_NAME, &values).await
 }
 
 /// Hosts that offer something at the port, hosts that use it at a peer's, and
@@ -95,32 +96,44 @@ async fn by_port(
     let [since, until] = ends(window);
     let values =
         [since.clone(), until.clone(), Value::Int(i64::from(port)), Value::Int(MAX_ROWS + 1)];
-    let mut found = Found {
-        hosts: keys(&fetch(connection, sql::HOSTS_BY_PORT, &values).await?)?,
-        addresses: BTreeSet::new(),
-    };
-    for row in fetch(connection, sql::PEERS_BY_PORT, &values).await? {
+    let mut found = hosts(connection, sql::HOSTS_BY_PORT, &values).await?;
+    let peer = &mut |row: &Row<'_>| {
         found.hosts.insert(row.int(0)?);
         // One that is of the same host is already found with it.
-        found.addresses.extend(address(&row, 1)?.filter(|address| !is_local_only(*address)));
-    }
+        found.addresses.extend(address(row, 1)?.filter(|address| !is_local_only(*address)));
+        Ok(())
+    };
+    read(connection, sql::PEERS_BY_PORT, &values, peer).await?;
     if !found.addresses.is_empty() {
         let list = Value::Addresses(found.addresses.iter().copied().map(address_bytes).collect());
         let values = [since, until, list, Value::Int(MAX_ROWS + 1)];
-        for row in fetch(connection, sql::OWNERS_OF_ADDRESSES, &values).await? {
+        let owner = &mut |row: &Row<'_>| {
             found.hosts.insert(row.int(0)?);
-            if let Some(owned) = address(&row, 2)? {
+            if let Some(owned) = address(row, 2)? {
                 found.addresses.remove(&owned);
             }
-        }
+            Ok(())
+        };
+        read(connection, sql::OWNERS_OF_ADDRESSES, &values, owner).await?;
     }
     Ok(found)
 }
 
-fn keys(rows: &[Row]) -> Result<BTreeSet<HostKey>, Trouble> {
-    Ok(rows.iter().map(|row| row.int(0)).collect::<Result<_, _>>()?)
+/// Hosts alone, the first column of a statement.
+async fn hosts(
+    connection: &mut Connection,
+    statement: &'static str,
+    values: &[Value<'_>],
+) -> Result<Found, Trouble> {
+    let mut found = Found::default();
+    let host = &mut |row: &Row<'_>| {
+        found.hosts.insert(row.int(0)?);
+        Ok(())
+    };
+    read(connection, statement, values, host).await?;
+    Ok(found)
 }
 
-fn address(row: &Row, column: usize) -> Result<Option<IpAddr>, Trouble> {
+fn address(row: &Row<'_>, column: usize) -> Result<Option<IpAddr>, Error> {
     Ok(row.optional_bytes(column)?.and_then(address_of))
 }

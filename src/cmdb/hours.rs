@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::cmdb::engine::{Connection, Value};
-use crate::cmdb::fault::Trouble;
-use crate::cmdb::read::{MAX_ROWS, fetch};
+use crate::cmdb::engine::{Connection, Row, Value};
+use crate::cmdb::fault::{Error, Trouble};
+use crate::cmdb::read::{MAX_ROWS, read};
 use crate::cmdb::sql;
 use crate::cmdb::text::number;
 use crate::recall::{HostKey, Sums, Traffic, Window};
@@ -37,8 +37,8 @@ pub(crate) async fn traffic(
         Value::Int(MAX_ROWS + 1),
     ];
     let mut epochs: BTreeMap<(HostKey, i64, i64), Epoch> = BTreeMap::new();
-    for row in fetch(connection, sql::HOURS_OF_HOSTS, &values).await? {
-        let total = |column| Ok::<_, sqlx::Error>(row.optional_int(column)?.map(number));
+    let add = &mut |row: &Row<'_>| {
+        let total = |column| Ok::<_, Error>(row.optional_int(column)?.map(number));
         let sums = Sums {
             opened: total(6)?,
             failed: total(7)?,
@@ -53,7 +53,9 @@ pub(crate) async fn traffic(
         if told.0 > known.0 {
             *known = told;
         }
-    }
+        Ok(())
+    };
+    read(connection, sql::HOURS_OF_HOSTS, &values, add).await?;
     let mut sums: BTreeMap<(HostKey, i64), Sums> = BTreeMap::new();
     for ((host, flow, began), epoch) in &epochs {
         if let Some(part) = epoch.within(*began, since, until) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
-use crate::cmdb::engine::{Connection, Value};
+use crate::cmdb::engine::{Connection, Row, Value};
 use crate::cmdb::fault::Trouble;
 use crate::cmdb::sql;
 use crate::recall::HostKey;
@@ -39,7 +39,7 @@ pub(crate) async fn oddities(
     hosts: Vec<HostKey>,
 ) -> Result<BTreeMap<HostKey, Oddities>, Trouble> {
     let mut runs: BTreeMap<HostKey, Vec<Run>> = BTreeMap::new();
-    for row in connection.fetch(sql::EPOCHS_OF_HOSTS, &[Value::Ints(hosts)]).await? {
+    let run = &mut |row: &Row<'_>| {
         runs.entry(row.int(0)?).or_default().push(Run {
             epoch: row.int(1)?,
             since: row.int(2)?,
@@ -47,7 +47,9 @@ pub(crate) async fn oddities(
             skew: row.int(4)?,
             name: row.text(5)?.to_owned(),
         });
-    }
+        Ok(())
+    };
+    connection.read(sql::EPOCHS_OF_HOSTS, &[Value::Ints(hosts)], run).await?;
     Ok(runs.into_iter().map(|(host, runs)| (host, of(runs))).collect())
 }
 

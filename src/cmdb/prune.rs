@@ -9,6 +9,7 @@
 use jiff::Timestamp;
 
 use crate::cmdb::engine::{Access, Connection, Value};
+use crate::cmdb::fault::Error;
 use crate::cmdb::sql::prune as sql;
 use crate::recall::HostKey;
 
@@ -33,7 +34,7 @@ pub struct Pruned {
 }
 
 impl Pruned {
-    fn add(&mut self, other: Pruned) {
+    pub(crate) fn add(&mut self, other: Pruned) {
         self.flows += other.flows;
         self.spans += other.spans;
         self.hours += other.hours;
@@ -50,7 +51,7 @@ pub(crate) async fn step(
     after: HostKey,
     before: Timestamp,
     pruned: &mut Pruned,
-) -> Result<Option<HostKey>, sqlx::Error> {
+) -> Result<Option<HostKey>, Error> {
     connection.begin(Access::Write).await?;
     match forget(connection, after, before).await {
         Ok((last, forgotten)) => {
@@ -69,11 +70,10 @@ async fn forget(
     connection: &mut Connection,
     after: HostKey,
     before: Timestamp,
-) -> Result<(Option<HostKey>, Pruned), sqlx::Error> {
+) -> Result<(Option<HostKey>, Pruned), Error> {
     let values = [Value::Int(after), Value::Int(HOSTS)];
     // Locked by their key's order, as by a writer.
-    let rows = connection.fetch(sql::NEXT_HOSTS, &values).await?;
-    let hosts = rows.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
+    let hosts = connection.fetch(sql::NEXT_HOSTS, &values, |row| row.int(0)).await?;
     let last = hosts.last().copied();
     let mut pruned = Pruned::default();
     if last.is_some() {

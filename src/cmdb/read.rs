@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::cmdb::engine::{Connection, Row, Value};
-use crate::cmdb::fault::{Fault, Trouble};
+use crate::cmdb::engine::{Connection, Each, Row, Value};
+use crate::cmdb::fault::{Error, Fault, Trouble};
 use crate::cmdb::identity::oddities;
 use crate::cmdb::sql;
 use crate::cmdb::text::{
@@ -29,20 +29,25 @@ pub(crate) fn ends(window: &Window) -> [Value<'static>; 2] {
     [Value::Int(since), Value::Int(until)]
 }
 
-/// Rows of a statement that asks for one more than [`MAX_ROWS`].
-pub(crate) async fn fetch(
+/// Reads rows of a statement that asks for one more than [`MAX_ROWS`].
+pub(crate) async fn read(
     connection: &mut Connection,
     statement: &'static str,
     values: &[Value<'_>],
-) -> Result<Vec<Row>, Trouble> {
-    let rows = connection.fetch(statement, values).await?;
-    if i64::try_from(rows.len()).unwrap_or(i64::MAX) > MAX_ROWS {
-        let text = format!(
-            "more than {MAX_ROWS} records in the answer: ask for less, or narrow --since and --until"
-        );
-        return Err(Fault::Refused(text).into());
-    }
-    Ok(rows)
+    each: &mut Each<'_>,
+) -> Result<(), Trouble> {
+    let mut rows = 0;
+    let counted = &mut |row: &Row<'_>| {
+        rows += 1;
+        if rows > MAX_ROWS {
+            let text = format!(
+                "more than {MAX_ROWS} records in the answer: ask for less, or narrow --since and --until"
+            );
+            return Err(Fault::Refused(text).into());
+        }
+        each(row)
+    };
+    connection.read(statement, values, counted).await
 }
 
 /// See [`crate::cmdb::Cmdb::around`].
@@ -58,30 +63,27 @@ pub(crate) async fn around(
     let values = |list: Value<'static>| [since.clone(), until.clone(), list, limit.clone()];
 
     let own = values(Value::Ints(hosts.to_vec()));
-    reading.add_addresses(&fetch(connection, sql::ADDRESSES_OF_HOSTS, &own).await?)?;
+    reading.add_addresses(connection, sql::ADDRESSES_OF_HOSTS, &own).await?;
     let theirs = reading.addresses.values().map(|record| record.address);
     let reached: BTreeSet<IpAddr> = theirs
         .chain(addresses.iter().copied())
         .filter(|address| !is_local_only(*address))
         .collect();
 
-    reading.add_flows(&fetch(connection, sql::FLOWS_OF_HOSTS, &own).await?)?;
-    let peers = reading
-        .flows
-        .values()
-        .filter_map(|flow| flow.key.peer)
-        .filter(|peer| !is_local_only(*peer));
+    reading.add_flows(connection, sql::FLOWS_OF_HOSTS, &own).await?;
+    let peers =
+        reading.flows.iter().filter_map(|flow| flow.key.peer).filter(|peer| !is_local_only(*peer));
     let owned: BTreeSet<IpAddr> = peers.chain(reached.iter().copied()).collect();
     let ports: BTreeSet<i64> =
-        reading.flows.values().filter_map(|flow| flow.key.peer_port.map(i64::from)).collect();
+        reading.flows.iter().filter_map(|flow| flow.key.peer_port.map(i64::from)).collect();
 
     if !reached.is_empty() {
         let list = values(Value::Addresses(reached.iter().copied().map(address_bytes).collect()));
-        reading.add_flows(&fetch(connection, sql::FLOWS_TO_ADDRESSES, &list).await?)?;
+        reading.add_flows(connection, sql::FLOWS_TO_ADDRESSES, &list).await?;
     }
     if !owned.is_empty() {
         let list = values(Value::Addresses(owned.iter().copied().map(address_bytes).collect()));
-        reading.add_addresses(&fetch(connection, sql::OWNERS_OF_ADDRESSES, &list).await?)?;
+        reading.add_addresses(connection, sql::OWNERS_OF_ADDRESSES, &list).await?;
     }
     let asked: BTreeSet<HostKey> = hosts.iter().copied().collect();
     let owners: BTreeSet<HostKey> = reading
@@ -93,29 +95,33 @@ pub(crate) async fn around(
     if !owners.is_empty() && !ports.is_empty() {
         let [a, b, list, limit] = values(Value::Ints(owners.into_iter().collect()));
         let list = [a, b, list, limit, Value::Ints(ports.into_iter().collect())];
-        reading.add_flows(&fetch(connection, sql::LISTENERS, &list).await?)?;
+        reading.add_flows(connection, sql::LISTENERS, &list).await?;
     }
     reading.finish(connection, asked).await
 }
 
-/// What was read so far, by key: the statements' answers overlap.
+/// What was read so far. The statements' answers overlap.
 #[derive(Default)]
 struct Reading {
     scopes: HashMap<String, Arc<str>>,
     addresses: BTreeMap<(HostKey, Arc<str>, IpAddr, i64), AddressRecord>,
-    flows: BTreeMap<(HostKey, i64), Raw>,
+    flows: Vec<Raw>,
+    /// Where each flow stands, by host and flow.
+    places: HashMap<(HostKey, i64), usize>,
 }
 
 /// A flow whose processes are still keys.
 struct Raw {
+    host: HostKey,
+    flow: i64,
     key: FlowKey,
     process: Option<i64>,
     owners: Vec<Owner>,
     owners_more: u32,
     counters: Counters,
     first_seen: i64,
-    /// By beginning, each with its epoch.
-    spans: BTreeMap<i64, (Span, i64)>,
+    /// Each with its epoch; in no order, perhaps twice.
+    spans: Vec<(Span, i64)>,
 }
 
 impl Reading {
@@ -128,60 +134,75 @@ impl Reading {
         new
     }
 
-    /// Rows of a statement made by `addresses!`.
-    fn add_addresses(&mut self, rows: &[Row]) -> Result<(), Trouble> {
-        for row in rows {
-            let (host, since) = (row.int(0)?, row.int(3)?);
-            let scope = self.scope(row.text(1)?);
-            let address = address(row, 2)?.ok_or_else(|| unreadable("address"))?;
-            let record = AddressRecord {
-                host,
-                scope: scope.clone(),
-                address,
-                since: time(since),
-                until: time(row.int(4)?.max(since)),
-            };
-            self.addresses.insert((host, scope, address, since), record);
-        }
+    /// From a statement made by `addresses!`.
+    async fn add_addresses(
+        &mut self,
+        connection: &mut Connection,
+        statement: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<(), Trouble> {
+        read(connection, statement, values, &mut |row| self.add_address(row)).await
+    }
+
+    fn add_address(&mut self, row: &Row<'_>) -> Result<(), Trouble> {
+        let (host, since) = (row.int(0)?, row.int(3)?);
+        let scope = self.scope(row.text(1)?);
+        let address = address(row, 2)?.ok_or_else(|| unreadable("address"))?;
+        let record = AddressRecord {
+            host,
+            scope: scope.clone(),
+            address,
+            since: time(since),
+            until: time(row.int(4)?.max(since)),
+        };
+        self.addresses.insert((host, scope, address, since), record);
         Ok(())
     }
 
-    /// Rows of a statement made by `flows!`.
-    fn add_flows(&mut self, rows: &[Row]) -> Result<(), Trouble> {
-        for row in rows {
-            let since = row.int(0)?;
-            let span = Span {
-                since: time(since),
-                until: time(row.int(1)?.max(since)),
-                ended: row.int(2)? != 0,
-            };
-            let span = (span, row.int(3)?);
-            let id = (row.int(4)?, row.int(5)?);
-            if let Some(known) = self.flows.get_mut(&id) {
-                known.spans.insert(since, span);
-                continue;
-            }
-            let scope = self.scope(row.text(7)?);
-            let mut raw = raw(row, scope)?;
-            raw.spans.insert(since, span);
-            self.flows.insert(id, raw);
+    /// From a statement made by `flows!`.
+    async fn add_flows(
+        &mut self,
+        connection: &mut Connection,
+        statement: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<(), Trouble> {
+        read(connection, statement, values, &mut |row| self.add_flow(row)).await
+    }
+
+    fn add_flow(&mut self, row: &Row<'_>) -> Result<(), Trouble> {
+        let since = row.int(0)?;
+        let span = Span {
+            since: time(since),
+            until: time(row.int(1)?.max(since)),
+            ended: row.int(2)? != 0,
+        };
+        let span = (span, row.int(3)?);
+        let id = (row.int(4)?, row.int(5)?);
+        if let Some(place) = self.places.get(&id) {
+            self.flows[*place].spans.push(span);
+            return Ok(());
         }
+        let scope = self.scope(row.text(7)?);
+        self.places.insert(id, self.flows.len());
+        self.flows.push(raw(row, id, scope, span)?);
         Ok(())
     }
 
     /// Adds the hosts and the processes that were named.
     async fn finish(
-        self,
+        mut self,
         connection: &mut Connection,
         asked: BTreeSet<HostKey>,
     ) -> Result<Records, Trouble> {
         let mut named = asked;
-        named.extend(self.flows.keys().map(|key| key.0));
+        named.extend(self.flows.iter().map(|raw| raw.host));
         named.extend(self.addresses.keys().map(|key| key.0));
         let (hosts, epochs) = hosts(connection, named).await?;
         let processes = self.processes(connection).await?;
-        let finish = |((host, _), raw): ((HostKey, i64), Raw)| {
-            raw.finish(host, epochs.get(&host).copied(), &processes)
+        self.flows.sort_unstable_by_key(|raw| (raw.host, raw.flow));
+        let finish = |raw: Raw| {
+            let newest = epochs.get(&raw.host).copied();
+            raw.finish(newest, &processes)
         };
         let flows = self.flows.into_iter().map(finish).collect();
         Ok(Records { hosts, addresses: self.addresses.into_values().collect(), flows })
@@ -194,11 +215,10 @@ impl Reading {
         connection: &mut Connection,
     ) -> Result<HashMap<i64, Arc<Process>>, Trouble> {
         let mut wanted: BTreeMap<i64, HostKey> = BTreeMap::new();
-        for ((host, _), raw) in &self.flows {
-            for process in
-                raw.process.into_iter().chain(raw.owners.iter().filter_map(|owner| owner.process))
-            {
-                wanted.insert(process, *host);
+        for raw in &self.flows {
+            let of_owners = raw.owners.iter().filter_map(|owner| owner.process);
+            for process in raw.process.into_iter().chain(of_owners) {
+                wanted.insert(process, raw.host);
             }
         }
         if wanted.is_empty() {
@@ -207,8 +227,8 @@ impl Reading {
         let pairs =
             [Value::Pairs(wanted.into_iter().map(|(process, host)| (host, process)).collect())];
         let mut processes = HashMap::new();
-        for row in connection.fetch(sql::PROCESSES, &pairs).await? {
-            let text = |column| Ok::<_, sqlx::Error>(row.optional_text(column)?.map(str::to_owned));
+        let add = &mut |row: &Row<'_>| {
+            let text = |column| Ok::<_, Error>(row.optional_text(column)?.map(str::to_owned));
             let process = Process {
                 name: row.text(1)?.to_owned(),
                 exe: text(2)?,
@@ -218,7 +238,9 @@ impl Reading {
                 pod: text(6)?,
             };
             processes.insert(row.int(0)?, Arc::new(process));
-        }
+            Ok(())
+        };
+        connection.read(sql::PROCESSES, &pairs, add).await?;
         Ok(processes)
     }
 }
@@ -227,12 +249,7 @@ impl Raw {
     /// `newest` is the host's newest epoch: a probe that started again knows
     /// nothing of what the one before it saw, so that is over, whether or not
     /// that one lived to say so.
-    fn finish(
-        self,
-        host: HostKey,
-        newest: Option<i64>,
-        processes: &HashMap<i64, Arc<Process>>,
-    ) -> FlowRecord {
+    fn finish(mut self, newest: Option<i64>, processes: &HashMap<i64, Arc<Process>>) -> FlowRecord {
         let as_of_now = |(span, epoch): (Span, i64)| Span {
             ended: span.ended || newest.is_some_and(|newest| epoch < newest),
             ..span
@@ -253,8 +270,10 @@ impl Raw {
             }
         }
         let process = self.process.and_then(|key| processes.get(&key)).cloned();
+        self.spans.sort_unstable_by_key(|(span, _)| span.since);
+        self.spans.dedup_by_key(|(span, _)| span.since);
         FlowRecord {
-            host,
+            host: self.host,
             flow: HostFlow {
                 key: FlowKey { process, ..self.key },
                 owners,
@@ -262,19 +281,26 @@ impl Raw {
                 counters: self.counters,
                 tentative: false,
             },
-            spans: self.spans.into_values().map(as_of_now).collect(),
+            spans: self.spans.into_iter().map(as_of_now).collect(),
             first_seen: time(self.first_seen),
         }
     }
 }
 
-fn raw(row: &Row, scope: Arc<str>) -> Result<Raw, Trouble> {
-    let total = |column| Ok::<_, sqlx::Error>(row.optional_int(column)?.map(number));
+fn raw(
+    row: &Row<'_>,
+    (host, flow): (HostKey, i64),
+    scope: Arc<str>,
+    span: (Span, i64),
+) -> Result<Raw, Trouble> {
+    let total = |column| Ok::<_, Error>(row.optional_int(column)?.map(number));
     let port = |column| {
-        Ok::<_, sqlx::Error>(row.optional_int(column)?.and_then(|port| u16::try_from(port).ok()))
+        Ok::<_, Error>(row.optional_int(column)?.and_then(|port| u16::try_from(port).ok()))
     };
     let (owners, strange) = owners_of(row.text(14)?);
     Ok(Raw {
+        host,
+        flow,
         key: FlowKey {
             scope,
             direction: direction(row.int(8)?),
@@ -302,7 +328,7 @@ fn raw(row: &Row, scope: Arc<str>) -> Result<Raw, Trouble> {
             rtt_us: row.optional_int(26)?.map(small),
         },
         first_seen: row.int(27)?,
-        spans: BTreeMap::new(),
+        spans: vec![span],
     })
 }
 
@@ -318,7 +344,7 @@ async fn hosts(
     let mut hosts = Vec::new();
     let named: Vec<HostKey> = named.into_iter().collect();
     let mut oddities = oddities(connection, named.clone()).await?;
-    for row in connection.fetch(sql::HOSTS, &[Value::Ints(named)]).await? {
+    let add = &mut |row: &Row<'_>| {
         let odd = oddities.remove(&row.int(0)?).unwrap_or_default();
         let rung = row.text(3)?;
         epochs.insert(row.int(0)?, row.int(7)?);
@@ -336,12 +362,14 @@ async fn hosts(
             rivals: odd.rivals,
             skew: odd.skew,
         });
-    }
+        Ok(())
+    };
+    connection.read(sql::HOSTS, &[Value::Ints(named)], add).await?;
     hosts.sort_by_key(|host| host.key);
     Ok((hosts, epochs))
 }
 
-fn address(row: &Row, column: usize) -> Result<Option<IpAddr>, Trouble> {
+fn address(row: &Row<'_>, column: usize) -> Result<Option<IpAddr>, Trouble> {
     match row.optional_bytes(column)? {
         None => Ok(None),
         Some(bytes) => address_of(bytes).map(Some).ok_or_else(|| unreadable("address")),

@@ -6,12 +6,10 @@
 //! order, `host` first: two writers that meet wait for each other on the
 //! first row they share and never in a ring.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ops::Range;
 use std::sync::Arc;
 
-use crate::cmdb::engine::Column;
+use crate::cmdb::engine::{Column, Texts};
 use crate::cmdb::sql;
 use crate::cmdb::text::{address_bytes, int, owners_text};
 use crate::flow::host::{Coverage, Host};
@@ -20,15 +18,15 @@ use crate::flow::process::Process;
 use crate::flow::report::{FlowReport, Report};
 
 /// The rows for one table.
-pub(crate) struct Table<'a> {
+pub(crate) struct Table {
     pub(crate) statement: &'static str,
     pub(crate) name: &'static str,
-    pub(crate) columns: Vec<Column<'a>>,
+    pub(crate) columns: Vec<Column>,
     pub(crate) rows: usize,
 }
 
 /// The reports' rows, in the order in which tables are written.
-pub(crate) fn tables<'a>(reports: &[&'a Report]) -> Result<Vec<Table<'a>>, serde_json::Error> {
+pub(crate) fn tables(reports: &[&Report]) -> Result<Vec<Table>, serde_json::Error> {
     let mut rows = Rows::default();
     for report in reports {
         rows.add(report);
@@ -44,40 +42,18 @@ pub(crate) fn tables<'a>(reports: &[&'a Report]) -> Result<Vec<Table<'a>>, serde
     ])
 }
 
-impl Table<'_> {
+impl Table {
     /// The host of a row: the first column of every table.
     pub(crate) fn host(&self, row: usize) -> i64 {
-        self.int(0, row)
-    }
-
-    /// The flow of a row: the second column of those tables that have it.
-    pub(crate) fn flow(&self, row: usize) -> i64 {
-        self.int(1, row)
-    }
-
-    fn int(&self, column: usize, row: usize) -> i64 {
-        match self.columns.get(column) {
+        match self.columns.first() {
             Some(Column::Int(values)) => values[row].unwrap_or_default(),
             _ => 0,
         }
     }
 
-    /// The ranges of rows that are of other hosts than these, and how many
-    /// rows are not.
-    pub(crate) fn without(&self, nobody: &HashSet<i64>) -> (Vec<Range<usize>>, u64) {
-        let mut ranges: Vec<Range<usize>> = Vec::new();
-        let mut left_out = 0;
-        for row in 0..self.rows {
-            if nobody.contains(&self.host(row)) {
-                left_out += 1;
-                continue;
-            }
-            match ranges.last_mut() {
-                Some(range) if range.end == row => range.end += 1,
-                _ => ranges.push(row..row + 1),
-            }
-        }
-        (ranges, left_out)
+    /// The rows that are of other hosts than these.
+    pub(crate) fn without(&self, nobody: &HashSet<i64>) -> Vec<usize> {
+        (0..self.rows).filter(|&row| !nobody.contains(&self.host(row))).collect()
     }
 }
 
@@ -311,29 +287,28 @@ impl SpanRow {
 const HOUR: i64 = 3_600_000_000;
 
 /// A column of numbers, of texts, of addresses, each in the order of the rows.
-fn ints<'a>(values: impl Iterator<Item = i64>) -> Column<'a> {
+fn ints(values: impl Iterator<Item = i64>) -> Column {
     Column::Int(values.map(Some).collect())
 }
 
-fn optional_ints<'a>(values: impl Iterator<Item = Option<i64>>) -> Column<'a> {
+fn optional_ints(values: impl Iterator<Item = Option<i64>>) -> Column {
     Column::Int(values.collect())
 }
 
-fn texts<'a>(values: impl Iterator<Item = &'a str>) -> Column<'a> {
-    Column::Text(values.map(|text| Some(Cow::Borrowed(text))).collect())
+fn texts(values: impl Iterator<Item = impl AsRef<str>>) -> Column {
+    Column::Text(values.map(Some).collect())
 }
 
-fn optional_texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> Column<'a> {
-    Column::Text(values.map(|text| text.map(Cow::Borrowed)).collect())
+fn optional_texts<'a>(values: impl Iterator<Item = Option<&'a str>>) -> Column {
+    Column::Text(values.collect())
 }
 
 impl<'a> Rows<'a> {
-    fn hosts(&self) -> Result<Table<'a>, serde_json::Error> {
+    fn hosts(&self) -> Result<Table, serde_json::Error> {
         let rows = || self.hosts.values();
         let coverage = rows()
-            .map(|row| serde_json::to_string(row.coverage).map(|json| Some(Cow::Owned(json))))
-            .collect::<Result<_, _>>()?;
-        let lower = |row: &HostRow<'_>| Some(Cow::Owned(name_key(&row.host.name)));
+            .map(|row| serde_json::to_string(row.coverage).map(Some))
+            .collect::<Result<Texts, _>>()?;
         Ok(Table {
             statement: sql::STORE_HOSTS,
             name: "host",
@@ -346,14 +321,14 @@ impl<'a> Rows<'a> {
                 ints(rows().map(|row| row.last_seen)),
                 texts(rows().map(|row| row.host.id.as_str())),
                 texts(rows().map(|row| row.host.name.as_str())),
-                Column::Text(rows().map(lower).collect()),
+                texts(rows().map(|row| name_key(&row.host.name))),
                 texts(rows().map(|row| row.rung)),
                 Column::Text(coverage),
             ],
         })
     }
 
-    fn epochs(&self) -> Table<'a> {
+    fn epochs(&self) -> Table {
         let rows = || self.epochs.values();
         Table {
             statement: sql::STORE_EPOCHS,
@@ -371,7 +346,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn addresses(&self) -> Table<'a> {
+    fn addresses(&self) -> Table {
         let keys = || self.addresses.keys();
         Table {
             statement: sql::STORE_ADDRESSES,
@@ -388,7 +363,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn processes(&self) -> Table<'a> {
+    fn processes(&self) -> Table {
         let rows = || self.processes.values().copied();
         Table {
             statement: sql::STORE_PROCESSES,
@@ -407,11 +382,10 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn flows(&self) -> Table<'a> {
+    fn flows(&self) -> Table {
         let rows = || self.flows.values();
         let key = || rows().map(|row| &row.flow.key);
         let counters = || rows().map(|row| &row.flow.counters);
-        let owners = rows().map(|row| Some(Cow::Owned(row.owners.clone())));
         Table {
             statement: sql::STORE_FLOWS,
             name: "flow",
@@ -439,7 +413,7 @@ impl<'a> Rows<'a> {
                 optional_ints(counters().map(|counters| counters.retransmits.map(int))),
                 optional_ints(counters().map(|counters| counters.rtt_us.map(i64::from))),
                 ints(rows().map(|row| i64::from(row.flow.owners_more))),
-                Column::Text(owners.collect()),
+                texts(rows().map(|row| &row.owners)),
                 optional_ints(rows().map(|row| row.process)),
                 optional_ints(key().map(|key| key.local_port.map(i64::from))),
                 optional_ints(key().map(|key| key.peer_port.map(i64::from))),
@@ -452,7 +426,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn older_spans(&self) -> Table<'a> {
+    fn older_spans(&self) -> Table {
         let rows = || self.spans.values();
         Table {
             statement: sql::STORE_SPANS,
@@ -469,7 +443,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    fn older_hours(&self) -> Table<'a> {
+    fn older_hours(&self) -> Table {
         let keys = || self.hours.keys();
         let counters = || self.hours.values().map(|row| row.1);
         Table {

@@ -8,7 +8,7 @@
 use std::fmt;
 
 use crate::cmdb::engine::{Access, Column, Connection, Value};
-use crate::cmdb::fault::{Fault, fault};
+use crate::cmdb::fault::{Error, Fault, fault};
 use crate::cmdb::sql;
 
 /// What [`create`] did.
@@ -111,7 +111,7 @@ struct Step {
 
 /// One step in one transaction, or none if there is none left.
 async fn take_step(connection: &mut Connection, steps: &Steps) -> Result<Step, Fault> {
-    let failed = |error: sqlx::Error| fault(&error);
+    let failed = |error: Error| fault(&error);
     connection.begin(Access::Write).await.map_err(failed)?;
     if let Connection::Postgres(_) = connection {
         connection.run(STEP_TIMEOUT).await.map_err(failed)?;
@@ -139,8 +139,9 @@ async fn take_step(connection: &mut Connection, steps: &Steps) -> Result<Step, F
             connection.run(statement).await.map_err(failed)?;
         }
         after += 1;
-        let row = [Column::Text(vec![Some("version".into())]), Column::Int(vec![Some(after)])];
-        connection.store(sql::SET_VERSION, &row, 0..1).await.map_err(failed)?;
+        let row =
+            [Column::Text([Some("version")].into_iter().collect()), Column::Int(vec![Some(after)])];
+        connection.store(sql::SET_VERSION, &row, &[0]).await.map_err(failed)?;
     }
     connection.run("COMMIT").await.map_err(failed)?;
     Ok(Step { before, after })
@@ -186,8 +187,8 @@ async fn single(
     statement: &'static str,
 ) -> Result<Option<i64>, Fault> {
     let none: [Value<'_>; 0] = [];
-    let rows = connection.fetch(statement, &none).await.map_err(|e| fault(&e))?;
-    rows.first().map(|row| row.int(0)).transpose().map_err(|e| fault(&e))
+    let first = connection.fetch(statement, &none, |row| row.int(0)).await;
+    Ok(first.map_err(|e| fault(&e))?.first().copied())
 }
 
 fn version_of(steps: &Steps) -> i64 {

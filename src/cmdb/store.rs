@@ -2,16 +2,23 @@
 //! time. It must not know what a statement or a row says.
 
 use std::net::IpAddr;
+use std::panic::resume_unwind;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use jiff::Timestamp;
+use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::cmdb::connect::{Lease, Limits, Pool, late};
+use crate::cmdb::engine::sqlite::GiveUp;
 use crate::cmdb::engine::{Access, Connection};
 use crate::cmdb::fault::{Fault, Meaning, Trouble};
 use crate::cmdb::prune::Pruned;
+use crate::cmdb::rows::Table;
 use crate::cmdb::scheme::Change;
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::write::Recorded;
@@ -35,82 +42,54 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 impl Store {
     pub(crate) async fn open(url: &CmdbUrl, limits: &Limits) -> Result<Store> {
-        let pool = Pool::new(url, limits);
-        let checking = async {
-            let mut lease = pool.take().await?;
-            scheme::check(lease.connection(), sql::STEPS).await?;
-            lease.give_back();
-            Ok(())
-        };
-        let checked = timeout(limits.connect, checking).await;
-        checked
-            .unwrap_or_else(|_| Err(late("no answer", limits.connect)))
+        let store = Store { pool: Pool::new(url, limits) };
+        store
+            .once(limits.connect, Task::Check)
+            .await
             .with_context(|| format!("open the CMDB {url}"))?;
-        Ok(Store { pool })
+        Ok(store)
     }
 
     pub(crate) async fn create_scheme(url: &CmdbUrl, limits: &Limits) -> Result<Change> {
-        let pool = Pool::new(url, limits);
-        let creating = async {
-            let mut lease = pool.take().await?;
-            scheme::create(lease.connection(), sql::STEPS).await
-        };
-        let change =
-            creating.await.with_context(|| format!("create the scheme in the CMDB {url}"))?;
-        pool.close().await;
-        Ok(change)
+        let store = Store { pool: Pool::new(url, limits) };
+        // A step has a limit of its own.
+        let created = store.once(Duration::MAX, Task::Create).await;
+        let done = created.with_context(|| format!("create the scheme in the CMDB {url}"))?;
+        store.close().await;
+        match done {
+            Done::Created(change) => Ok(change),
+            _ => unreachable!("{OWN_KIND}"),
+        }
     }
 
     pub(crate) async fn record(&self, reports: &[&Report]) -> Result<Recorded> {
         let tables = rows::tables(reports).context("write what a report covers as JSON")?;
         let limit = self.pool.limits().write;
-        let recording = async {
-            let mut tries = Tries::default();
-            loop {
-                let mut lease = match self.pool.take().await {
-                    Ok(lease) => lease,
-                    Err(fault) => {
-                        tries.again(fault.into()).await?;
-                        continue;
-                    }
-                };
-                match write::store(lease.connection(), &tables).await {
-                    Ok(recorded) => {
-                        lease.give_back();
-                        return Ok(recorded);
-                    }
-                    Err(error) => {
-                        let trouble = Trouble::Driver(error);
-                        self.end(lease, &trouble);
-                        tries.again(trouble).await?;
-                    }
-                }
-            }
-        };
-        timeout(limit, recording)
-            .await
-            .unwrap_or_else(|_| Err(late("not recorded", limit)))
-            .with_context(|| format!("record in the CMDB {}", self.pool.url()))
+        let done = self.try_long(limit, Task::Record(tables), "not recorded").await;
+        match done.with_context(|| format!("record in the CMDB {}", self.pool.url()))? {
+            Done::Recorded(recorded) => Ok(recorded),
+            _ => unreachable!("{OWN_KIND}"),
+        }
     }
 
     pub(crate) async fn last_sequence(&self, host: HostKey, epoch: i64) -> Result<Option<u64>> {
-        match self.ask(&Question::Sequence(host, epoch)).await? {
-            Answer::Sequence(sequence) => Ok(sequence),
-            _ => unreachable!("a question is answered by its own kind"),
+        match self.ask(Task::Sequence(host, epoch)).await? {
+            Done::Sequence(sequence) => Ok(sequence),
+            _ => unreachable!("{OWN_KIND}"),
         }
     }
 
     pub(crate) async fn find(&self, selector: &Selector, window: &Window) -> Result<Found> {
-        match self.ask(&Question::Find(selector, window)).await? {
-            Answer::Found(found) => Ok(found),
-            _ => unreachable!("a question is answered by its own kind"),
+        match self.ask(Task::Find(selector.clone(), *window)).await? {
+            Done::Found(found) => Ok(found),
+            _ => unreachable!("{OWN_KIND}"),
         }
     }
 
     pub(crate) async fn traffic(&self, hosts: &[HostKey], window: &Window) -> Result<Vec<Traffic>> {
-        match self.ask(&Question::Traffic(hosts, window)).await? {
-            Answer::Traffic(traffic) => Ok(traffic),
-            _ => unreachable!("a question is answered by its own kind"),
+        match self.ask(Task::Traffic(hosts.to_vec(), *window)).await? {
+            Done::Traffic(traffic) => Ok(traffic),
+            _ => unreachable!("{OWN_KIND}"),
         }
     }
 
@@ -120,9 +99,10 @@ impl Store {
         addresses: &[IpAddr],
         window: &Window,
     ) -> Result<Records> {
-        match self.ask(&Question::Around(hosts, addresses, window)).await? {
-            Answer::Records(records) => Ok(records),
-            _ => unreachable!("a question is answered by its own kind"),
+        let task = Task::Around(hosts.to_vec(), addresses.to_vec(), *window);
+        match self.ask(task).await? {
+            Done::Records(records) => Ok(records),
+            _ => unreachable!("{OWN_KIND}"),
         }
     }
 
@@ -131,28 +111,15 @@ impl Store {
         let mut after = HostKey::MIN;
         loop {
             let began = tokio::time::Instant::now();
-            let step = async {
-                let mut tries = Tries::default();
-                loop {
-                    let mut lease = self.pool.take().await?;
-                    match prune::step(lease.connection(), after, before, &mut pruned).await {
-                        Ok(last) => {
-                            lease.give_back();
-                            return Ok(last);
-                        }
-                        Err(error) => {
-                            let trouble = Trouble::Driver(error);
-                            self.end(lease, &trouble);
-                            tries.again(trouble).await?;
-                        }
-                    }
-                }
-            };
             let limit = self.pool.limits().write;
-            let last = timeout(limit, step).await.unwrap_or_else(|_| Err(late("not done", limit)));
-            match last.with_context(|| format!("prune the CMDB {}", self.pool.url()))? {
-                Some(last) => after = last,
-                None => return Ok(pruned),
+            let step = self.try_short(limit, Task::Prune(after, before), "not done").await;
+            match step.with_context(|| format!("prune the CMDB {}", self.pool.url()))? {
+                Done::Pruned(Some(last), forgotten) => {
+                    after = last;
+                    pruned.add(forgotten);
+                }
+                Done::Pruned(None, _) => return Ok(pruned),
+                _ => unreachable!("{OWN_KIND}"),
             }
             sleep(began.elapsed()).await;
         }
@@ -162,41 +129,81 @@ impl Store {
         self.pool.close().await;
     }
 
-    async fn ask(&self, question: &Question<'_>) -> Result<Answer> {
+    async fn ask(&self, task: Task) -> Result<Done> {
         let limit = self.pool.limits().read;
-        let asking = async {
+        let asked = self.try_short(limit, task, "no answer").await;
+        asked.with_context(|| format!("look in the CMDB {}", self.pool.url()))
+    }
+
+    /// One try. Its connection is kept if all went well.
+    async fn once(&self, limit: Duration, task: Task) -> Result<Done, Fault> {
+        let task = Arc::new(task);
+        let trying = async {
+            let (lease, done) = carry_out(self.pool.take().await?, &task).await?;
+            let done = done.map_err(Trouble::fault)?;
+            lease.give_back();
+            Ok(done)
+        };
+        timeout(limit, trying).await.unwrap_or_else(|_| Err(late("no answer", limit)))
+    }
+
+    /// Tries again what may go well the next time; but who finds no connection
+    /// is told at once.
+    async fn try_short(&self, limit: Duration, task: Task, else_say: &str) -> Result<Done, Fault> {
+        let task = Arc::new(task);
+        let trying = async {
             let mut tries = Tries::default();
             loop {
-                let mut lease = self.pool.take().await?;
-                match answer(lease.connection(), question).await {
-                    Ok(answer) => {
-                        lease.give_back();
-                        return Ok(answer);
-                    }
-                    Err(trouble) => {
-                        self.end(lease, &trouble);
-                        tries.again(trouble).await?;
-                    }
+                let lease = self.pool.take().await?;
+                match self.carry_out(lease, &task).await? {
+                    Ok(done) => return Ok(done),
+                    Err(trouble) => tries.again(trouble).await?,
                 }
             }
         };
-        timeout(limit, asking)
-            .await
-            .unwrap_or_else(|_| Err(late("no answer", limit)))
-            .with_context(|| format!("look in the CMDB {}", self.pool.url()))
+        timeout(limit, trying).await.unwrap_or_else(|_| Err(late(else_say, limit)))
+    }
+
+    /// As [`Store::try_short`], and tries again for a connection, too.
+    async fn try_long(&self, limit: Duration, task: Task, else_say: &str) -> Result<Done, Fault> {
+        let task = Arc::new(task);
+        let trying = async {
+            let mut tries = Tries::default();
+            loop {
+                let trouble = match self.pool.take().await {
+                    Ok(lease) => match self.carry_out(lease, &task).await? {
+                        Ok(done) => return Ok(done),
+                        Err(trouble) => trouble,
+                    },
+                    Err(fault) => fault.into(),
+                };
+                tries.again(trouble).await?;
+            }
+        };
+        timeout(limit, trying).await.unwrap_or_else(|_| Err(late(else_say, limit)))
     }
 
     /// A server that restarted left all connections dead; any other failure
     /// was rolled back, and its connection stays good.
-    fn end(&self, lease: Lease<'_>, trouble: &Trouble) {
-        if matches!(trouble.meaning(), Meaning::Away | Meaning::Slow) {
-            drop(lease);
-            self.pool.forget();
-        } else {
-            lease.give_back();
+    async fn carry_out(
+        &self,
+        lease: Lease<'_>,
+        task: &Arc<Task>,
+    ) -> Result<Result<Done, Trouble>, Fault> {
+        let (lease, done) = carry_out(lease, task).await?;
+        match &done {
+            Err(trouble) if matches!(trouble.meaning(), Meaning::Away | Meaning::Slow) => {
+                drop(lease);
+                self.pool.forget();
+            }
+            _ => lease.give_back(),
         }
+        Ok(done)
     }
 }
+
+/// Why what came back is what was asked for.
+const OWN_KIND: &str = "a task is done with its own kind";
 
 /// How often one call has been tried.
 #[derive(Default)]
@@ -214,37 +221,111 @@ impl Tries {
     }
 }
 
-/// What is asked. An enum rather than a closure: the future of an async
-/// closure cannot be sent to another thread.
-enum Question<'a> {
+/// What is done with one connection at a time. An enum rather than a closure:
+/// it goes to another thread, and the future of an async closure cannot.
+enum Task {
+    Check,
+    Create,
+    Record(Vec<Table>),
+    Prune(HostKey, Timestamp),
     Sequence(HostKey, i64),
-    Find(&'a Selector, &'a Window),
-    Around(&'a [HostKey], &'a [IpAddr], &'a Window),
-    Traffic(&'a [HostKey], &'a Window),
+    Find(Selector, Window),
+    Around(Vec<HostKey>, Vec<IpAddr>, Window),
+    Traffic(Vec<HostKey>, Window),
 }
 
-enum Answer {
+enum Done {
+    Checked,
+    Created(Change),
+    Recorded(Recorded),
+    /// The last host that was looked at, if there may be more.
+    Pruned(Option<HostKey>, Pruned),
     Sequence(Option<u64>),
     Found(Found),
     Records(Records),
     Traffic(Vec<Traffic>),
 }
 
+/// Tells SQLite, when dropped, that nobody waits for it any more.
+struct Waiting(GiveUp);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.now();
+    }
+}
+
+/// Does a task with a connection. SQLite is called on a thread that may block;
+/// when the time for it is over, it stops.
+async fn carry_out<'a>(
+    mut lease: Lease<'a>,
+    task: &Arc<Task>,
+) -> Result<(Lease<'a>, Result<Done, Trouble>), Fault> {
+    let waiting = match lease.connection() {
+        Connection::Sqlite(sqlite) => Waiting(sqlite.give_up()),
+        postgres => {
+            let done = do_task(postgres, task).await;
+            return Ok((lease, done));
+        }
+    };
+    let (pool, mut held) = lease.apart();
+    let task = Arc::clone(task);
+    let working = spawn_blocking(move || {
+        let done = at_once(do_task(&mut held.connection, &task));
+        (held, done)
+    });
+    let worked = working.await;
+    drop(waiting);
+    match worked {
+        Ok((held, done)) => Ok((Lease::again(pool, held), done)),
+        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+        Err(_) => Err(Fault::Away("it was closed".to_owned())),
+    }
+}
+
+/// What a future that never waits gives.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => unreachable!("SQLite answers before it returns"),
+    }
+}
+
+async fn do_task(connection: &mut Connection, task: &Task) -> Result<Done, Trouble> {
+    match task {
+        Task::Check => {
+            scheme::check(connection, sql::STEPS).await?;
+            Ok(Done::Checked)
+        }
+        Task::Create => Ok(Done::Created(scheme::create(connection, sql::STEPS).await?)),
+        Task::Record(tables) => Ok(Done::Recorded(write::store(connection, tables).await?)),
+        Task::Prune(after, before) => {
+            let mut pruned = Pruned::default();
+            let last = prune::step(connection, *after, *before, &mut pruned).await?;
+            Ok(Done::Pruned(last, pruned))
+        }
+        question => answer(connection, question).await,
+    }
+}
+
 /// All statements of one question see one moment.
-async fn answer(connection: &mut Connection, question: &Question<'_>) -> Result<Answer, Trouble> {
+async fn answer(connection: &mut Connection, question: &Task) -> Result<Done, Trouble> {
     connection.begin(Access::Read).await?;
     let answer = match question {
-        Question::Sequence(host, epoch) => {
-            find::last_sequence(connection, *host, *epoch).await.map(Answer::Sequence)
+        Task::Sequence(host, epoch) => {
+            find::last_sequence(connection, *host, *epoch).await.map(Done::Sequence)
         }
-        Question::Find(selector, window) => {
-            find::find(connection, selector, window).await.map(Answer::Found)
+        Task::Find(selector, window) => {
+            find::find(connection, selector, window).await.map(Done::Found)
         }
-        Question::Around(hosts, addresses, window) => {
-            read::around(connection, hosts, addresses, window).await.map(Answer::Records)
+        Task::Around(hosts, addresses, window) => {
+            read::around(connection, hosts, addresses, window).await.map(Done::Records)
         }
-        Question::Traffic(hosts, window) => {
-            hours::traffic(connection, hosts, window).await.map(Answer::Traffic)
+        Task::Traffic(hosts, window) => {
+            hours::traffic(connection, hosts, window).await.map(Done::Traffic)
+        }
+        Task::Check | Task::Create | Task::Record(_) | Task::Prune(..) => {
+            unreachable!("it is no question")
         }
     };
     let end = if answer.is_ok() { "COMMIT" } else { "ROLLBACK" };

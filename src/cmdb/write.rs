@@ -2,10 +2,9 @@
 //! It must not know what is in a row.
 
 use std::collections::HashSet;
-use std::ops::Range;
 
-use crate::cmdb::engine::{Access, Column, Connection, Row};
-use crate::cmdb::fault::{Meaning, meaning};
+use crate::cmdb::engine::{Access, Connection};
+use crate::cmdb::fault::{Error, Meaning, meaning};
 use crate::cmdb::rows::Table;
 use crate::cmdb::sql;
 
@@ -21,8 +20,8 @@ pub struct Recorded {
 /// and counted.
 pub(crate) async fn store(
     connection: &mut Connection,
-    tables: &[Table<'_>],
-) -> Result<Recorded, sqlx::Error> {
+    tables: &[Table],
+) -> Result<Recorded, Error> {
     connection.begin(Access::Write).await?;
     match store_together(connection, tables).await {
         Ok(()) => {
@@ -49,91 +48,62 @@ pub(crate) async fn store(
     }
 }
 
-async fn store_together(
-    connection: &mut Connection,
-    tables: &[Table<'_>],
-) -> Result<(), sqlx::Error> {
+async fn store_together(connection: &mut Connection, tables: &[Table]) -> Result<(), Error> {
     for table in tables {
-        store_rows(connection, table, 0..table.rows).await?;
+        let rows: Vec<usize> = (0..table.rows).collect();
+        store_rows(connection, table, &rows).await?;
     }
     Ok(())
 }
 
 async fn store_rows(
     connection: &mut Connection,
-    table: &Table<'_>,
-    range: Range<usize>,
-) -> Result<(), sqlx::Error> {
+    table: &Table,
+    rows: &[usize],
+) -> Result<(), Error> {
+    let columns = &table.columns[..];
     if table.statement != sql::STORE_FLOWS {
-        return connection.store(table.statement, &table.columns, range).await.map(drop);
+        return connection.store(table.statement, columns, rows).await;
     }
-    let changes = &table.columns[..sql::FLOW_CHANGES];
-    let done = connection.store(sql::CONTINUE_FLOWS, changes, range.clone()).await?;
-    // Most often all; then nobody need know which.
-    if done.len() == range.len() {
+    let changes = &columns[..sql::FLOW_CHANGES];
+    let (_, rest) = connection.split(sql::CONTINUE_FLOWS, changes, rows).await?;
+    if rest.is_empty() {
         return Ok(());
     }
-    let done = keys(&done)?;
-    let rest = pick(table, range, |key| !done.contains(key));
-    let of_rest = 0..rest.first().map_or(0, Column::len);
-    let known = connection.store(sql::KNOWN_FLOWS, &rest, of_rest.clone()).await?;
+    let (known, _) = connection.split(sql::KNOWN_FLOWS, columns, &rest).await?;
     if !known.is_empty() {
-        let known = keys(&known)?;
-        let rest = Table { columns: rest.clone(), rows: of_rest.len(), ..*table };
-        let known = pick(&rest, of_rest.clone(), |key| known.contains(key));
-        let of_known = 0..known.first().map_or(0, Column::len);
-        connection.store(sql::LEAVE_SPANS, &known, of_known.clone()).await?;
-        connection.store(sql::LEAVE_HOURS, &known, of_known).await?;
+        connection.store(sql::LEAVE_SPANS, columns, &known).await?;
+        connection.store(sql::LEAVE_HOURS, columns, &known).await?;
     }
-    connection.store(sql::STORE_FLOWS, &rest, of_rest).await.map(drop)
-}
-
-/// The keys that a statement returned.
-fn keys(rows: &[Row]) -> Result<HashSet<(i64, i64)>, sqlx::Error> {
-    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
-}
-
-/// The rows of flows in a range with a key that is wanted.
-fn pick<'a>(
-    table: &Table<'a>,
-    range: Range<usize>,
-    wanted: impl Fn(&(i64, i64)) -> bool,
-) -> Vec<Column<'a>> {
-    let rows: Vec<usize> =
-        range.filter(|&row| wanted(&(table.host(row), table.flow(row)))).collect();
-    table.columns.iter().map(|column| column.pick(&rows)).collect()
+    connection.store(sql::STORE_FLOWS, columns, &rest).await
 }
 
 /// Halves what is refused until the bad row stands alone. Nothing is stored of
 /// a host whose own row is refused: its flows would be nobody's.
-async fn store_apart(
-    connection: &mut Connection,
-    tables: &[Table<'_>],
-) -> Result<Recorded, sqlx::Error> {
+async fn store_apart(connection: &mut Connection, tables: &[Table]) -> Result<Recorded, Error> {
     let mut recorded = Recorded::default();
     let mut nobody = HashSet::new();
     for table in tables {
-        let (mut left, left_out) = table.without(&nobody);
-        recorded.refused += left_out;
-        left.reverse();
-        while let Some(range) = left.pop() {
+        let rows = table.without(&nobody);
+        recorded.refused += (table.rows - rows.len()) as u64;
+        let mut left = vec![&rows[..]];
+        while let Some(rows) = left.pop() {
             connection.run("SAVEPOINT part").await?;
-            match store_rows(connection, table, range.clone()).await {
+            match store_rows(connection, table, rows).await {
                 Ok(()) => connection.run("RELEASE SAVEPOINT part").await?,
                 Err(error) if meaning(&error) == Meaning::Row => {
                     connection.run("ROLLBACK TO SAVEPOINT part").await?;
                     connection.run("RELEASE SAVEPOINT part").await?;
-                    if range.len() == 1 {
+                    if let [row] = *rows {
                         recorded.refused += 1;
-                        let host = table.host(range.start);
+                        let host = table.host(row);
                         tracing::warn!(table = table.name, host, %error, "the CMDB refused a row; it was left out");
                         if table.statement == sql::STORE_HOSTS {
                             nobody.insert(host);
                         }
                     } else {
-                        let middle = range.start + range.len() / 2;
-                        left.push(middle..range.end);
-                        left.push(range.start..middle);
+                        let (first, second) = rows.split_at(rows.len() / 2);
+                        left.extend([second, first]);
                     }
                 }
                 Err(error) => return Err(error),

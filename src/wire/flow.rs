@@ -278,6 +278,7 @@ pub(crate) fn coverage_message(coverage: &Coverage) -> leaf::Coverage {
         flows_dropped,
         updates_lost,
         scans_skipped,
+        records_dropped,
     } = coverage.clone();
     leaf::Coverage {
         confined,
@@ -293,6 +294,7 @@ pub(crate) fn coverage_message(coverage: &Coverage) -> leaf::Coverage {
         flows_dropped,
         updates_lost,
         scans_skipped,
+        records_dropped,
     }
 }
 
@@ -311,6 +313,7 @@ pub(crate) fn coverage(message: leaf::Coverage) -> Coverage {
         flows_dropped,
         updates_lost,
         scans_skipped,
+        records_dropped,
     } = message;
     Coverage {
         confined,
@@ -326,5 +329,6 @@ pub(crate) fn coverage(message: leaf::Coverage) -> Coverage {
         flows_dropped,
         updates_lost,
         scans_skipped,
+        records_dropped,
     }
 }

@@ -107,6 +107,8 @@ pub(crate) struct Coverage {
     pub(crate) updates_lost: u64,
     #[prost(uint64, tag = "13")]
     pub(crate) scans_skipped: u64,
+    #[prost(uint64, tag = "14")]
+    pub(crate) records_dropped: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

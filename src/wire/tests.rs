@@ -124,6 +124,7 @@ impl Chance {
             flows_dropped: self.next(),
             updates_lost: self.next(),
             scans_skipped: self.next(),
+            records_dropped: self.next(),
         }
     }
 

@@ -23,7 +23,7 @@ use shawk::flow::process::{Instance, Process};
 use shawk::flow::report::{FlowReport, Report, ScopedAddress};
 use shawk::flow::socket::{Direction, Protocol};
 use shawk::recall::{FlowRecord, HostKey, Records, Window};
-use sqlx::{AssertSqlSafe, ConnectOptions, Executor, Row};
+use sqlx::{AssertSqlSafe, Executor, Row};
 
 use crate::postgres;
 
@@ -92,15 +92,10 @@ impl Place {
 
     /// All rows of a statement's first column, as text.
     pub(crate) async fn raw(&self, statement: &str) -> Vec<String> {
-        let statement = sqlx::raw_sql(AssertSqlSafe(statement));
         match &self.raw {
-            Raw::Sqlite(path) => {
-                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-                let mut connection = options.connect().await.expect("open the file");
-                let rows = connection.fetch_all(statement).await.expect("a test's own statement");
-                rows.iter().map(|row| row.get_unchecked(0)).collect()
-            }
+            Raw::Sqlite(path) => sqlite(path, statement, 0),
             Raw::Postgres(url) => {
+                let statement = sqlx::raw_sql(AssertSqlSafe(statement));
                 let mut connection = postgres::connect(url).await;
                 connection.execute("SET search_path = shawk").await.expect("set");
                 let rows = connection.fetch_all(statement).await.expect("a test's own statement");
@@ -132,6 +127,20 @@ impl Place {
         }
         all
     }
+}
+
+/// One column of all rows of a statement, as text.
+pub(crate) fn sqlite(path: &std::path::Path, statement: &str, column: usize) -> Vec<String> {
+    use rusqlite::types::ValueRef;
+    let connection = rusqlite::Connection::open(path).expect("open the file");
+    connection.busy_timeout(LIMITS.connect).expect("set");
+    let mut statement = connection.prepare(statement).expect("a test's own statement");
+    let text = |row: &rusqlite::Row<'_>| match row.get_ref(column)? {
+        ValueRef::Integer(int) => Ok(int.to_string()),
+        other => Ok(other.as_str()?.to_owned()),
+    };
+    // Of a plan no values are given.
+    statement.raw_query().mapped(text).collect::<Result<_, _>>().expect("a test's own statement")
 }
 
 /// Seconds after a fixed moment.

@@ -14,9 +14,10 @@ use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
 use shawk::flow::host::Rung;
 use shawk::flow::key::{Counters, HostFlow};
 use shawk::flow::socket::Protocol;
+use shawk::probe::bpf::Kernel;
 use shawk::probe::iterator::Iterator;
 use shawk::probe::streaming::Streaming;
-use shawk::probe::support::{Feature, Support};
+use shawk::probe::support::{Feature, Loaded, Support};
 
 use crate::bpf::{Holder, config};
 
@@ -24,11 +25,14 @@ const TRAFFIC: &str = include_str!("bpf/traffic.py");
 const MANY: &str = include_str!("bpf/many.py");
 
 pub(crate) fn open() -> Streaming {
-    let support = Support::read(&config(), Rung::Streaming).unwrap();
+    let (support, loaded) = Support::read(&config(), Rung::Streaming).unwrap();
     for feature in Feature::ALL {
         assert!(support.has(feature), "{}: {:?}", feature.name(), support.why(feature));
     }
-    Streaming::open(&config(), support.events(&config()).unwrap()).unwrap()
+    match loaded {
+        Loaded::Streaming(kernel, events) => Streaming::open(&config(), *kernel, events).unwrap(),
+        other => panic!("{other:?} was loaded"),
+    }
 }
 
 /// One line per flow with a peer: what is open and the totals.
@@ -140,7 +144,7 @@ fn every_connection_and_every_byte_is_counted() {
 #[test]
 fn what_is_open_is_what_the_iterator_finds() {
     let holder = Holder::start(include_str!("bpf/sockets.py"));
-    let mut iterator = Iterator::open(&config()).unwrap();
+    let mut iterator = Iterator::open(&config(), Kernel::load_iterator().unwrap()).unwrap();
     let mut streaming = open();
     let found = holder.flows(&iterator.observe().unwrap());
     let mut streamed = holder.flows(&streaming.observe().unwrap());

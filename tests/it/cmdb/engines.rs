@@ -5,13 +5,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use shawk::cmdb::connect::Limits;
+use shawk::cmdb::engine::sqlite::for_sqlite;
 use shawk::cmdb::fault::{Fault, is_away};
 use shawk::cmdb::url::CmdbUrl;
-use shawk::cmdb::{Cmdb, engine, sql};
+use shawk::cmdb::{Cmdb, sql};
 use shawk::recall::{Selector, Window};
 
 use crate::cmdb::{
-    LIMITS, Place, key, names, on_every_engine, open, record, report, run, with_addresses,
+    LIMITS, Place, key, names, on_every_engine, open, record, report, run, sqlite, with_addresses,
 };
 use crate::postgres;
 
@@ -90,7 +91,7 @@ async fn check_plans(place: &Place) {
     ] {
         let values = ["0", "9000000000000000", third, fourth, fifth];
         let plan = if place.is_sqlite() {
-            sqlite_plan(place, statement).await
+            sqlite_plan(place, statement)
         } else {
             let mut explained = statement.to_owned();
             for (at, value) in values.iter().enumerate().rev() {
@@ -119,18 +120,10 @@ async fn check_plans(place: &Place) {
     }
 }
 
-async fn sqlite_plan(place: &Place, statement: &str) -> String {
-    use sqlx::{AssertSqlSafe, ConnectOptions, Row};
+fn sqlite_plan(place: &Place, statement: &str) -> String {
     let path = place.directory.path().join("shawk.db");
-    let mut connection = sqlx::sqlite::SqliteConnectOptions::new()
-        .filename(path)
-        .connect()
-        .await
-        .expect("open the file");
-    let explained = format!("EXPLAIN QUERY PLAN {}", engine::for_sqlite(statement));
-    let rows =
-        sqlx::query(AssertSqlSafe(explained)).fetch_all(&mut connection).await.expect("explain");
-    rows.iter().map(|row| row.get_unchecked::<String, _>(3)).collect::<Vec<_>>().join("\n")
+    let explained = format!("EXPLAIN QUERY PLAN {}", for_sqlite(statement));
+    sqlite(&path, &explained, 3).join("\n")
 }
 
 async fn readers_see_what_is_committed_while_somebody_writes(place: Place) {
@@ -156,17 +149,15 @@ async fn readers_see_what_is_committed_while_somebody_writes(place: Place) {
 
 /// A transaction behind the CMDB's back.
 enum Writer {
-    Sqlite(sqlx::SqliteConnection),
+    Sqlite(rusqlite::Connection),
     Postgres(sqlx::PgConnection),
 }
 
 impl Writer {
     async fn begin(place: &Place, begin: &'static str) -> Writer {
-        use sqlx::ConnectOptions;
         let mut writer = if place.is_sqlite() {
             let path = place.directory.path().join("shawk.db");
-            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-            Writer::Sqlite(options.connect().await.expect("open the file"))
+            Writer::Sqlite(rusqlite::Connection::open(path).expect("open the file"))
         } else {
             let crate::cmdb::Raw::Postgres(url) = &place.raw else {
                 unreachable!("it is no SQLite")
@@ -180,12 +171,12 @@ impl Writer {
     }
 
     async fn run(&mut self, statement: &'static str) {
-        let statement = sqlx::raw_sql(statement);
         match self {
-            Writer::Sqlite(sqlite) => statement.execute(sqlite).await.map(|_| ()),
-            Writer::Postgres(postgres) => statement.execute(postgres).await.map(|_| ()),
+            Writer::Sqlite(sqlite) => sqlite.execute_batch(statement).expect("a test's own"),
+            Writer::Postgres(postgres) => {
+                sqlx::raw_sql(statement).execute(postgres).await.expect("a test's own");
+            }
         }
-        .expect("a test's own statement");
     }
 }
 
@@ -312,18 +303,9 @@ fn a_foreign_or_damaged_file_is_said_and_left_alone() {
         let mut damaged = ours.clone();
         damaged[100..].fill(0xa5);
         let foreign = place.directory.path().join("foreign.db");
-        {
-            use sqlx::ConnectOptions;
-            let options = sqlx::sqlite::SqliteConnectOptions::new()
-                .filename(&foreign)
-                .create_if_missing(true);
-            let mut connection = options.connect().await.expect("create");
-            sqlx::raw_sql("CREATE TABLE host (name TEXT)")
-                .execute(&mut connection)
-                .await
-                .expect("create");
-            sqlx::Connection::close(connection).await.expect("close");
-        }
+        rusqlite::Connection::open(&foreign)
+            .and_then(|connection| connection.execute_batch("CREATE TABLE host (name TEXT)"))
+            .expect("create");
         let foreign = std::fs::read(foreign).expect("read");
         for (bytes, says) in [
             (

@@ -1,0 +1,3 @@
+//! What a probe keeps on disk until the CMDB has it.
+
+pub mod format;

@@ -1,0 +1,197 @@
+//! PostgreSQL: lists are arrays, many rows are stored by one statement. It must
+//! not know a table.
+
+use std::collections::HashSet;
+
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
+use sqlx::{
+    Arguments, AssertSqlSafe, ConnectOptions as _, Connection as _, Decode, PgConnection, Row as _,
+    Type,
+};
+
+use crate::cmdb::engine::{Access, Column, Each, Row, Value};
+use crate::cmdb::fault::{Error, Trouble};
+
+/// An open connection.
+pub(crate) struct Postgres(PgConnection);
+
+/// Most rows that one statement stores: what it can do in a fraction of its
+/// time limit.
+const ROWS: usize = 4096;
+
+impl Postgres {
+    pub(crate) async fn open(options: PgConnectOptions) -> Result<Postgres, Error> {
+        Ok(Postgres(options.disable_statement_logging().connect().await?))
+    }
+
+    pub(crate) async fn close(self) -> Result<(), Error> {
+        Ok(self.0.close().await?)
+    }
+
+    pub(crate) async fn run(&mut self, sql: &str) -> Result<(), Error> {
+        sqlx::raw_sql(AssertSqlSafe(worded(sql))).execute(&mut self.0).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn begin(&mut self, access: Access) -> Result<(), Error> {
+        self.run(match access {
+            Access::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            // Rows to be written are looked up one by one, by their keys: for
+            // a few thousand, a planner may find reading the table cheaper.
+            Access::Write => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED;
+                SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn read(
+        &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+        each: &mut Each<'_>,
+    ) -> Result<(), Trouble> {
+        let query = sqlx::query_with(sql, arguments(values)?);
+        for row in query.fetch_all(&mut self.0).await.map_err(Error::from)? {
+            each(&Row::Postgres(&row))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn change(
+        &mut self,
+        sql: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<u64, Error> {
+        let query = sqlx::query_with(sql, arguments(values)?);
+        Ok(query.execute(&mut self.0).await?.rows_affected())
+    }
+
+    pub(crate) async fn store(
+        &mut self,
+        sql: &'static str,
+        columns: &[Column],
+        rows: &[usize],
+    ) -> Result<(), Error> {
+        let sql = with_rows(sql, columns);
+        for part in rows.chunks(ROWS) {
+            let query = sqlx::query_with(AssertSqlSafe(sql.as_str()), arrays(columns, part)?);
+            query.execute(&mut self.0).await?;
+        }
+        Ok(())
+    }
+
+    /// Those of the rows whose key, the first two columns, the statement gives
+    /// back.
+    pub(crate) async fn found(
+        &mut self,
+        sql: &'static str,
+        columns: &[Column],
+        rows: &[usize],
+    ) -> Result<Vec<usize>, Error> {
+        let sql = with_rows(sql, columns);
+        let mut found = Vec::with_capacity(rows.len());
+        for part in rows.chunks(ROWS) {
+            let query = sqlx::query_with(AssertSqlSafe(sql.as_str()), arrays(columns, part)?);
+            let back = query.fetch_all(&mut self.0).await?;
+            // Most often all; then nobody need know which.
+            if back.len() == part.len() {
+                found.extend_from_slice(part);
+                continue;
+            }
+            let keys = back.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?)));
+            let keys = keys.collect::<Result<HashSet<(i64, i64)>, Error>>()?;
+            let is_found = |row: &usize| key(columns, *row).is_some_and(|key| keys.contains(&key));
+            found.extend(part.iter().copied().filter(is_found));
+        }
+        Ok(found)
+    }
+}
+
+/// A value of a row, by position.
+pub(crate) fn get<'a, T>(row: &'a PgRow, column: usize) -> Result<T, Error>
+where
+    T: Decode<'a, sqlx::Postgres> + Type<sqlx::Postgres>,
+{
+    Ok(row.try_get_unchecked(column)?)
+}
+
+fn key(columns: &[Column], row: usize) -> Option<(i64, i64)> {
+    match columns {
+        [Column::Int(first), Column::Int(second), ..] => first[row].zip(second[row]),
+        _ => None,
+    }
+}
+
+/// A statement in PostgreSQL's words, for the words that are ours.
+fn worded(sql: &str) -> String {
+    let time = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
+    sql.replace("CMDB_TIME", time)
+        .replace(") CLUSTERED", ")")
+        .replace(") ROOMY", ") WITH (fillfactor = 70)")
+}
+
+/// Rows come as one array a column.
+fn with_rows(sql: &str, columns: &[Column]) -> String {
+    let array = |(at, column): (usize, &Column)| {
+        let of = match column {
+            Column::Int(_) => "bigint",
+            Column::Text(_) => "text",
+            Column::Address(_) => "bytea",
+        };
+        format!("${}::{of}[]", at + 1)
+    };
+    let arrays: Vec<String> = columns.iter().enumerate().map(array).collect();
+    let rows = format!("SELECT * FROM unnest({})", arrays.join(","));
+    worded(sql).replacen("ROWS", &rows, 1)
+}
+
+fn arrays(columns: &[Column], rows: &[usize]) -> Result<PgArguments, Error> {
+    let mut arguments = PgArguments::default();
+    for column in columns {
+        match column {
+            Column::Int(values) => {
+                arguments.add(rows.iter().map(|&row| values[row]).collect::<Vec<_>>())
+            }
+            Column::Text(texts) => {
+                arguments.add(rows.iter().map(|&row| texts.get(row)).collect::<Vec<_>>())
+            }
+            Column::Address(values) => {
+                arguments.add(rows.iter().map(|&row| values[row]).collect::<Vec<_>>())
+            }
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+fn arguments(values: &[Value<'_>]) -> Result<PgArguments, Error> {
+    let mut arguments = PgArguments::default();
+    for value in values {
+        match value {
+            Value::Int(int) => arguments.add(*int),
+            Value::Text(text) => arguments.add(*text),
+            Value::Bytes(bytes) => arguments.add(bytes.as_slice()),
+            Value::Ints(ints) => arguments.add(ints),
+            Value::Addresses(addresses) => arguments.add(addresses),
+            Value::Pairs(pairs) => {
+                let (first, second): (Vec<i64>, Vec<i64>) = pairs.iter().copied().unzip();
+                arguments.add(first).and_then(|()| arguments.add(second))
+            }
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_left_where_rows_are_often_changed() {
+        let table = "CREATE TABLE t (a BYTEA) CLUSTERED ROOMY";
+        assert_eq!(worded(table), "CREATE TABLE t (a BYTEA) WITH (fillfactor = 70)");
+    }
+}
