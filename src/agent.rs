@@ -4,6 +4,7 @@
 //! what they see is added up in a [`Tally`], and only from there it goes to the
 //! CMDB. Whatever the CMDB has not acknowledged stays in the tally.
 
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
 use crate::agent::scan::{Recorder, Scanner};
+use crate::agent::spool::SpoolPlan;
 use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::url::CmdbUrl;
@@ -23,6 +25,9 @@ use crate::probe::Probe;
 
 pub mod daemon;
 mod delivery;
+mod journal;
+mod meter;
+mod metrics;
 pub mod replay;
 pub mod scan;
 pub mod spool;
@@ -38,6 +43,10 @@ pub struct Plan {
     pub flush: Duration,
     /// Which peers are reported.
     pub filter: Filter,
+    /// Where what cannot be delivered is kept; nowhere if absent.
+    pub spool: Option<SpoolPlan>,
+    /// Where a daemon tells of itself.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Scans once, delivers, and returns what was delivered.

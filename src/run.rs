@@ -86,6 +86,8 @@ async fn probe(options: ProbeOptions) -> Result<()> {
         interval: options.interval,
         flush: options.flush,
         filter: options.filter,
+        spool: options.spool,
+        metrics: options.metrics,
     };
     if let Some(recording) = &options.replay {
         let report = agent::replay::replay(recording, &plan).await?;

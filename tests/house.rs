@@ -19,7 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("view", &["flow", "recall", "graph"]),
     ("look", &["flow", "recall", "cmdb", "graph"]),
     ("serve", &["flow", "recall", "wire", "cmdb", "graph", "view", "look", "cli"]),
-    ("cli", &["flow", "probe", "recall", "cmdb", "graph", "view"]),
+    ("cli", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view"]),
     ("run", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view", "look", "cli", "serve"]),
 ];
 
@@ -52,6 +52,7 @@ const DEPENDENCIES: &[&str] = &[
     "http-body-util",
     "hyper",
     "hyper-util",
+    "foldhash",
     "ipnet",
     "jiff",
     "libbpf-cargo",

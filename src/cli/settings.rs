@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// Every name that shawk reads, for the warning about one that it does not.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 18] = [
     "SHAWK_CLIENT_CA",
     "SHAWK_CMDB_URL",
     "SHAWK_DEBUG",
@@ -15,10 +15,13 @@ pub const NAMES: [&str; 15] = [
     "SHAWK_HOSTNAME",
     "SHAWK_LISTEN",
     "SHAWK_NAME",
+    "SHAWK_METRICS",
     "SHAWK_PROBE_FILTER",
     "SHAWK_PROBE_FLUSH_INTERVAL",
     "SHAWK_PROBE_INTERVAL",
     "SHAWK_PROBE_MODE",
+    "SHAWK_SPOOL",
+    "SHAWK_SPOOL_LIMIT",
     "SHAWK_TLS_CERT",
     "SHAWK_TLS_KEY",
 ];

@@ -10,6 +10,7 @@
 //! The left side and `stored` and `dropped` are counted as it happens;
 //! `pending` and `spooled` by looking at what is there.
 
+use crate::flow::host::{Coverage, Rung};
 use crate::flow::tally::Tally;
 use crate::flow::tally::entry::Known;
 
@@ -101,6 +102,11 @@ impl Tally {
             *if span.journaled == Known::No { &mut pending } else { &mut spooled } += 1;
         }
         Spans { observed, taken_over, stored, pending, spooled, dropped }
+    }
+
+    /// How the last observation was made, and what it saw.
+    pub fn latest(&self) -> Option<(Rung, &Coverage)> {
+        self.latest.as_ref().map(|latest| (latest.rung, &latest.coverage))
     }
 
     /// Flows in memory, alive or waiting to be told of.
