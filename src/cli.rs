@@ -6,6 +6,7 @@
 pub mod args;
 pub mod duration;
 mod probe;
+mod serve;
 pub mod settings;
 
 use std::ffi::OsString;
@@ -39,6 +40,8 @@ pub enum Command {
     Probe(Box<ProbeOptions>),
     /// Look at the graph.
     Look(Box<LookOptions>),
+    /// Collect reports and answer questions.
+    Serve(Box<ServeOptions>),
     /// Create or migrate the schema.
     CreateScheme(CmdbUrl),
     /// Forget what was over before a moment.
@@ -87,21 +90,43 @@ pub struct ProbeOptions {
     pub metrics: Option<SocketAddr>,
 }
 
-/// What `shawk look` was asked.
+/// What `shawk serve` was asked.
 #[derive(Debug)]
-pub struct LookOptions {
-    /// The CMDB asked.
+pub struct ServeOptions {
+    /// Where reports are recorded.
     pub cmdb: CmdbUrl,
-    /// What a word may mean, likeliest first; empty for "this host".
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Certificate and key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// The authority of those who may ask.
+    pub client_ca: Option<PathBuf>,
+    /// Names it is asked by.
+    pub names: Vec<String>,
+}
+
+/// What a question's words mean.
+#[derive(Debug)]
+pub struct Asked {
+    /// What a word may mean, likeliest first.
     pub selectors: Vec<Selector>,
-    /// `SHAWK_HOST_ID`, for "this host".
-    pub host_id: Option<String>,
     /// The range of time meant.
     pub window: Window,
     /// Steps to walk, at least 1.
     pub depth: u32,
     /// Which way to walk.
     pub ways: Ways,
+}
+
+/// What `shawk look` was asked.
+#[derive(Debug)]
+pub struct LookOptions {
+    /// The CMDB asked.
+    pub cmdb: CmdbUrl,
+    /// What is asked; without selectors, about this host.
+    pub asked: Asked,
+    /// `SHAWK_HOST_ID`, for "this host".
+    pub host_id: Option<String>,
     /// How to print the answer.
     pub format: Format,
 }
@@ -132,13 +157,14 @@ pub fn parse(
         Some(Word::Version) => version(),
         Some(Word::Credits) => Command::Credits,
         Some(Word::Doctor) => Command::Doctor,
-        Some(Word::CreateScheme(words)) => Command::CreateScheme(cmdb(words.cmdb, &settings)?),
+        Some(Word::CreateScheme(words)) => Command::CreateScheme(stored(words.cmdb, &settings)?),
         Some(Word::Prune(words)) => {
             let before = duration::parse_moment(&words.older_than, now);
             let before = before.map_err(|error| format!("--older-than: {error}"))?;
-            Command::Prune(cmdb(words.cmdb.cmdb, &settings)?, before)
+            Command::Prune(stored(words.cmdb.cmdb, &settings)?, before)
         }
         Some(Word::Probe(words)) => Command::Probe(Box::new(probe::probe(words, &settings)?)),
+        Some(Word::Serve(words)) => Command::Serve(Box::new(serve::serve(words, &settings)?)),
         Some(Word::Look(words)) => Command::Look(Box::new(look(words, &settings, now)?)),
         None => return Err("no command given; see 'shawk --help'".into()),
     };
@@ -208,6 +234,17 @@ fn cmdb(flag: Option<String>, settings: &Settings) -> Result<CmdbUrl, String> {
     url.map_or_else(default_cmdb, Ok)
 }
 
+/// As [`cmdb`], of a command that changes the database itself.
+fn stored(flag: Option<String>, settings: &Settings) -> Result<CmdbUrl, String> {
+    let url = cmdb(flag, settings)?;
+    if url.is_remote() {
+        return Err(format!(
+            "{url} is a collector, which does not do that: name its own CMDB with --cmdb"
+        ));
+    }
+    Ok(url)
+}
+
 /// The embedded CMDB where systemd's `StateDirectory=` and the XDG base
 /// directory specification put such files.
 fn default_cmdb() -> Result<CmdbUrl, String> {
@@ -229,26 +266,28 @@ fn state_directory() -> Option<PathBuf> {
 }
 
 fn look(words: LookArguments, settings: &Settings, now: Timestamp) -> Result<LookOptions, String> {
+    let format = words.output.parse().map_err(|error| format!("--output: {error}"))?;
+    Ok(LookOptions {
+        cmdb: cmdb(words.cmdb.cmdb.clone(), settings)?,
+        asked: asked(words, now)?,
+        host_id: pick(None, "", settings, &["SHAWK_HOST_ID"], text)?,
+        format,
+    })
+}
+
+/// What the words of a question mean.
+pub fn asked(words: LookArguments, now: Timestamp) -> Result<Asked, String> {
     let window = window(&words, now)?;
     let depth = words.depth.parse().ok().filter(|depth| (1..=MAX_DEPTH).contains(depth));
     let depth = depth.ok_or_else(|| {
         format!("--depth: '{}' is not a number of steps; choose from 1 to {MAX_DEPTH}", words.depth)
     })?;
-    let format = words.output.parse().map_err(|error| format!("--output: {error}"))?;
     let ways = match (words.up, words.down) {
         (true, false) => Ways::Up,
         (false, true) => Ways::Down,
         _ => Ways::Both,
     };
-    Ok(LookOptions {
-        cmdb: cmdb(words.cmdb.cmdb.clone(), settings)?,
-        selectors: selectors(words)?,
-        host_id: pick(None, "", settings, &["SHAWK_HOST_ID"], text)?,
-        window,
-        depth,
-        ways,
-        format,
-    })
+    Ok(Asked { selectors: selectors(words)?, window, depth, ways })
 }
 
 fn window(words: &LookArguments, now: Timestamp) -> Result<Window, String> {

@@ -4,6 +4,8 @@
 //! Two calls write and read it, [`Cmdb::record`] and [`Cmdb::around`]; a third,
 //! [`Cmdb::find`], turns what a user named into the hosts to begin from.
 //!
+//! It is in a database, or behind a collector that has one.
+//!
 //! What it promises: a report that was recorded survives a loss of power
 //! (SQLite: write-ahead log, `synchronous = FULL`; PostgreSQL: as its
 //! `synchronous_commit` says); recording it again changes nothing.
@@ -16,6 +18,7 @@ mod hours;
 mod identity;
 pub mod prune;
 mod read;
+mod remote;
 mod rows;
 pub mod scheme;
 pub mod sql;
@@ -33,16 +36,23 @@ use jiff::Timestamp;
 
 use crate::cmdb::connect::Limits;
 use crate::cmdb::prune::Pruned;
+use crate::cmdb::remote::Remote;
 use crate::cmdb::scheme::Change;
 use crate::cmdb::store::Store;
-use crate::cmdb::url::CmdbUrl;
+use crate::cmdb::url::{CmdbUrl, Place};
 use crate::cmdb::write::Recorded;
 use crate::flow::report::Report;
 use crate::recall::{Found, HostKey, Records, Selector, Traffic, Window};
 
 /// A CMDB that can be asked and told.
 pub struct Cmdb {
-    store: Store,
+    way: Way,
+}
+
+/// The two ways to a CMDB.
+enum Way {
+    Store(Store),
+    Remote(Box<Remote>),
 }
 
 impl Cmdb {
@@ -50,7 +60,11 @@ impl Cmdb {
     /// its file and its scheme where they are missing. The error says which
     /// CMDB, why, and what to do; see [`Fault`].
     pub async fn open(url: &CmdbUrl, limits: &Limits) -> Result<Cmdb> {
-        Ok(Cmdb { store: Store::open(url, limits).await? })
+        let way = match url.place() {
+            Place::Remote(site) => Way::Remote(Box::new(Remote::open(url, site, limits).await?)),
+            _ => Way::Store(Store::open(url, limits).await?),
+        };
+        Ok(Cmdb { way })
     }
 
     /// Creates the scheme, or brings it up to date. May be called by any
@@ -64,25 +78,37 @@ impl Cmdb {
     /// connection broke at the commit, everything was kept; recording the same
     /// again is right in both cases.
     pub async fn record(&self, reports: &[&Report]) -> Result<Recorded> {
-        self.store.record(reports).await
+        match &self.way {
+            Way::Store(store) => store.record(reports).await,
+            Way::Remote(remote) => remote.record(reports).await,
+        }
     }
 
     /// The last report of an epoch that is kept; none if nothing of it is.
     pub async fn last_sequence(&self, host: HostKey, epoch: i64) -> Result<Option<u64>> {
-        self.store.last_sequence(host, epoch).await
+        match &self.way {
+            Way::Store(store) => store.last_sequence(host, epoch).await,
+            Way::Remote(remote) => remote.last_sequence(host, epoch).await,
+        }
     }
 
     /// The hosts and addresses that a selector means, in a window. With an
     /// open window ([`Window::default`]) it tells whether it is known at all.
     pub async fn find(&self, selector: &Selector, window: &Window) -> Result<Found> {
-        self.store.find(selector, window).await
+        match &self.way {
+            Way::Store(store) => store.find(selector, window).await,
+            Way::Remote(remote) => remote.find(selector, window).await,
+        }
     }
 
     /// What the totals of these hosts' flows rose by, in all hours that the
     /// window touches; flows of which nothing was told in them are left out.
     /// What was counted is as of the last report in each hour.
     pub async fn traffic(&self, hosts: &[HostKey], window: &Window) -> Result<Vec<Traffic>> {
-        self.store.traffic(hosts, window).await
+        match &self.way {
+            Way::Store(store) => store.traffic(hosts, window).await,
+            Way::Remote(remote) => remote.traffic(hosts, window).await,
+        }
     }
 
     /// What was recorded in a window around some hosts and addresses:
@@ -103,7 +129,10 @@ impl Cmdb {
         addresses: &[IpAddr],
         window: &Window,
     ) -> Result<Records> {
-        self.store.around(hosts, addresses, window).await
+        match &self.way {
+            Way::Store(store) => store.around(hosts, addresses, window).await,
+            Way::Remote(remote) => remote.around(hosts, addresses, window).await,
+        }
     }
 
     /// Forgets what was over before a moment: spans, hourly totals, flows,
@@ -111,12 +140,17 @@ impl Cmdb {
     /// hosts, each a transaction, with a pause as long as the step took, so
     /// that writers hardly wait; may be interrupted, and run again.
     pub async fn prune(&self, before: Timestamp) -> Result<Pruned> {
-        self.store.prune(before).await
+        match &self.way {
+            Way::Store(store) => store.prune(before).await,
+            Way::Remote(remote) => Err(remote.no_such_call()),
+        }
     }
 
     /// Closes the connections that are idle, and waits for it.
     pub async fn close(self) {
-        self.store.close().await;
+        if let Way::Store(store) = self.way {
+            store.close().await;
+        }
     }
 }
 

@@ -15,5 +15,6 @@ pub mod look;
 pub mod probe;
 pub mod recall;
 pub mod run;
+pub mod serve;
 pub mod view;
 pub mod wire;

@@ -4,17 +4,41 @@
 //! answer looks a view's.
 
 use anyhow::Result;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tracing::debug;
 
 use crate::cmdb::Cmdb;
 use crate::cmdb::fault::Fault;
 use crate::graph::search::{Answer, Otherwise, Question, Search};
-use crate::recall::{HostKey, Window};
+use crate::graph::walk::{Reach, Ways};
+use crate::recall::{HostKey, Selector, Window};
 
 /// Most hosts whose records are fetched only to say when something was last
 /// heard of.
 const OTHERWISE_HOSTS: usize = 16;
+
+/// How far apart in time two hosts' words about one connection may be, and how
+/// long a host may be silent until its flows are no longer taken to be alive:
+/// four heartbeats at the standard flush interval, less what clocks differ by.
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(120);
+
+/// Most hosts whose records one question fetches; those beyond are counted in
+/// the answer.
+const MAX_HOSTS: usize = 1000;
+
+/// Most edges in one answer; those beyond are counted in it.
+const MAX_EDGES: usize = 100_000;
+
+/// A question within the limits that hold for everybody who asks.
+pub fn question(selectors: Vec<Selector>, window: Window, depth: u32, ways: Ways) -> Question {
+    Question {
+        selectors,
+        window,
+        reach: Reach { depth, ways, edges: MAX_EDGES },
+        hosts: MAX_HOSTS,
+        tolerance: TOLERANCE,
+    }
+}
 
 /// Answers a question as of `now`.
 pub async fn look(cmdb: &Cmdb, question: Question, now: Timestamp) -> Result<Answer> {

@@ -4,35 +4,22 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tracing::info;
 
 use crate::agent::{self, Plan};
-use crate::cli::{Command, Invocation, LookOptions, ProbeOptions};
+use crate::cli::{Command, Invocation, LookOptions, ProbeOptions, ServeOptions};
 use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::url::CmdbUrl;
 use crate::flow::report::Report;
-use crate::graph::search::Question;
-use crate::graph::walk::Reach;
 use crate::look;
 use crate::probe::choose::Mode;
 use crate::probe::support::Support;
 use crate::probe::{Probe, ProbeConfig, choose, machine};
 use crate::recall::Selector;
+use crate::serve;
 use crate::view;
-
-/// How far apart in time two hosts' words about one connection may be, and how
-/// long a host may be silent until its flows are no longer taken to be alive:
-/// four heartbeats at the standard flush interval, less what clocks differ by.
-const TOLERANCE: SignedDuration = SignedDuration::from_secs(120);
-
-/// Most hosts whose records one `look` fetches; those beyond are counted in the
-/// answer.
-const MAX_HOSTS: usize = 1000;
-
-/// Most edges in one answer; those beyond are counted in it.
-const MAX_EDGES: usize = 100_000;
 
 /// The licences of everything the binary holds; a test keeps it current.
 const CREDITS: &str = include_str!("../CREDITS");
@@ -42,10 +29,12 @@ const CREDITS: &str = include_str!("../CREDITS");
 pub fn run(invocation: Invocation) -> Result<()> {
     let level = if invocation.debug { tracing::Level::DEBUG } else { tracing::Level::INFO };
     tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_ansi(false).init();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
+    // Only a collector has work for several threads.
+    let mut builder = match invocation.command {
+        Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder.enable_all().build().context("start the runtime")?;
     let done = match invocation.command {
         Command::Print(text) => print(&text),
         Command::Credits => print(CREDITS),
@@ -54,6 +43,7 @@ pub fn run(invocation: Invocation) -> Result<()> {
         Command::CreateScheme(url) => runtime.block_on(create_scheme(&url)),
         Command::Prune(url, before) => runtime.block_on(prune(&url, before)),
         Command::Probe(options) => runtime.block_on(probe(*options)),
+        Command::Serve(options) => runtime.block_on(serve(*options)),
         Command::Look(options) => runtime.block_on(look(*options)),
     };
     // A look-up of a name that hangs in the C library is not waited for.
@@ -119,6 +109,11 @@ async fn probe(options: ProbeOptions) -> Result<()> {
     agent::daemon::run(probe, recorder, plan).await
 }
 
+async fn serve(options: ServeOptions) -> Result<()> {
+    let ServeOptions { cmdb, listen, tls, client_ca, names } = options;
+    serve::run(serve::Plan { listen, cmdb, tls, client_ca, names }).await
+}
+
 fn print(text: &str) -> Result<()> {
     io::stdout().write_all(text.as_bytes()).context("write to standard output")
 }
@@ -145,18 +140,13 @@ fn can_be_read(file: &Path) -> Result<()> {
 }
 
 async fn look(options: LookOptions) -> Result<()> {
-    let mut selectors = options.selectors;
+    let asked = options.asked;
+    let mut selectors = asked.selectors;
     if selectors.is_empty() {
         let host = machine::read_host(&config(options.host_id, None))?;
         selectors.push(Selector::Host(host.id));
     }
-    let question = Question {
-        selectors,
-        window: options.window,
-        reach: Reach { depth: options.depth, ways: options.ways, edges: MAX_EDGES },
-        hosts: MAX_HOSTS,
-        tolerance: TOLERANCE,
-    };
+    let question = look::question(selectors, asked.window, asked.depth, asked.ways);
     options.cmdb.path().map_or(Ok(()), can_be_read)?;
     let cmdb = Cmdb::open(&options.cmdb, &Limits::STANDARD).await?;
     let answer = look::look(&cmdb, question, Timestamp::now()).await?;

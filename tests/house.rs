@@ -18,8 +18,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("graph", &["flow", "recall"]),
     ("view", &["flow", "recall", "graph"]),
     ("look", &["flow", "recall", "cmdb", "graph"]),
+    ("serve", &["flow", "recall", "wire", "cmdb", "graph", "view", "look", "cli"]),
     ("cli", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view"]),
-    ("run", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view", "look", "cli"]),
+    ("run", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view", "look", "cli", "serve"]),
 ];
 
 /// Longest file, in lines; tests may be longer, since they are data.
@@ -47,6 +48,10 @@ const DEPENDENCIES: &[&str] = &[
     "anyhow",
     "clap",
     "crc",
+    "form_urlencoded",
+    "http-body-util",
+    "hyper",
+    "hyper-util",
     "foldhash",
     "ipnet",
     "jiff",
@@ -56,6 +61,9 @@ const DEPENDENCIES: &[&str] = &[
     "prost",
     "rusqlite",
     "rustix",
+    "rustls",
+    "rustls-native-certs",
+    "rustls-webpki",
     "sd-notify",
     "serde",
     "serde_json",
@@ -63,10 +71,12 @@ const DEPENDENCIES: &[&str] = &[
     "smallvec",
     "sqlx",
     "tokio",
+    "tokio-rustls",
     "tracing",
     "tracing-subscriber",
     "zstd",
     "expect-test",
+    "rcgen",
     "tempfile",
 ];
 

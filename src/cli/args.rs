@@ -15,7 +15,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
     after_help = "These may also be given by environment, a flag going first:\n  \
         SHAWK_CMDB_URL, SHAWK_PROBE_MODE, SHAWK_PROBE_INTERVAL, SHAWK_PROBE_FILTER,\n  \
         SHAWK_FLUSH_INTERVAL (or SHAWK_PROBE_FLUSH_INTERVAL), SHAWK_HOST_ID,\n  \
-        SHAWK_HOSTNAME, SHAWK_SPOOL, SHAWK_SPOOL_LIMIT, SHAWK_METRICS, SHAWK_DEBUG, and SHAWK_ENV_FILE, a file of such lines."
+        SHAWK_HOSTNAME, SHAWK_SPOOL, SHAWK_SPOOL_LIMIT, SHAWK_METRICS, SHAWK_LISTEN,\n  \
+        SHAWK_TLS_CERT, SHAWK_TLS_KEY, SHAWK_CLIENT_CA, SHAWK_NAME, SHAWK_DEBUG, and\n  \
+        SHAWK_ENV_FILE, a file of such lines."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -46,6 +48,8 @@ pub enum Word {
     Probe(ProbeArguments),
     /// Print what depends on a host, process or port, and what it depends on
     Look(LookArguments),
+    /// Collect reports of many probes over HTTP, record them and answer questions
+    Serve(ServeArguments),
     /// Create the CMDB's schema, or bring it up to date
     #[command(name = "create-scheme", visible_alias = "create-schema")]
     CreateScheme(CmdbArguments),
@@ -61,7 +65,8 @@ pub enum Word {
 
 #[derive(Debug, Args)]
 pub struct CmdbArguments {
-    /// Where the CMDB is: sqlite:PATH or postgres://USER@HOST/DATABASE
+    /// Where the CMDB is: sqlite:PATH, postgres://USER@HOST/DATABASE, or the
+    /// collector that has it: https://HOST:PORT
     /// [default: sqlite:/var/lib/shawk/cmdb.db, for others than root
     /// sqlite:~/.local/state/shawk/cmdb.db]
     #[arg(long, visible_alias = "cmdb-url", value_name = "URL")]
@@ -75,6 +80,27 @@ pub struct PruneArguments {
     /// How long ago: 720h, or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "MOMENT")]
     pub older_than: String,
+}
+
+#[derive(Debug, Args)]
+pub struct ServeArguments {
+    #[command(flatten)]
+    pub cmdb: CmdbArguments,
+    /// Where to listen [default: 127.0.0.1:7717]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<String>,
+    /// Its certificate, and those that lead to the authority (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<String>,
+    /// The certificate's key (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
+    /// The authority whose certificates those who ask have to show (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Option<String>,
+    /// A name it is asked by, beside those of its certificate; several with commas
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
 }
 
 #[derive(Debug, Args)]

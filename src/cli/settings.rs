@@ -5,13 +5,16 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// Every name that shawk reads, for the warning about one that it does not.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 18] = [
+    "SHAWK_CLIENT_CA",
     "SHAWK_CMDB_URL",
     "SHAWK_DEBUG",
     "SHAWK_ENV_FILE",
     "SHAWK_FLUSH_INTERVAL",
     "SHAWK_HOST_ID",
     "SHAWK_HOSTNAME",
+    "SHAWK_LISTEN",
+    "SHAWK_NAME",
     "SHAWK_METRICS",
     "SHAWK_PROBE_FILTER",
     "SHAWK_PROBE_FLUSH_INTERVAL",
@@ -19,6 +22,8 @@ pub const NAMES: [&str; 13] = [
     "SHAWK_PROBE_MODE",
     "SHAWK_SPOOL",
     "SHAWK_SPOOL_LIMIT",
+    "SHAWK_TLS_CERT",
+    "SHAWK_TLS_KEY",
 ];
 
 /// What the environment says, the process's own before the file's.

@@ -117,6 +117,15 @@ fn a_mistake_is_one_line_with_the_value_and_the_remedy() {
     refused("look --since yesterday", &[], "--since: 'yesterday' is not a moment");
     refused("look --since 1h --until 2h", &[], "is later than --until");
     refused("look --at 1h --since 2h", &[], "cannot be used with");
+    refused("serve --listen here", &[], "--listen: 'here' is not an address and a port");
+    refused("serve --listen 0.0.0.0:1", &[], "give --tls-cert, --tls-key and --client-ca");
+    refused("serve --listen 0.0.0.0:1 --tls-cert c --tls-key k", &[], "know who asks");
+    refused("serve --tls-cert c", &[], "give both");
+    refused("serve", &[("SHAWK_CLIENT_CA", "a")], "--client-ca needs TLS");
+    refused("serve --cmdb http://localhost:1", &[], "is a collector");
+    refused("create-scheme --cmdb https://c:1", &[], "https://c:1 is a collector");
+    refused("prune --older-than 1h --cmdb https://c:1", &[], "is a collector");
+    refused("probe --cmdb http://collector:7717", &[], "unencrypted");
 }
 
 #[test]
@@ -141,7 +150,7 @@ fn a_bare_word_may_mean_any_of_them() {
         ("--process 80", vec![Selector::Process("80".into())]),
         ("", vec![]),
     ] {
-        assert_eq!(look(word).selectors, selectors, "{word}");
+        assert_eq!(look(word).asked.selectors, selectors, "{word}");
     }
 }
 
@@ -150,17 +159,17 @@ fn a_walk_goes_both_ways_unless_told_one() {
     for (line, ways) in
         [("", Ways::Both), ("--up", Ways::Up), ("--down", Ways::Down), ("--up --down", Ways::Both)]
     {
-        assert_eq!(look(line).ways, ways, "{line}");
+        assert_eq!(look(line).asked.ways, ways, "{line}");
     }
 }
 
 #[test]
 fn windows_are_moments_or_whiles_ago() {
     let moment = |text: &str| Some(text.parse::<Timestamp>().unwrap());
-    let window = look("--since 2h --until 2026-01-31T11:30:00Z").window;
+    let window = look("--since 2h --until 2026-01-31T11:30:00Z").asked.window;
     assert_eq!(window.since, moment("2026-01-31T10:00:00Z"));
     assert_eq!(window.until, moment("2026-01-31T11:30:00Z"));
-    let window = look("--at 1h").window;
+    let window = look("--at 1h").asked.window;
     assert_eq!(
         (window.since, window.until),
         (moment("2026-01-31T11:00:00Z"), moment("2026-01-31T11:00:00Z"))

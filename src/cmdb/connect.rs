@@ -180,6 +180,7 @@ async fn connect(url: &CmdbUrl, limits: &Limits) -> Result<Connection, Fault> {
         Place::Memory => sqlite(None, limits.connect).await,
         Place::File(path) => sqlite(Some(path.clone()), limits.connect).await,
         Place::Postgres(options) => postgres(options, limits).await,
+        Place::Remote(_) => Err(Fault::Refused("it is behind a collector".to_owned())),
     }
 }
 

@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 
 use sqlx::postgres::PgConnectOptions;
 
+use crate::cmdb::url::site::Site;
+
+pub(crate) mod site;
+
 /// An address of a CMDB that was understood.
 #[derive(Clone)]
 pub struct CmdbUrl {
@@ -24,6 +28,8 @@ pub(crate) enum Place {
     File(PathBuf),
     /// A PostgreSQL server's database.
     Postgres(Box<PgConnectOptions>),
+    /// A collector that has one.
+    Remote(Box<Site>),
 }
 
 /// Parameters that a PostgreSQL URL may have. Any other one would be ignored
@@ -51,18 +57,18 @@ const PARAMETERS: [&str; 18] = [
 ];
 
 /// What to do instead, at the end of each refusal.
-const REMEDY: &str =
-    "use sqlite:PATH or postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full";
+const REMEDY: &str = "use sqlite:PATH, postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full or https://COLLECTOR:PORT";
 
 impl CmdbUrl {
     /// Understands `sqlite:PATH`, `sqlite://PATH`, `sqlite::memory:`,
-    /// `postgres://…` and `postgresql://…`. The error is one line that names
+    /// `postgres://…`, `postgresql://…`, `http://…` and `https://…`. The error is one line that names
     /// the value, without its password, and the remedy.
     pub fn parse(text: &str) -> Result<CmdbUrl, String> {
         let shown = masked(text);
         let place = match text.split_once(':') {
             Some(("sqlite", rest)) => sqlite(rest),
             Some(("postgres" | "postgresql", _)) => postgres(text),
+            Some(("http" | "https", _)) => site::parse(text).map(|at| Place::Remote(Box::new(at))),
             _ => Err(format!("is not the address of a CMDB: {REMEDY}")),
         };
         match place {
@@ -73,14 +79,19 @@ impl CmdbUrl {
 
     /// Whether it is a SQLite database, which creates its own scheme.
     pub fn is_embedded(&self) -> bool {
-        !matches!(self.place, Place::Postgres(_))
+        matches!(self.place, Place::Memory | Place::File(_))
+    }
+
+    /// Whether it is behind a collector, which is asked over HTTP.
+    pub fn is_remote(&self) -> bool {
+        matches!(self.place, Place::Remote(_))
     }
 
     /// The file, where it is one.
     pub fn path(&self) -> Option<&Path> {
         match &self.place {
             Place::File(path) => Some(path),
-            Place::Memory | Place::Postgres(_) => None,
+            Place::Memory | Place::Postgres(_) | Place::Remote(_) => None,
         }
     }
 
@@ -208,7 +219,7 @@ fn masked_port(place: &str) -> String {
 fn masked_query(query: &str) -> String {
     let shown = |pair: &str| match key_of(pair) {
         "password" | "options" => format!("{}=***", key_of(pair)),
-        key if PARAMETERS.contains(&key) => pair.to_owned(),
+        key if PARAMETERS.contains(&key) || site::is_parameter(key) => pair.to_owned(),
         key => format!("{key}=***"),
     };
     query.split('&').map(shown).collect::<Vec<_>>().join("&")
@@ -262,6 +273,19 @@ mod tests {
             ("postgres://db/cmdb?sslmode=perhaps", "percent-encoded"),
             ("postgres://db/cmdb?sslmod=verify-full", "sslmod"),
             ("postgres://db/cmdb?passwort=s3cr3t", "passwort"),
+            ("http://shawk:s3cr3t@localhost", "user or a password"),
+            ("https://s3cr3t@collector:7717/x", "user or a password"),
+            ("https://collector:s3cr3t", "no port"),
+            ("https://collector:0", "no port"),
+            ("https://", "no host"),
+            ("https:collector", "//"),
+            ("https://::1:7717", "no port"),
+            ("https://collector?token=s3cr3t", "token"),
+            ("https://collector?sslcert=/c", "sslkey"),
+            ("https://collector/#s3cr3t", "#"),
+            ("https://coll ector", "character"),
+            ("http://collector:7717", "unencrypted"),
+            ("http://localhost?sslrootcert=/ca", "without TLS"),
             ("sqlite:", "names no file"),
             ("sqlite:~/shawk.db", "whole path"),
             ("sqlite:shawk.db?mode=ro", "parameters"),

@@ -1,0 +1,295 @@
+//! A CMDB behind a collector: the same calls, over HTTP. It must not know what
+//! a record says.
+
+mod connection;
+mod tls;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use rustls::ClientConfig;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::cmdb::connect::{Limits, late};
+use crate::cmdb::fault::Fault;
+use crate::cmdb::jittered;
+use crate::cmdb::remote::connection::{Connection, Reply, Request, Trouble};
+use crate::cmdb::url::CmdbUrl;
+use crate::cmdb::url::site::Site;
+use crate::cmdb::write::Recorded;
+use crate::flow::report::Report;
+use crate::recall::{Found, HostKey, Records, Selector, Traffic, Window};
+use crate::wire;
+use crate::wire::recall::{Answer, Question, decode_answer, encode_question};
+
+/// Most flows in one request. A collector takes four times as many; a part that
+/// is too large for it all the same is halved.
+const MAX_FLOWS: usize = 16_384;
+
+/// Largest answer, inflated: what [`crate::cmdb::read`] allows of records.
+const MAX_ANSWER: usize = 1 << 30;
+
+/// Most records, processes and scopes of an answer.
+const MAX_RECORDS: usize = 4_000_000;
+
+/// Longest pause that a collector may ask for.
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+
+/// Most of what a collector says that is repeated, in characters.
+const MAX_SAID: usize = 300;
+
+/// A collector.
+pub(crate) struct Remote {
+    url: CmdbUrl,
+    site: Site,
+    tls: Option<Arc<ClientConfig>>,
+    limits: Limits,
+    /// Connections that nobody uses at the moment.
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Remote {
+    pub(crate) async fn open(url: &CmdbUrl, site: &Site, limits: &Limits) -> Result<Remote> {
+        let remote = Remote {
+            url: url.clone(),
+            site: site.clone(),
+            tls: if site.tls { Some(tls::config(site).context(opening(url))?) } else { None },
+            limits: *limits,
+            idle: Mutex::new(Vec::new()),
+        };
+        let until = Instant::now() + limits.connect;
+        match remote.ask_until(&Question::Check, until).await {
+            Ok(Answer::Checked) => Ok(remote),
+            Ok(_) => Err(strange()).context(opening(url)),
+            Err(fault) => Err(fault).context(opening(url)),
+        }
+    }
+
+    /// See [`crate::cmdb::Cmdb::record`]. A report that is large goes in parts,
+    /// each of which is recorded for itself.
+    pub(crate) async fn record(&self, reports: &[&Report]) -> Result<Recorded> {
+        let until = Instant::now() + self.limits.write;
+        let recording = async {
+            let mut recorded = Recorded::default();
+            let mut rest = reports;
+            while let Some(first) = rest.first() {
+                let mut flows = 0;
+                let fits = rest.iter().take_while(|report| {
+                    flows += report.flows.len() + report.addresses.len();
+                    flows <= MAX_FLOWS
+                });
+                let (together, others) = rest.split_at(fits.count().max(1));
+                rest = others;
+                if together.len() == 1 {
+                    recorded.refused += self.send_in_parts(first, until).await?;
+                } else {
+                    let body = wire::pack(&wire::encode(together));
+                    recorded.refused += self.deliver(body.into(), until).await?.unwrap_or(0);
+                }
+            }
+            Ok::<_, Fault>(recorded)
+        };
+        recording.await.with_context(|| format!("record in the CMDB {}", self.url))
+    }
+
+    /// Sends a report, halved as often as is needed; how many rows were refused.
+    async fn send_in_parts(&self, report: &Report, until: Instant) -> Result<u64, Fault> {
+        let mut refused = 0;
+        let mut left = vec![report.clone()];
+        let mut continues = false;
+        while let Some(part) = left.pop() {
+            let whole = part.flows.len() <= MAX_FLOWS;
+            let taken = if whole {
+                let bytes =
+                    if continues { wire::encode_continued(&part) } else { wire::encode(&[&part]) };
+                self.deliver(wire::pack(&bytes).into(), until).await?
+            } else {
+                None
+            };
+            match taken {
+                Some(rows) => {
+                    refused += rows;
+                    continues = true;
+                }
+                None => match halves(part) {
+                    Some((first, second)) => left.extend([second, first]),
+                    None => {
+                        let text =
+                            "the collector takes no report as large as one flow of this host";
+                        return Err(Fault::Refused(text.to_owned()));
+                    }
+                },
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Delivers a batch; how many rows were refused, or none where the batch is
+    /// too large for the collector.
+    async fn deliver(&self, body: Bytes, until: Instant) -> Result<Option<u64>, Fault> {
+        let request = Request { path: "/v1/reports", body };
+        let reply = self.exchange(&request, until).await?;
+        match reply.status {
+            StatusCode::OK => Ok(Some(reply.number("refused_rows"))),
+            // A request whose answer was lost has come twice.
+            StatusCode::CONFLICT if reply.code() == "already_recorded" => Ok(Some(0)),
+            StatusCode::PAYLOAD_TOO_LARGE => Ok(None),
+            _ => Err(fault_of(&reply)),
+        }
+    }
+
+    pub(crate) async fn last_sequence(&self, host: HostKey, epoch: i64) -> Result<Option<u64>> {
+        match self.ask(&Question::Sequence(host, epoch)).await? {
+            Answer::Sequence(sequence) => Ok(sequence),
+            _ => Err(strange().into()),
+        }
+    }
+
+    pub(crate) async fn find(&self, selector: &Selector, window: &Window) -> Result<Found> {
+        match self.ask(&Question::Find(selector.clone(), *window)).await? {
+            Answer::Found(found) => Ok(found),
+            _ => Err(strange().into()),
+        }
+    }
+
+    pub(crate) async fn traffic(&self, hosts: &[HostKey], window: &Window) -> Result<Vec<Traffic>> {
+        match self.ask(&Question::Traffic(hosts.to_vec(), *window)).await? {
+            Answer::Traffic(traffic) => Ok(traffic),
+            _ => Err(strange().into()),
+        }
+    }
+
+    pub(crate) async fn around(
+        &self,
+        hosts: &[HostKey],
+        addresses: &[IpAddr],
+        window: &Window,
+    ) -> Result<Records> {
+        match self.ask(&Question::Around(hosts.to_vec(), addresses.to_vec(), *window)).await? {
+            Answer::Records(records) => Ok(records),
+            _ => Err(strange().into()),
+        }
+    }
+
+    /// What only who has the database can do.
+    pub(crate) fn no_such_call(&self) -> anyhow::Error {
+        let text = "it is behind a collector: name the collector's own CMDB".to_owned();
+        anyhow::Error::new(Fault::Refused(text)).context(format!("change the CMDB {}", self.url))
+    }
+
+    async fn ask(&self, question: &Question) -> Result<Answer> {
+        // The collector's own limit, and the way there and back.
+        let until = Instant::now() + self.limits.read + self.limits.connect;
+        let answer = self.ask_until(question, until).await;
+        answer.with_context(|| format!("look in the CMDB {}", self.url))
+    }
+
+    async fn ask_until(&self, question: &Question, until: Instant) -> Result<Answer, Fault> {
+        let body = wire::pack(&encode_question(question)).into();
+        let reply = self.exchange(&Request { path: "/v1/recall", body }, until).await?;
+        if reply.status != StatusCode::OK {
+            return Err(fault_of(&reply));
+        }
+        let read = |body: &[u8]| decode_answer(&wire::unpack(body, MAX_ANSWER)?, MAX_RECORDS);
+        read(&reply.body).map_err(|error| Fault::Refused(format!("its answer: {error}")))
+    }
+
+    /// One request and its reply, tried again when the collector is too busy
+    /// for it and says so.
+    async fn exchange(&self, request: &Request, until: Instant) -> Result<Reply, Fault> {
+        loop {
+            let limit = until.saturating_duration_since(Instant::now());
+            let reply = timeout_at(until, self.send(request))
+                .await
+                .unwrap_or_else(|_| Err(late("no answer", limit)))?;
+            let pause = jittered(reply.retry_after.unwrap_or(MAX_PAUSE).min(MAX_PAUSE));
+            let busy = reply.status == StatusCode::SERVICE_UNAVAILABLE && reply.code() == "busy";
+            if !busy || Instant::now() + pause >= until {
+                return Ok(reply);
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Over a connection that is idle, or a new one. An idle one may have been
+    /// closed by the other end meanwhile: then the same goes over a new one,
+    /// since everything that is sent may be sent twice.
+    async fn send(&self, request: &Request) -> Result<Reply, Fault> {
+        let idle = self.lock().pop();
+        if let Some(connection) = idle {
+            match connection.exchange(&self.site, request).await {
+                Ok((reply, connection)) => return Ok(self.keep(reply, connection)),
+                Err(Trouble::Broken(_)) => self.lock().clear(),
+                Err(Trouble::Known(fault)) => return Err(fault),
+            }
+        }
+        let connecting = Connection::open(&self.site, self.tls.as_ref(), self.limits.connect);
+        let connection = connecting.await?;
+        match connection.exchange(&self.site, request).await {
+            Ok((reply, connection)) => Ok(self.keep(reply, connection)),
+            Err(trouble) => Err(trouble.fault()),
+        }
+    }
+
+    fn keep(&self, reply: Reply, connection: Option<Connection>) -> Reply {
+        self.lock().extend(connection);
+        reply
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn opening(url: &CmdbUrl) -> String {
+    format!("open the CMDB {url}")
+}
+
+fn strange() -> Fault {
+    Fault::Refused("it answers another question than was asked: is it a collector?".to_owned())
+}
+
+/// A report in two, the second without what stands in the first already. Spans
+/// of one flow stay together: one request tells which of them is the newest.
+fn halves(mut report: Report) -> Option<(Report, Report)> {
+    let mut middle = report.flows.len() / 2;
+    while middle > 0 && report.flows[middle].flow.key == report.flows[middle - 1].flow.key {
+        middle -= 1;
+    }
+    if middle == 0 {
+        return None;
+    }
+    let flows = report.flows.split_off(middle);
+    let second = Report {
+        host: report.host.clone(),
+        coverage: report.coverage.clone(),
+        addresses: Vec::new(),
+        flows,
+        ..report
+    };
+    Some((report, second))
+}
+
+/// What a reply that is no answer means. The collector's words are somebody
+/// else's: one line of them, of characters that show.
+fn fault_of(reply: &Reply) -> Fault {
+    let said = reply.text("error");
+    let remedy = reply.text("remedy");
+    let words = match (said.is_empty(), remedy.is_empty()) {
+        (true, _) => format!("it answers {}: is it a collector?", reply.status),
+        (false, true) => said,
+        (false, false) => format!("{said}: {remedy}"),
+    };
+    let shown = words.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_SAID);
+    let text: String = shown.collect();
+    match (reply.code().as_str(), reply.status) {
+        ("scheme", _) => Fault::Scheme(text),
+        (_, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) => Fault::Away(text),
+        (_, status) if status.is_server_error() => Fault::Away(text),
+        _ => Fault::Refused(text),
+    }
+}

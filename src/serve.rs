@@ -1,0 +1,289 @@
+//! The collector: takes reports of many probes over HTTP, records them in
+//! batches, and answers what `look` asks. It keeps nothing that is not in the
+//! CMDB, so that any number of them may stand before one.
+//!
+//! It must not know SQL, nor how an answer is joined or printed.
+
+mod connection;
+mod look;
+mod metrics;
+mod openapi;
+mod queue;
+mod recall;
+mod reply;
+mod reports;
+mod router;
+mod tls;
+mod trust;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, info, warn};
+
+use crate::cmdb::Cmdb;
+use crate::cmdb::connect::Limits;
+use crate::cmdb::fault::{Fault, is_away};
+use crate::cmdb::url::CmdbUrl;
+use crate::serve::metrics::Metrics;
+use crate::serve::queue::Queue;
+
+/// How a collector is to run.
+#[derive(Debug)]
+pub struct Plan {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where it records.
+    pub cmdb: CmdbUrl,
+    /// Certificate and key, both PEM.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Who signs the certificates of those who may ask, PEM.
+    pub client_ca: Option<PathBuf>,
+    /// Names it is asked by, beside those in its certificate.
+    pub names: Vec<String>,
+}
+
+/// Most connections at once; one more is closed, and counted. An agent keeps
+/// one open.
+const MAX_CONNECTIONS: usize = 16_384;
+
+/// Longest time for what was accepted to be finished after the signal to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(8);
+
+/// Between two checks of the CMDB, and of the certificate's files.
+const CHECK: Duration = Duration::from_secs(5);
+
+/// Most bytes of bodies, packed, that are taken in at once; who comes then
+/// waits.
+const MAX_BODIES: usize = 32 << 20;
+
+/// Bodies unpacked and decoded at once.
+const MAX_DECODING: usize = 2;
+
+/// Questions answered at once.
+const MAX_QUESTIONS: usize = 4;
+
+const LIMITS: Limits =
+    Limits { write: Duration::from_secs(20), connections: 8, ..Limits::STANDARD };
+
+/// Whether the CMDB can be used, and why not.
+type Readiness = Result<(), String>;
+
+/// What all requests share.
+struct State {
+    plan: Plan,
+    /// Names by which a request may ask for us.
+    names: Vec<String>,
+    cmdb: watch::Receiver<Option<Arc<Cmdb>>>,
+    ready: watch::Receiver<Readiness>,
+    queue: Queue,
+    metrics: Metrics,
+    bodies: Semaphore,
+    decoding: Semaphore,
+    questions: Semaphore,
+}
+
+/// Collects until SIGTERM or SIGINT; then finishes what it has accepted.
+pub async fn run(plan: Plan) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("watch for SIGINT")?;
+    raise_open_files();
+    let secured = plan.tls.is_some().then(|| tls::read(&plan)).transpose()?;
+    let (config, certified) = secured.unzip();
+    let names = plan.names.iter().cloned().chain(certified.unwrap_or_default()).collect();
+    let (offer, cmdb) = watch::channel(None);
+    let (tell, ready) = watch::channel(Err("it has not been asked yet".to_owned()));
+    let (queue, entries) = queue::new();
+    let state = Arc::new(State {
+        names,
+        cmdb,
+        ready,
+        queue,
+        metrics: Metrics::default(),
+        bodies: Semaphore::new(MAX_BODIES),
+        decoding: Semaphore::new(MAX_DECODING),
+        questions: Semaphore::new(MAX_QUESTIONS),
+        plan,
+    });
+    // A scheme that is missing is told at once; a CMDB that is away is waited
+    // for, as probes may be started before it.
+    check(&state.plan.cmdb, &offer, &tell).await?;
+    let plan = &state.plan;
+    let listener = TcpListener::bind(plan.listen).await;
+    let listener = listener.with_context(|| format!("listen on {}", plan.listen))?;
+    announce(&listener, plan)?;
+
+    let config = config.map(|config| Mutex::new(Arc::new(config)));
+    let mut writers = JoinSet::new();
+    for _ in 0..if plan.cmdb.is_embedded() { 1 } else { queue::WRITERS } {
+        writers.spawn(queue::write(Arc::clone(&state), Arc::clone(&entries)));
+    }
+    let (stop, stopping) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    notify(&[sd_notify::NotifyState::Ready]);
+    tokio::select! {
+        () = accept(&state, &listener, config.as_ref(), &mut connections, &stopping) => {}
+        () = keep_checking(&state, config.as_ref(), &offer, &tell) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    notify(&[sd_notify::NotifyState::Stopping]);
+    drop(listener);
+    let left = connections.len();
+    debug!("stopping with {left} connections open");
+    let until = Instant::now() + STOP_LIMIT;
+    stop.send_replace(true);
+    let finishing = async { while connections.join_next().await.is_some() {} };
+    let finished = timeout(STOP_LIMIT, finishing).await.is_ok();
+    state.queue.close();
+    let writing = async { while writers.join_next().await.is_some() {} };
+    let written = timeout(until.saturating_duration_since(Instant::now()), writing).await.is_ok();
+    anyhow::ensure!(written, "stopped before all reports were recorded; their probes keep them");
+    info!("stopped; all that was acknowledged is in the CMDB");
+    if !finished {
+        debug!("connections were closed that had not ended");
+    }
+    Ok(())
+}
+
+/// The line that says where it is and whom it trusts.
+fn announce(listener: &TcpListener, plan: &Plan) -> Result<()> {
+    let at = listener.local_addr().context("ask for our own address")?;
+    let scheme = if plan.tls.is_some() { "https" } else { "http" };
+    info!("listening on {scheme}://{at}, recording in {}", plan.cmdb);
+    if plan.client_ca.is_none() {
+        warn!("everybody who reaches {at} may read and write everything: there is no --client-ca");
+    }
+    Ok(())
+}
+
+/// Each connection is a file; the soft limit of 1,024 is for programs that use
+/// select(2).
+fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        debug!("the limit of open files stays as it was: {error}");
+    }
+}
+
+async fn accept(
+    state: &Arc<State>,
+    listener: &TcpListener,
+    tls: Option<&Mutex<Arc<ServerConfig>>>,
+    connections: &mut JoinSet<()>,
+    stopping: &watch::Receiver<bool>,
+) {
+    loop {
+        while connections.try_join_next().is_some() {}
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            // Too many open files, or a peer that is gone already.
+            Err(error) => {
+                debug!("accept a connection: {error}");
+                state.metrics.connections_failed.add(1);
+                sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        if connections.len() >= MAX_CONNECTIONS {
+            state.metrics.connections_failed.add(1);
+            continue;
+        }
+        let tls = tls.map(|tls| Arc::clone(&lock(tls)));
+        let (state, stopping) = (Arc::clone(state), stopping.clone());
+        connections.spawn(connection::serve(state, stream, address, tls, stopping));
+    }
+}
+
+/// Looks after the CMDB and the certificate.
+async fn keep_checking(
+    state: &State,
+    tls: Option<&Mutex<Arc<ServerConfig>>>,
+    offer: &watch::Sender<Option<Arc<Cmdb>>>,
+    tell: &watch::Sender<Readiness>,
+) {
+    let mut read = tls::changed(&state.plan);
+    loop {
+        sleep(CHECK).await;
+        let was = tell.borrow().is_ok();
+        if let Err(error) = check(&state.plan.cmdb, offer, tell).await {
+            drop(tell.send_replace(Err(format!("{:#}", error.root_cause()))));
+        }
+        let is = tell.borrow().clone();
+        match is {
+            Ok(()) if !was => info!("the CMDB is there"),
+            Err(why) if was => warn!("the CMDB cannot be used: {why}"),
+            _ => {}
+        }
+        let Some(tls) = tls else { continue };
+        let now = tls::changed(&state.plan);
+        if now == read {
+            continue;
+        }
+        read = now;
+        match tls::read(&state.plan) {
+            Ok((config, _)) => {
+                *lock(tls) = Arc::new(config);
+                info!("the certificate was read again");
+            }
+            Err(error) => warn!("the certificate stays as it was: {error:#}"),
+        }
+    }
+}
+
+/// Connects anew, which also checks the scheme; what it finds is told to all.
+/// The error is one that waiting does not mend.
+async fn check(
+    url: &CmdbUrl,
+    offer: &watch::Sender<Option<Arc<Cmdb>>>,
+    tell: &watch::Sender<Readiness>,
+) -> Result<()> {
+    match Cmdb::open(url, &LIMITS).await {
+        Ok(cmdb) => {
+            if offer.borrow().is_none() {
+                offer.send_replace(Some(Arc::new(cmdb)));
+            } else {
+                cmdb.close().await;
+            }
+            drop(tell.send_replace(Ok(())));
+            Ok(())
+        }
+        Err(error) if is_away(&error) => {
+            drop(tell.send_replace(Err(format!("{:#}", error.root_cause()))));
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Tells a service manager, where there is one. Its absence is the common case.
+fn notify(states: &[sd_notify::NotifyState]) {
+    if let Err(error) = sd_notify::notify(states) {
+        debug!("the service manager cannot be told: {error}");
+    }
+}
+
+impl State {
+    /// The CMDB, once it was there.
+    fn cmdb(&self) -> Result<Arc<Cmdb>, Fault> {
+        let cmdb = self.cmdb.borrow().clone();
+        cmdb.ok_or_else(|| Fault::Away("the CMDB has not answered so far".to_owned()))
+    }
+}
+
+/// A panic ends the process (see `main`), so a poisoned lock is only ever seen
+/// on the way out.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,259 @@
+//! Reports of many hosts, gathered into few transactions. Everybody is answered
+//! after the commit of theirs.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use hyper::StatusCode;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::cmdb::Cmdb;
+use crate::cmdb::fault::Fault;
+use crate::flow::report::Report;
+use crate::recall::HostKey;
+use crate::serve::reply::Refusal;
+use crate::serve::{State, lock};
+
+/// Transactions at once. Reports of one host are never in two of them.
+pub(crate) const WRITERS: usize = 2;
+
+/// Most flows that wait or are being recorded, at about 500 bytes each.
+const MAX_WAITING: usize = 131_072;
+
+/// Most flows in one transaction, but for a single request with more.
+const MAX_BATCH: usize = 16_384;
+
+/// Most requests in one transaction.
+const MAX_REQUESTS: usize = 1024;
+
+/// How long a request waits for room. All wait in the order in which they came.
+const ROOM_LIMIT: Duration = Duration::from_secs(8);
+
+/// A request's reports, and who waits for what becomes of them.
+pub(crate) struct Entry {
+    reports: Vec<Report>,
+    continues: bool,
+    answer: oneshot::Sender<Result<Receipt, Refusal>>,
+    _room: OwnedSemaphorePermit,
+    _hosts: Hosts,
+}
+
+/// What became of a request's reports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Receipt {
+    pub(crate) recorded: u64,
+    pub(crate) repeated: u64,
+    /// Rows that the CMDB refused; of all who were recorded together.
+    pub(crate) rows_refused: u64,
+}
+
+/// Where requests wait.
+pub(crate) struct Queue {
+    entries: Mutex<Option<mpsc::UnboundedSender<Entry>>>,
+    room: Arc<Semaphore>,
+    busy: Arc<Mutex<HashSet<HostKey>>>,
+}
+
+/// The other end, which the writers share.
+pub(crate) type Entries = Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Entry>>>;
+
+/// The hosts that a request is about; no other about them is taken meanwhile.
+struct Hosts {
+    busy: Arc<Mutex<HashSet<HostKey>>>,
+    own: HashSet<HostKey>,
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        lock(&self.busy).retain(|host| !self.own.contains(host));
+    }
+}
+
+pub(crate) fn new() -> (Queue, Entries) {
+    // Bounded by the room that each entry takes with it.
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let queue = Queue {
+        entries: Mutex::new(Some(sender)),
+        room: Arc::new(Semaphore::new(MAX_WAITING)),
+        busy: Arc::default(),
+    };
+    (queue, Arc::new(tokio::sync::Mutex::new(receiver)))
+}
+
+impl Queue {
+    /// Waits for room, then for the commit.
+    pub(crate) async fn record(
+        &self,
+        reports: Vec<Report>,
+        continues: bool,
+    ) -> Result<Receipt, Refusal> {
+        let hosts = self.claim(&reports)?;
+        let size: usize = reports.iter().map(size).sum();
+        let size = u32::try_from(size.min(MAX_WAITING)).unwrap_or(u32::MAX);
+        let room = timeout(ROOM_LIMIT, Arc::clone(&self.room).acquire_many_owned(size)).await;
+        let Ok(Ok(room)) = room else {
+            return Err(Refusal::busy("too many reports wait to be recorded"));
+        };
+        let (answer, answered) = oneshot::channel();
+        let entry = Entry { reports, continues, answer, _room: room, _hosts: hosts };
+        let sent = lock(&self.entries).as_ref().is_some_and(|entries| entries.send(entry).is_ok());
+        if !sent {
+            return Err(Refusal::busy("the collector is stopping"));
+        }
+        // A writer that is gone without an answer has recorded nothing of it,
+        // or all: telling it again is right in both cases.
+        answered.await.unwrap_or_else(|_| Err(Refusal::busy("the collector is stopping")))
+    }
+
+    fn claim(&self, reports: &[Report]) -> Result<Hosts, Refusal> {
+        let own: HashSet<HostKey> = reports.iter().map(|report| report.host.hash()).collect();
+        let mut busy = lock(&self.busy);
+        if own.iter().any(|host| busy.contains(host)) {
+            return Err(Refusal::busy("another report of this host is being recorded"));
+        }
+        busy.extend(&own);
+        Ok(Hosts { busy: Arc::clone(&self.busy), own })
+    }
+
+    /// Takes no more; writers end when what is there is recorded.
+    pub(crate) fn close(&self) {
+        *lock(&self.entries) = None;
+    }
+
+    /// Flows and hosts that wait or are being recorded.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (MAX_WAITING.saturating_sub(self.room.available_permits()), lock(&self.busy).len())
+    }
+}
+
+fn size(report: &Report) -> usize {
+    1 + report.flows.len() + report.addresses.len()
+}
+
+/// Records what is there until nothing can come any more.
+pub(crate) async fn write(state: Arc<State>, entries: Entries) {
+    loop {
+        let batch = gather(&entries).await;
+        if batch.is_empty() {
+            return;
+        }
+        let began = Instant::now();
+        let cmdb = match state.cmdb() {
+            Ok(cmdb) => cmdb,
+            Err(fault) => {
+                refuse(&state, batch, &fault.into());
+                continue;
+            }
+        };
+        store(&state, &cmdb, batch).await;
+        state.metrics.batch(began.elapsed());
+    }
+}
+
+/// Waits for a request, and takes those behind it along; empty at the end.
+async fn gather(entries: &Entries) -> Vec<Entry> {
+    let mut entries = entries.lock().await;
+    let mut batch = Vec::new();
+    let mut flows = 0;
+    let mut next = entries.recv().await;
+    while let Some(entry) = next {
+        flows += entry.reports.iter().map(size).sum::<usize>();
+        batch.push(entry);
+        let full = flows >= MAX_BATCH || batch.len() >= MAX_REQUESTS;
+        next = if full { None } else { entries.try_recv().ok() };
+    }
+    batch
+}
+
+/// Records the reports that are new, in one transaction; if the CMDB refuses
+/// that for a reason that may be one request's, each request for itself.
+async fn store(state: &State, cmdb: &Cmdb, batch: Vec<Entry>) {
+    let known = match known(cmdb, &batch).await {
+        Ok(known) => known,
+        Err(error) => return refuse(state, batch, &error),
+    };
+    let new: Vec<Vec<&Report>> = batch.iter().map(|entry| fresh(entry, &known)).collect();
+    let all: Vec<&Report> = new.iter().flatten().copied().collect();
+    let together = if all.is_empty() { Ok(0) } else { record(state, cmdb, &all).await };
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for (entry, new) in batch.iter().zip(&new) {
+        let rows_refused = match &together {
+            Ok(rows) => Ok(*rows),
+            Err(error) if batch.len() > 1 && is_refused(error) => {
+                record(state, cmdb, new).await.map_err(|error| Refusal::of_cmdb(&error))
+            }
+            Err(error) => Err(Refusal::of_cmdb(error)),
+        };
+        let outcome = rows_refused.and_then(|rows_refused| {
+            let repeated = entry.reports.len() - new.len();
+            state.metrics.reports_repeated.add(repeated as u64);
+            state.metrics.reports_recorded.add(new.len() as u64);
+            let flows: usize = new.iter().map(|report| report.flows.len()).sum();
+            state.metrics.flows_recorded.add(flows as u64);
+            if new.is_empty() {
+                return Err(already_recorded());
+            }
+            let (recorded, repeated) = (new.len() as u64, repeated as u64);
+            Ok(Receipt { recorded, repeated, rows_refused })
+        });
+        outcomes.push(outcome);
+    }
+    for (entry, outcome) in batch.into_iter().zip(outcomes) {
+        // Who has gone away meanwhile will ask again.
+        let _ = entry.answer.send(outcome);
+    }
+}
+
+fn is_refused(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<Fault>(), Some(Fault::Refused(_)) | None)
+}
+
+async fn record(state: &State, cmdb: &Cmdb, reports: &[&Report]) -> anyhow::Result<u64> {
+    let recorded = cmdb.record(reports).await;
+    match &recorded {
+        Ok(recorded) => state.metrics.rows_refused.add(recorded.refused),
+        Err(_) => state.metrics.batches_failed.add(1),
+    }
+    recorded.map(|recorded| recorded.refused)
+}
+
+/// The last sequence that the CMDB has of each epoch in a batch.
+async fn known(
+    cmdb: &Cmdb,
+    batch: &[Entry],
+) -> anyhow::Result<HashMap<(HostKey, i64), Option<u64>>> {
+    let mut known = HashMap::new();
+    for report in batch.iter().flat_map(|entry| &entry.reports) {
+        let key = (report.host.hash(), report.epoch);
+        if !known.contains_key(&key) {
+            known.insert(key, cmdb.last_sequence(key.0, key.1).await?);
+        }
+    }
+    Ok(known)
+}
+
+/// The reports of a request that the CMDB does not have. A further part of a
+/// report has the sequence of the first, which is recorded.
+fn fresh<'a>(entry: &'a Entry, known: &HashMap<(HostKey, i64), Option<u64>>) -> Vec<&'a Report> {
+    let is_new = |report: &&Report| match known.get(&(report.host.hash(), report.epoch)) {
+        Some(Some(last)) if entry.continues => report.sequence >= *last,
+        Some(Some(last)) => report.sequence > *last,
+        _ => true,
+    };
+    entry.reports.iter().filter(is_new).collect()
+}
+
+fn already_recorded() -> Refusal {
+    let error = "a report with this sequence, or a later one, is recorded";
+    Refusal::new(StatusCode::CONFLICT, "already_recorded", error, "count it as delivered")
+}
+
+fn refuse(state: &State, batch: Vec<Entry>, error: &anyhow::Error) {
+    state.metrics.batches_failed.add(1);
+    let refusal = Refusal::of_cmdb(error);
+    for entry in batch {
+        let _ = entry.answer.send(Err(refusal.clone()));
+    }
+}

@@ -1,0 +1,88 @@
+//! What is answered: bytes of a kind, or a refusal in one line with its remedy.
+
+use std::hash::{BuildHasher, RandomState};
+
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde_json::json;
+
+use crate::cmdb::fault::Fault;
+
+/// An answer on its way.
+pub(crate) type Reply = Response<Full<Bytes>>;
+
+/// Why a request was not carried out.
+#[derive(Clone, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    /// The word by which programs know it.
+    pub(crate) code: &'static str,
+    /// One line for people.
+    pub(crate) error: String,
+    /// What to do; may be empty.
+    pub(crate) remedy: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        error: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Refusal {
+        Refusal { status, code, error: error.into(), remedy: remedy.into() }
+    }
+
+    /// Too much at once: the same may be tried again.
+    pub(crate) fn busy(error: &str) -> Refusal {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error, "try again a little later")
+    }
+
+    /// A fault of the CMDB. Its words name a driver's troubles, no secret.
+    pub(crate) fn of_cmdb(error: &anyhow::Error) -> Refusal {
+        let text = format!("the CMDB: {:#}", error.root_cause());
+        let (status, code) = match error.downcast_ref::<Fault>() {
+            Some(Fault::Away(_)) => (StatusCode::SERVICE_UNAVAILABLE, "away"),
+            Some(Fault::Scheme(_)) => (StatusCode::SERVICE_UNAVAILABLE, "scheme"),
+            Some(Fault::Refused(_)) | None => (StatusCode::UNPROCESSABLE_ENTITY, "refused"),
+        };
+        Refusal::new(status, code, text, "")
+    }
+
+    pub(crate) fn reply(&self) -> Reply {
+        let object = json!({ "code": self.code, "error": self.error, "remedy": self.remedy });
+        let mut reply = body(self.status, "application/json", object.to_string());
+        let headers = reply.headers_mut();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            // Those who were sent away together do not come back together.
+            let seconds = 1 + RandomState::new().hash_one(0) % 5;
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        reply
+    }
+}
+
+/// An answer of a kind. Nothing here is for a browser to run, frame or keep.
+pub(crate) fn body(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(bytes.into()));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, kind),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),
+    ] {
+        set(headers, name, value);
+    }
+    reply
+}
+
+fn set(headers: &mut hyper::HeaderMap, name: HeaderName, value: &'static str) {
+    headers.insert(name, HeaderValue::from_static(value));
+}

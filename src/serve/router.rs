@@ -1,0 +1,257 @@
+//! From a request to its answer: is it for us, who asks, what for.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{self, HeaderName};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use tokio::sync::SemaphorePermit;
+use tokio::time::timeout;
+
+use crate::serve::reply::{self, Refusal, Reply};
+use crate::serve::trust::{self, Peer, Role};
+use crate::serve::{MAX_BODIES, State, look, openapi, recall, reports};
+use crate::wire::{self, WireError};
+
+/// Largest body.
+const MAX_BODY: usize = 4 << 20;
+
+/// Largest body, inflated.
+const MAX_INFLATED: usize = 32 << 20;
+
+/// Longest time for a body to arrive, and for room to take it in.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
+
+/// What can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Route {
+    Reports,
+    Recall,
+    Look,
+    Metrics,
+    Healthz,
+    Readyz,
+    OpenApi,
+}
+
+/// Every path with its method. docs/openapi.json has the same; a test holds it.
+const ROUTES: [(&str, Method, Route); 7] = [
+    ("/v1/reports", Method::POST, Route::Reports),
+    ("/v1/recall", Method::POST, Route::Recall),
+    ("/api/v1/look", Method::GET, Route::Look),
+    ("/metrics", Method::GET, Route::Metrics),
+    ("/healthz", Method::GET, Route::Healthz),
+    ("/readyz", Method::GET, Route::Readyz),
+    ("/openapi.json", Method::GET, Route::OpenApi),
+];
+
+/// A body that has not been read.
+pub(crate) struct Body<'a> {
+    headers: &'a HeaderMap,
+    incoming: Incoming,
+}
+
+/// A body as it came, and the room that it takes.
+pub(crate) struct Packed<'a> {
+    pub(crate) bytes: Bytes,
+    _room: SemaphorePermit<'a>,
+}
+
+/// The answer to a request, whatever it is.
+pub(crate) async fn answer(state: &State, peer: &Peer, request: Request<Incoming>) -> Reply {
+    let reply = carry_out(state, peer, request).await.unwrap_or_else(|refusal| {
+        tracing::debug!("{} {}: {}", refusal.status, refusal.code, refusal.error);
+        refusal.reply()
+    });
+    state.metrics.request(reply.status().as_u16());
+    reply
+}
+
+async fn carry_out(
+    state: &State,
+    peer: &Peer,
+    request: Request<Incoming>,
+) -> Result<Reply, Refusal> {
+    let (head, incoming) = request.into_parts();
+    let route = route(head.uri.path(), &head.method)?;
+    let json = |status, text: String| Ok(reply::body(status, "application/json", text));
+    match route {
+        // Whoever watches over us asks by an address that we may not know, and
+        // learns nothing.
+        Route::Healthz => return json(StatusCode::OK, r#"{"status":"alive"}"#.to_owned()),
+        Route::Readyz => {
+            let ready = state.ready.borrow().clone();
+            return match ready {
+                Ok(()) => json(StatusCode::OK, r#"{"status":"ready"}"#.to_owned()),
+                Err(_) => Err(Refusal::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "away",
+                    "the CMDB cannot be used",
+                    "see the collector's log",
+                )),
+            };
+        }
+        _ => is_for_us(state, &head.headers, head.uri.authority().map(|at| at.as_str()))?,
+    }
+    if route == Route::OpenApi {
+        return json(StatusCode::OK, openapi::DOCUMENT.to_owned());
+    }
+    let caller = trust::who(peer, &head.headers)?;
+    let body = Body { headers: &head.headers, incoming };
+    match route {
+        Route::Reports => reports::answer(state, caller, body).await,
+        Route::Recall => recall::answer(state, caller, body).await,
+        Route::Look => look::answer(state, caller, head.uri.query().unwrap_or("")).await,
+        _ => {
+            caller.may(Role::Read)?;
+            let ready = state.ready.borrow().is_ok();
+            let text = state.metrics.text(ready, state.queue.waiting());
+            Ok(reply::body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
+        }
+    }
+}
+
+fn route(path: &str, method: &Method) -> Result<Route, Refusal> {
+    let Some((_, known, route)) = ROUTES.iter().find(|(known, ..)| *known == path) else {
+        let error = "there is nothing at this path";
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", error, "see /openapi.json"));
+    };
+    if known != method {
+        let error = format!("this path is asked with {known}");
+        let status = StatusCode::METHOD_NOT_ALLOWED;
+        return Err(Refusal::new(status, "method", error, "see /openapi.json"));
+    }
+    Ok(*route)
+}
+
+/// A page of somebody else's may have a browser ask us: by a name of its own
+/// that it has pointed at our address, or from its own origin. An address in
+/// numbers cannot be pointed anywhere.
+fn is_for_us(state: &State, headers: &HeaderMap, asked: Option<&str>) -> Result<(), Refusal> {
+    let host = asked.or_else(|| text(headers, header::HOST)).unwrap_or("");
+    let name = name_of(host).to_ascii_lowercase();
+    let ours = name == "localhost"
+        || name.parse::<IpAddr>().is_ok()
+        || state.names.iter().any(|known| is_named(&name, known));
+    if !ours {
+        return Err(Refusal::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "host",
+            "this collector is not known by the name it was asked by",
+            "ask by an address or a name of its certificate, or tell it the name with --name",
+        ));
+    }
+    let scheme = if state.plan.tls.is_some() { "https://" } else { "http://" };
+    match text(headers, header::ORIGIN) {
+        Some(origin) if origin.strip_prefix(scheme) != Some(host) => Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "origin",
+            "a page of another site may not ask",
+            "",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// `name:1`, `[::1]:1`, `name` → the name or address.
+fn name_of(host: &str) -> &str {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => host.split(':').next().unwrap_or(host),
+    }
+}
+
+/// `*` at the beginning stands for one label, as in a certificate.
+fn is_named(name: &str, known: &str) -> bool {
+    match known.strip_prefix("*.") {
+        Some(parent) => name.split_once('.').is_some_and(|(_, rest)| rest == parent),
+        None => name == known,
+    }
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok()
+}
+
+impl Body<'_> {
+    /// Reads it, as soon as there is room for it.
+    pub(crate) async fn packed(self, state: &State) -> Result<Packed<'_>, Refusal> {
+        let kind = text(self.headers, header::CONTENT_TYPE).unwrap_or("");
+        let coding = text(self.headers, header::CONTENT_ENCODING).unwrap_or("");
+        if kind != "application/x-protobuf" || coding != "zstd" {
+            return Err(Refusal::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "media",
+                "the body is no application/x-protobuf within zstd",
+                "see docs/wire.md",
+            ));
+        }
+        let said = self.incoming.size_hint().upper().map(usize::try_from);
+        let size = match said {
+            Some(Ok(size)) if size <= MAX_BODY => size,
+            Some(_) => return Err(too_large()),
+            None => MAX_BODY,
+        };
+        const { assert!(MAX_BODY <= MAX_BODIES) };
+        let room = timeout(BODY_LIMIT, state.bodies.acquire_many(size as u32)).await;
+        let Ok(Ok(room)) = room else {
+            return Err(Refusal::busy("too many bodies are being read"));
+        };
+        let reading = Limited::new(self.incoming, MAX_BODY).collect();
+        match timeout(BODY_LIMIT, reading).await {
+            Ok(Ok(body)) => Ok(Packed { bytes: body.to_bytes(), _room: room }),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+            Ok(Err(_)) => Err(malformed("the body is cut off")),
+            Err(_) => Err(Refusal::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "slow",
+                "the body took too long",
+                "send it within ten seconds",
+            )),
+        }
+    }
+}
+
+impl Packed<'_> {
+    /// Inflates and decodes it.
+    pub(crate) async fn unpack<T>(
+        self,
+        state: &State,
+        decode: impl FnOnce(&[u8]) -> Result<T, WireError>,
+    ) -> Result<T, Refusal> {
+        let Ok(_turn) = state.decoding.acquire().await else {
+            return Err(Refusal::busy("the collector is stopping"));
+        };
+        let decoded = tokio::task::block_in_place(|| {
+            wire::unpack(&self.bytes, MAX_INFLATED).and_then(|bytes| decode(&bytes))
+        });
+        decoded.map_err(|error| match error {
+            WireError::TooLarge => too_large(),
+            WireError::Version(_) => Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "version",
+                error.to_string(),
+                "upgrade the older one of the two",
+            ),
+            WireError::Malformed(_) => malformed(&error.to_string()),
+        })
+    }
+}
+
+fn too_large() -> Refusal {
+    Refusal::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "too_large",
+        "the body is larger than 4 MiB, than 32 MiB inflated, or holds more than 65536 things",
+        "send it in parts",
+    )
+}
+
+fn malformed(error: &str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "malformed", error, "see docs/wire.md")
+}
+
+#[cfg(test)]
+mod tests;

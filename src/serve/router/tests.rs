@@ -1,0 +1,55 @@
+//! Whether the document says what the router does, and who is asked for.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+#[test]
+fn document_and_router_name_the_same_routes() {
+    let document: serde_json::Value = serde_json::from_str(openapi::DOCUMENT).unwrap();
+    let told: BTreeSet<_> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, methods)| {
+            methods.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
+        })
+        .collect();
+    let known = |(path, method, _): &(&str, Method, Route)| {
+        format!("{} {path}", method.as_str().to_ascii_lowercase())
+    };
+    assert_eq!(told, ROUTES.iter().map(known).collect());
+}
+
+#[test]
+fn a_path_is_known_with_its_method_only() {
+    let code = |path, method| route(path, &method).map_err(|refusal| refusal.code);
+    assert_eq!(code("/healthz", Method::GET), Ok(Route::Healthz));
+    assert_eq!(code("/healthz/", Method::GET), Err("not_found"));
+    assert_eq!(code("/v1/reports", Method::GET), Err("method"));
+    assert_eq!(code("/metrics", Method::DELETE), Err("method"));
+}
+
+#[test]
+fn a_host_header_is_a_name_and_perhaps_a_port() {
+    for (header, name) in [
+        ("collector", "collector"),
+        ("collector:7717", "collector"),
+        ("127.0.0.1:1", "127.0.0.1"),
+        ("[::1]:1", "::1"),
+        ("[::1", "::1"),
+        ("", ""),
+    ] {
+        assert_eq!(name_of(header), name, "{header}");
+    }
+}
+
+#[test]
+fn a_star_stands_for_one_label() {
+    assert!(is_named("a.example", "a.example"));
+    assert!(is_named("a.example", "*.example"));
+    assert!(!is_named("a.b.example", "*.example"));
+    assert!(!is_named("example", "*.example"));
+    assert!(!is_named("evil-a.example", "a.example"));
+}
