@@ -18,6 +18,7 @@ pub mod prune;
 mod read;
 mod rows;
 pub mod scheme;
+pub mod spread;
 pub mod sql;
 mod store;
 mod text;
@@ -33,7 +34,7 @@ use jiff::Timestamp;
 
 use crate::cmdb::connect::Limits;
 use crate::cmdb::prune::Pruned;
-use crate::cmdb::scheme::Change;
+use crate::cmdb::scheme::Created;
 use crate::cmdb::store::Store;
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::write::Recorded;
@@ -55,7 +56,7 @@ impl Cmdb {
 
     /// Creates the scheme, or brings it up to date. May be called by any
     /// number at once, and again.
-    pub async fn create_scheme(url: &CmdbUrl, limits: &Limits) -> Result<Change> {
+    pub async fn create_scheme(url: &CmdbUrl, limits: &Limits) -> Result<Created> {
         Store::create_scheme(url, limits).await
     }
 

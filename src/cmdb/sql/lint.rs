@@ -4,7 +4,7 @@
 use crate::cmdb::sql;
 use crate::cmdb::sql::prune;
 
-const STATEMENTS: [&str; 37] = [
+const STATEMENTS: [&str; 38] = [
     sql::STORE_HOSTS,
     sql::STORE_EPOCHS,
     sql::STORE_ADDRESSES,
@@ -32,6 +32,7 @@ const STATEMENTS: [&str; 37] = [
     sql::HOSTS_BY_PORT,
     sql::PEERS_BY_PORT,
     prune::NEXT_HOSTS,
+    prune::LOCK_HOSTS,
     prune::PRUNE_SPANS,
     prune::PRUNE_FLOWS,
     prune::PRUNE_SPANS_OF_NONE,

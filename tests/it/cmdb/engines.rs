@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use shawk::cmdb::connect::Limits;
 use shawk::cmdb::engine::sqlite::for_sqlite;
 use shawk::cmdb::fault::{Fault, is_away};
+use shawk::cmdb::spread::worded;
 use shawk::cmdb::url::CmdbUrl;
 use shawk::cmdb::{Cmdb, sql};
 use shawk::recall::{Selector, Window};
@@ -93,7 +94,7 @@ async fn check_plans(place: &Place) {
         let plan = if place.is_sqlite() {
             sqlite_plan(place, statement)
         } else {
-            let mut explained = statement.to_owned();
+            let mut explained = worded(statement, place.is_spread().await);
             for (at, value) in values.iter().enumerate().rev() {
                 explained = explained.replace(&format!("${}", at + 1), value);
             }
