@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bpf;
+#[cfg(citus)]
+mod citus;
 mod cli;
 mod cmdb;
 mod lab;

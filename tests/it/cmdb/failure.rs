@@ -48,11 +48,11 @@ fn a_process_killed_at_any_write_leaves_a_sqlite_scheme_old_or_new() {
             let status = create_scheme(&place, &["prlimit", &limit, "--core=0"]).status();
             let lived = status.expect("run prlimit").success();
             assert!(lived || path.exists() || limit == "--fsize=0", "it did not begin");
-            let change = Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create");
-            match change {
+            let created = Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create");
+            match created.change {
                 Change::Created(_) => killed += 1,
                 Change::Current(_) => done += 1,
-                Change::Migrated { .. } => panic!("in between: {change}"),
+                Change::Migrated { .. } => panic!("in between: {created}"),
             }
             Cmdb::open(&place.url, &LIMITS).await.expect("open").close().await;
             if lived {
@@ -96,7 +96,7 @@ fn a_process_killed_at_any_statement_leaves_a_postgres_scheme_old() {
             assert_eq!(count(&mut watcher, left).await, 0, "left after {name}");
         }
         assert_eq!(
-            Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create"),
+            Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create").change,
             Change::Created(1)
         );
         Cmdb::open(&place.url, &LIMITS).await.expect("open").close().await;
