@@ -126,3 +126,6 @@ impl Gauge {
         self.figures.journal_bytes.load(Ordering::Relaxed) > (2 * base).max(SMALL_JOURNAL)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,4 +11,5 @@ mod lab;
 mod netns;
 mod postgres;
 mod probe;
+mod spool;
 mod streaming;

@@ -201,6 +201,7 @@ fn a_probe_that_is_killed_leaves_nothing_in_the_kernel() {
         let mut probe = Command::new(env!("CARGO_BIN_EXE_shawk"))
             .args(["probe", "--mode", "streaming", "--cmdb", &cmdb])
             .env("SHAWK_HOST_ID", "killed")
+            .env("SHAWK_SPOOL", "none")
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
