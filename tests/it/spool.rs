@@ -298,6 +298,30 @@ fn a_read_only_disk_stops_nothing() {
     assert_eq!(probe.stop(), Some(0));
 }
 
+/// Opening a FIFO for writing waits for a reader, who never comes: to the
+/// thread that opens it, a disk that hangs.
+#[test]
+fn a_disk_that_hangs_stops_neither_scans_nor_deliveries() {
+    use std::os::unix::fs::DirBuilderExt;
+    let directory = scratch();
+    let (spool, cmdb) = (directory.path().join("spool"), sqlite(directory.path()));
+    std::fs::DirBuilder::new().mode(0o700).create(&spool).unwrap();
+    let made = Command::new("mkfifo").arg(spool.join("lock")).status().unwrap();
+    assert!(made.success());
+    let mut probe = Probe::start(&cmdb, &spool);
+    let before = probe.until("it delivers", |metrics| metrics.get("deliveries_total") > 0.0);
+    probe.until("it goes on", |metrics| {
+        metrics.get("deliveries_total") > before.get("deliveries_total") + 2.0
+            && metrics.get("scans_total") > before.get("scans_total") + 5.0
+            && metrics.get("spool_usable") == 0.0
+    });
+    assert_eq!(probe.stop(), Some(0));
+    // With the CMDB away as well, nothing is left but to say so.
+    let mut probe = Probe::start(&away(), &spool);
+    probe.until("it scans", |metrics| metrics.get("scans_total") > 3.0);
+    assert_eq!(probe.stop(), Some(1));
+}
+
 #[test]
 fn only_the_owner_reads_a_spool_and_a_directory_of_all_is_refused() {
     use std::os::unix::fs::PermissionsExt;

@@ -16,9 +16,10 @@ use crate::agent::spool::payload::{RECORD_BYTES, RECORD_FLOWS};
 use crate::flow::host::{Coverage, Host, Rung};
 use crate::flow::key::{Counters, FlowKey, HostFlow, Observation};
 use crate::flow::process::Process;
-use crate::flow::report::Report;
+use crate::flow::report::{Report, merge};
 use crate::flow::socket::{Direction, Protocol};
-use crate::flow::tally::Tally;
+use crate::flow::tally::count::Dropped;
+use crate::flow::tally::{MAX_FLOWS, Tally};
 
 /// Seconds. The probe's own is 30; four times that makes the same day in a
 /// quarter of the time.
@@ -113,8 +114,7 @@ impl Run {
 
     /// As `agent::journal` does.
     fn journal(&mut self) {
-        let base = self.figures.journal_base.load(Ordering::Relaxed);
-        let anew = self.figures.journal_bytes.load(Ordering::Relaxed) > (2 * base).max(256 << 10);
+        let anew = self.figures.journal_is_stale();
         let report = self.tally.take_unjournaled(anew).unwrap();
         let tally = &mut self.tally;
         let reports = report.split(RECORD_FLOWS, RECORD_BYTES, &mut || tally.next_sequence());
@@ -136,10 +136,10 @@ impl Run {
     /// One segment of the backlog; false if there is none.
     fn backlog(&mut self, model: &mut Model) -> bool {
         let Reply::Batch(Some(batch)) = self.disk.work(Job::Next).unwrap() else { return false };
-        let Batch { name, kind, reports, spans, damaged } = batch;
+        let Batch { name, kind, groups, spans, damaged } = batch;
         assert_eq!((kind, damaged), (Kind::Journal, 0));
-        for report in &reports {
-            model.record(report);
+        for group in groups {
+            model.record(&merge(group).unwrap());
         }
         self.tally.backlog_done(spans, damaged);
         self.disk.work(Job::Remove(name)).unwrap();
@@ -288,13 +288,194 @@ impl Run {
     /// As `agent::delivery` does: what the CMDB has a later word of is skipped.
     fn backlog_or_skip(&mut self, model: &mut Model) -> bool {
         let Reply::Batch(Some(batch)) = self.disk.work(Job::Next).unwrap() else { return false };
-        for report in &batch.reports {
-            if report.sequence > model.1.get(&report.epoch).copied().unwrap_or(0) {
-                model.record(report);
-            }
+        for mut group in batch.groups {
+            let known = model.1.get(&group[0].epoch).copied().unwrap_or(0);
+            group.retain(|report| report.sequence > known);
+            merge(group).iter().for_each(|report| model.record(report));
         }
         self.tally.backlog_done(batch.spans, batch.damaged);
         self.disk.work(Job::Remove(batch.name)).unwrap();
         true
+    }
+}
+
+/// More clients than memory is for come and go while the CMDB is away.
+#[test]
+fn what_is_over_leaves_memory_for_the_disk_and_is_told_from_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spool");
+    let (mut run, mut model) = (Run::start(&path, 0), Model::default());
+    // One that the CMDB knows, and must learn the end of.
+    run.see(0, &[7_000_000]);
+    run.deliver(&mut model);
+    let (wave, waves) = (9000, 5);
+    let mut spilled = 0;
+    for number in 0..waves {
+        let flows: Vec<u32> = (number * wave..(number + 1) * wave).collect();
+        run.see(i64::from(number + 1) * (FLUSH + 1), &flows);
+        if let Some(report) = run.tally.take_spill() {
+            let tally = &mut run.tally;
+            let next = &mut || tally.next_sequence();
+            let reports = report.split(RECORD_FLOWS, RECORD_BYTES, next);
+            // What is on its way is in no report.
+            let others = run.tally.take().unwrap().flows.len();
+            assert_eq!(
+                others,
+                run.tally.flows() - reports.iter().map(|r| r.flows.len()).sum::<usize>()
+            );
+            let done = run.disk.work(Job::Spill(reports)).unwrap();
+            let Reply::Done(spans) = done else { panic!("not written") };
+            run.tally.spilled(Some(spans));
+            spilled += spans;
+        }
+        assert!(run.tally.spans().add_up(), "{:?}", run.tally.spans());
+        assert!(run.tally.flows() < 30_000, "{} flows in memory", run.tally.flows());
+    }
+    assert!(spilled >= u64::from(wave) * 2, "{spilled}");
+    assert_eq!(run.tally.spans().spooled, spilled);
+    run.deliver(&mut model);
+    while let Reply::Batch(Some(batch)) = run.disk.work(Job::Next).unwrap() {
+        assert_eq!(batch.kind, Kind::Spill);
+        for group in batch.groups {
+            let mut report = merge(group).unwrap();
+            report.sequence = run.tally.next_sequence();
+            model.record(&report);
+        }
+        run.tally.backlog_done(batch.spans, batch.damaged);
+        run.disk.work(Job::Remove(batch.name)).unwrap();
+    }
+    let spans = run.tally.spans();
+    assert_eq!((spans.pending, spans.spooled, spans.dropped), (0, 0, [0; 4]));
+    assert!(spans.add_up());
+    assert_eq!(model.0.len(), (wave * waves + 1) as usize);
+    let over = model.0.values().filter(|(_, ended)| *ended).count();
+    assert_eq!(over, (wave * (waves - 1) + 1) as usize);
+}
+
+/// Without a disk the oldest of what is over goes for what is alive, counted.
+#[test]
+fn without_a_disk_what_is_over_goes_for_what_is_alive() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut run = Run::start(&directory.path().join("spool"), 0);
+    let most = MAX_FLOWS as u32;
+    run.see(0, &(0..most).collect::<Vec<u32>>());
+    run.see(1, &[most]);
+    let spans = run.tally.spans();
+    assert_eq!((spans.dropped[Dropped::NoRoom as usize], spans.observed), (1, u64::from(most) + 1));
+    run.see(2 + FLUSH, &[0]);
+    run.see(3 + FLUSH, &[0, most + 1]);
+    let spans = run.tally.spans();
+    let gone = spans.dropped[Dropped::Memory as usize];
+    assert!(gone > 0 && run.tally.flows() as u64 == u64::from(most) + 1 - gone);
+    assert!(spans.add_up(), "{spans:?}");
+    run.see(4 + FLUSH, &[0]);
+    let report = run.tally.take().unwrap();
+    assert_eq!(report.coverage.records_dropped, gone + 1);
+    assert!(report.flows.iter().any(|told| !told.ended));
+}
+
+/// What cannot be read any more is counted, and keeps nothing else back.
+#[test]
+fn a_segment_that_is_gone_or_damaged_is_counted_and_the_others_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spool");
+    for second in 0..3 {
+        let mut run = Run::start(&path, second);
+        run.see(second, &[second as u32]);
+        run.journal();
+    }
+    let mut run = Run::start(&path, 10);
+    assert_eq!(run.tally.spans().taken_over, 3);
+    let mut segments: Vec<_> = std::fs::read_dir(&path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some())
+        .collect();
+    segments.sort();
+    std::fs::remove_file(&segments[0]).unwrap();
+    let mut bytes = std::fs::read(&segments[1]).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&segments[1], bytes).unwrap();
+    let mut model = Model::default();
+    while run.backlog_or_skip(&mut model) {}
+    let spans = run.tally.spans();
+    assert_eq!((spans.stored, spans.dropped[Dropped::Damaged as usize]), (1, 2));
+    assert!(spans.add_up());
+    assert_eq!(model.0.len(), 1);
+}
+
+/// Another host's (a cloned disk), and a later version's.
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spool");
+    let mut run = Run::start(&path, 0);
+    run.see(0, &[1]);
+    run.journal();
+    drop(run);
+    let (figures, emptied) = (Arc::new(Figures::default()), Arc::new(AtomicU64::new(0)));
+    let mut other = Disk::new(path.clone(), 1 << 20, (1, 1), Arc::clone(&figures), emptied);
+    assert!(matches!(other.work(Job::Open).unwrap(), Reply::Done(0)));
+    assert!(matches!(other.work(Job::Next).unwrap(), Reply::Batch(None)));
+    assert_eq!(figures.strangers.load(Ordering::Relaxed), 1);
+    drop(other);
+    assert_eq!(Run::start(&path, 5).tally.spans().taken_over, 1);
+}
+
+/// A directory that is removed with all in it is made again.
+#[test]
+fn a_directory_that_is_removed_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spool");
+    let mut run = Run::start(&path, 0);
+    run.see(0, &[1]);
+    run.journal();
+    std::fs::remove_dir_all(&path).unwrap();
+    run.see(1, &[1, 2]);
+    run.journal();
+    // That found it gone; all that was in it is written again by the next.
+    run.journal();
+    drop(run);
+    assert_eq!(Run::start(&path, 5).tally.spans().taken_over, 2);
+}
+
+/// A spool never grows beyond its limit, and what it holds stays.
+#[test]
+fn a_spool_that_is_full_keeps_what_it_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spool");
+    let mut run = Run::start(&path, 0);
+    let limit = 10_000;
+    run.disk = {
+        let who = run.tally_key();
+        drop(std::mem::replace(
+            &mut run.disk,
+            Disk::new(path.clone(), 0, who, Arc::default(), Arc::default()),
+        ));
+        Disk::new(path.clone(), limit, who, Arc::clone(&run.figures), Arc::clone(&run.emptied))
+    };
+    let mut refused = 0;
+    for tick in 0..40 {
+        run.see(tick, &(0..(tick as u32 + 1) * 200).collect::<Vec<u32>>());
+        let report = run.tally.take_unjournaled(false).unwrap();
+        let tally = &mut run.tally;
+        let reports = report.split(RECORD_FLOWS, RECORD_BYTES, &mut || tally.next_sequence());
+        let done = run.disk.work(Job::Journal { reports, anew: false });
+        run.tally.journaled(done.is_ok());
+        refused += usize::from(done.is_err());
+        assert!(run.figures.bytes.load(Ordering::Relaxed) <= limit);
+        assert!(run.tally.spans().add_up());
+    }
+    assert!(refused > 0 && refused < 40, "{refused}");
+    let spooled = run.tally.spans().spooled;
+    assert!(spooled > 0 && run.tally.spans().pending > 0);
+    drop(run);
+    assert_eq!(Run::start(&path, 50).tally.spans().taken_over, spooled);
+}
+
+impl Run {
+    fn tally_key(&self) -> (i64, i64) {
+        let host = Host { id: "h".into(), name: "h".into() };
+        (host.hash(), at(0).as_microsecond())
     }
 }
