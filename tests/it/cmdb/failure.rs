@@ -210,3 +210,25 @@ fn damage(path: &Path) {
     bytes[from..].fill(0xa5);
     std::fs::write(path, bytes).expect("write");
 }
+
+/// As a process leaves it that is killed between two tables.
+#[cfg(citus)]
+#[test]
+fn tables_that_are_not_spread_yet_are_spread_with_what_is_in_them() {
+    crate::cmdb::run_on_citus(async |place: Place| {
+        let cmdb = place.cmdb().await;
+        record(&cmdb, &[report("a", 0, 1, 10, vec![open("10.0.0.1 > 10.0.0.2:80 curl", 1, 10)])])
+            .await;
+        let before = place.dump().await;
+        for table in ["flow", "span", "hour"] {
+            place.raw(&format!("SELECT undistribute_table('shawk.{table}')::text")).await;
+        }
+        let again = Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create");
+        assert_eq!(again.spread.expect("there is Citus").distributed, 3);
+        assert_eq!(place.dump().await, before);
+        let again = Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create");
+        assert_eq!(again.spread.expect("there is Citus").distributed, 0);
+        record(&cmdb, &[report("a", 0, 2, 20, vec![open("10.0.0.1 > 10.0.0.2:80 curl", 1, 20)])])
+            .await;
+    });
+}
