@@ -189,6 +189,9 @@ fn masked(text: &str) -> String {
         Some((user, after)) => (Some(user), after),
         None => (None, rest),
     };
+    // A collector knows no users, so what stands there may well be a token.
+    let known_users = !scheme.starts_with("http");
+    let before = before.map(|user| if known_users { user } else { "***" });
     let user = match before.map(|user| user.split_once(':')) {
         Some(Some((name, _))) => format!("{name}:***@"),
         Some(None) => format!("{}@", before.unwrap_or_default()),
