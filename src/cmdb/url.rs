@@ -282,7 +282,7 @@ mod tests {
             ("https://collector:0", "no port"),
             ("https://", "no host"),
             ("https:collector", "//"),
-            ("https://::1:7717", "no port"),
+            ("https://::1:7717", "no host"),
             ("https://collector?token=s3cr3t", "token"),
             ("https://collector?sslcert=/c", "sslkey"),
             ("https://collector/#s3cr3t", "#"),
