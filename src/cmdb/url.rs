@@ -223,7 +223,8 @@ fn masked_query(query: &str) -> String {
     let shown = |pair: &str| match key_of(pair) {
         "password" | "options" => format!("{}=***", key_of(pair)),
         key if PARAMETERS.contains(&key) || site::is_parameter(key) => pair.to_owned(),
-        key => format!("{key}=***"),
+        key if pair.contains('=') => format!("{key}=***"),
+        _ => "***".to_owned(),
     };
     query.split('&').map(shown).collect::<Vec<_>>().join("&")
 }
