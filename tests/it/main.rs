@@ -9,4 +9,5 @@ mod lab;
 mod netns;
 mod postgres;
 mod probe;
+mod serve;
 mod streaming;
