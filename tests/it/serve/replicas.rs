@@ -146,13 +146,15 @@ fn what_was_accepted_is_finished_after_sigterm() {
 
 #[test]
 fn a_full_queue_sends_away_and_loses_nothing() {
-    const FLOWS: u16 = 20_000;
+    // Fourteen times this is more than may wait; thirteen times is not.
+    const FLOWS: u16 = 10_000;
+    const HOSTS: usize = 14;
     let cmdb = database();
     let collector = Collector::start(&cmdb, &[]);
     let held = Held::new(&cmdb);
     let began = Instant::now();
     let statuses: Vec<u16> = std::thread::scope(|scope| {
-        let asked: Vec<_> = (0..8)
+        let asked: Vec<_> = (0..HOSTS)
             .map(|number| {
                 let collector = &collector;
                 scope.spawn(move || {
@@ -162,7 +164,8 @@ fn a_full_queue_sends_away_and_loses_nothing() {
                     let told = report(&format!("host-{number}"), 0, 1, 60, flows);
                     let reply = collector.report(&[&told]);
                     if reply.status == 503 {
-                        assert_eq!(reply.code(), "busy");
+                        // A machine that is busy itself may not write in time.
+                        assert!(["busy", "away"].contains(&reply.code().as_str()));
                         assert!(reply.head.to_ascii_lowercase().contains("retry-after: "));
                     }
                     reply.status
@@ -175,7 +178,7 @@ fn a_full_queue_sends_away_and_loses_nothing() {
     });
     let recorded = statuses.iter().filter(|status| **status == 200).count();
     let sent_away = statuses.iter().filter(|status| **status == 503).count();
-    assert_eq!(recorded + sent_away, 8, "{statuses:?} after {:?}", began.elapsed());
+    assert_eq!(recorded + sent_away, HOSTS, "{statuses:?} after {:?}", began.elapsed());
     assert!(sent_away > 0 && recorded > 0, "{statuses:?}");
     let flows = collector.metric("shawk_flows_recorded_total");
     assert_eq!(flows, recorded as f64 * f64::from(FLOWS));

@@ -194,7 +194,10 @@ fn no_password_is_told_to_anybody() {
     let running = postgres::server(15).tcp_url_for_new_database();
     let running = running.replace(postgres::PASSWORD, CANARY);
     // They wait for it, and tell whoever asks that it is away.
-    for cmdb in [format!("postgres://shawk:{CANARY}@127.0.0.1:{closed}/x")] {
+    for cmdb in [
+        format!("postgres://shawk:{CANARY}@127.0.0.1:{closed}/x"),
+        format!("postgres://shawk:{CANARY}@127.0.0.1:{closed}/x?sslrootcert=/no/such/file"),
+    ] {
         let collector = Collector::start(&cmdb, &["--debug"]);
         let told = report("web", 0, 1, 60, Vec::new());
         for reply in [
@@ -215,7 +218,6 @@ fn no_password_is_told_to_anybody() {
     for cmdb in [
         running,
         format!("postgres://shawk:{CANARY}@127.0.0.1:{closed}/x?sslmode=bogus"),
-        format!("postgres://shawk:{CANARY}@127.0.0.1:{closed}/x?sslrootcert=/no/such/file"),
         format!("postgres://shawk:{CANARY}@127.0.0.1:port/x"),
         format!("postgres://127.0.0.1:{closed}/x?password={CANARY}&bogus=1"),
         format!("http://user:{CANARY}@127.0.0.1:{closed}"),
