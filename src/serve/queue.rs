@@ -1,8 +1,7 @@
 //! Reports of many hosts, gathered into few transactions. Everybody is answered
 //! after the commit of theirs.
 
-use std::collections::hash_map::Entry as Asked;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -228,8 +227,8 @@ async fn known(
     let mut known = HashMap::new();
     for report in batch.iter().flat_map(|entry| &entry.reports) {
         let key = (report.host.hash(), report.epoch);
-        if let Asked::Vacant(unasked) = known.entry(key) {
-            unasked.insert(cmdb.last_sequence(key.0, key.1).await?);
+        if let hash_map::Entry::Vacant(unknown) = known.entry(key) {
+            unknown.insert(cmdb.last_sequence(key.0, key.1).await?);
         }
     }
     Ok(known)

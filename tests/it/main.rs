@@ -11,5 +11,6 @@ mod lab;
 mod netns;
 mod postgres;
 mod probe;
+mod serve;
 mod spool;
 mod streaming;

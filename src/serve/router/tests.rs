@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::*;
+use hyper::Method;
+
+use crate::serve::openapi;
+use crate::serve::router::{ROUTES, Route, is_named, name_of, route};
 
 #[test]
 fn document_and_router_name_the_same_routes() {
