@@ -59,7 +59,7 @@ pub const PRUNE_ADDRESSES: &str = concat!(
 /// the flow's own stands in a text; while the host speaks it is told again.
 pub const PRUNE_PROCESSES: &str = "DELETE FROM process WHERE host = ANY($2::bigint[]) AND $1 = $1
     AND NOT EXISTS (SELECT 1 FROM flow f WHERE f.host = process.host
-        AND (f.process = process.process OR f.owners LIKE '%:' || process.process || '%'))";
+        AND (f.process = process.process OR f.details LIKE '%:' || process.process || '%'))";
 /// Runs of which nothing is left.
 pub const PRUNE_EPOCHS: &str =
     "DELETE FROM epoch WHERE host = ANY($2::bigint[]) AND epoch.until < $1
