@@ -64,6 +64,29 @@ static __always_inline struct flow *flow_of(struct flow_key *key)
 					    : flow_in(&flows_even, key);
 }
 
+/* As above; what finds no room is counted. */
+static __always_inline struct flow *counted_flow_of(struct flow_key *key)
+{
+	struct flow *flow = flow_of(key);
+
+	if (!flow)
+		__sync_fetch_and_add(&losses.flows, 1);
+	return flow;
+}
+
+/* Adds, unless it is nothing: the bus is locked for it. */
+static __always_inline void add_u32(__u32 *to, __u32 count)
+{
+	if (count)
+		__sync_fetch_and_add(to, count);
+}
+
+static __always_inline void add_u64(__u64 *to, __u64 count)
+{
+	if (count)
+		__sync_fetch_and_add(to, count);
+}
+
 static __always_inline void note_rtt(struct flow *flow, __u32 rtt_us)
 {
 	/* Two processors at once may keep the larger; it is a hint. */

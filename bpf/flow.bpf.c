@@ -11,11 +11,14 @@
 #include "flow.h"
 #include "socket.h"
 #include "count.h"
-#include "stream.h"
+#include "connection.h"
+#include "message.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 struct pass pass;
+/* Whether this one hands over every socket, and adds up none. */
+__u32 detailed;
 struct layout layout;
 
 /* The number of its process in the pid namespace of the probe, which reads. */
@@ -78,13 +81,7 @@ static __always_inline bool bundle(struct descriptor *d)
 	return true;
 }
 
-enum way {
-	BUNDLED,
-	DETAILED,
-	STREAMED,
-};
-
-static __always_inline int visit(struct bpf_iter__task_file *ctx, enum way way)
+static __always_inline int visit(struct bpf_iter__task_file *ctx, bool streams)
 {
 	struct task_struct *task = ctx->task;
 	struct file *file = ctx->file;
@@ -104,12 +101,14 @@ static __always_inline int visit(struct bpf_iter__task_file *ctx, enum way way)
 		return 0;
 	d.netns = sk->__sk_common.skc_net.net->ns.inum;
 	d.pid = pass.pid;
-	once = way != DETAILED && is_held_once(file);
-	if (way == STREAMED)
-		follow(sk, &d, once);
-	if (once && bundle(&d)) {
-		pass.bundled++;
-		return 0;
+	if (!detailed) {
+		once = is_held_once(file);
+		if (streams)
+			follow(sk, &d, once);
+		if (once && bundle(&d)) {
+			pass.bundled++;
+			return 0;
+		}
 	}
 	d.inode = file->f_inode->i_ino;
 	/* A full buffer is no loss: the kernel comes back with the same file. */
@@ -120,17 +119,11 @@ static __always_inline int visit(struct bpf_iter__task_file *ctx, enum way way)
 SEC("iter/task_file")
 int bundled(struct bpf_iter__task_file *ctx)
 {
-	return visit(ctx, BUNDLED);
-}
-
-SEC("iter/task_file")
-int detailed(struct bpf_iter__task_file *ctx)
-{
-	return visit(ctx, DETAILED);
+	return visit(ctx, false);
 }
 
 SEC("iter/task_file")
 int streamed(struct bpf_iter__task_file *ctx)
 {
-	return visit(ctx, STREAMED);
+	return visit(ctx, true);
 }

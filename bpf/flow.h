@@ -54,7 +54,7 @@ struct flow {
 	__u32 reserved;
 };
 
-#define PATH_PARTS 12
+#define PATH_PARTS 16
 #define PATH_PART 32
 
 /* A process that made a flow and may be gone before anybody asks for it. */
@@ -65,7 +65,8 @@ struct process {
 	/* Parts of the path of its program, once all of them are there. */
 	__u32 parts;
 	char comm[16];
-	/* The last one first. */
+	/* The last one first; "/" is none, but where one file system is mounted
+	 * on another. */
 	char path[PATH_PARTS][PATH_PART];
 };
 
@@ -132,7 +133,7 @@ struct place {
 
 _Static_assert(sizeof(struct flow_key) == 48, "user space reads it");
 _Static_assert(sizeof(struct flow) == 56, "user space reads it");
-_Static_assert(sizeof(struct process) == 416, "user space reads it");
+_Static_assert(sizeof(struct process) == 544, "user space reads it");
 _Static_assert(sizeof(struct descriptor) == 64, "user space reads it");
 
 #endif

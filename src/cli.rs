@@ -5,10 +5,11 @@
 
 pub mod args;
 pub mod duration;
+mod probe;
 pub mod settings;
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,11 +18,11 @@ use clap::error::ErrorKind;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-use crate::cli::args::{Arguments, LookArguments, ProbeArguments, Word};
+use crate::agent::spool::SpoolPlan;
+use crate::cli::args::{Arguments, LookArguments, Word};
 use crate::cli::settings::Settings;
 use crate::cmdb::url::CmdbUrl;
 use crate::flow::filter::Filter;
-use crate::flow::host::Rung;
 use crate::graph::walk::Ways;
 use crate::probe::choose::Mode;
 use crate::recall::{Selector, Window};
@@ -80,6 +81,10 @@ pub struct ProbeOptions {
     pub record: Option<PathBuf>,
     /// A recording to be read in the kernel's place.
     pub replay: Option<PathBuf>,
+    /// Where a daemon keeps what it cannot deliver; nowhere if absent.
+    pub spool: Option<SpoolPlan>,
+    /// Where a daemon tells of itself.
+    pub metrics: Option<SocketAddr>,
 }
 
 /// What `shawk look` was asked.
@@ -104,12 +109,6 @@ pub struct LookOptions {
 /// Most steps that a walk may be asked for. The longest path in a graph of
 /// services is far shorter.
 const MAX_DEPTH: u32 = 100;
-
-/// Longest interval: a day. Longer is a mistake in the unit.
-const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
-
-/// Shortest interval between scans.
-const MIN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Reads the command line (without the program's name) and the environment.
 /// The error is one line, without the program's name, for exit code 2.
@@ -139,7 +138,7 @@ pub fn parse(
             let before = before.map_err(|error| format!("--older-than: {error}"))?;
             Command::Prune(cmdb(words.cmdb.cmdb, &settings)?, before)
         }
-        Some(Word::Probe(words)) => Command::Probe(Box::new(probe(words, &settings)?)),
+        Some(Word::Probe(words)) => Command::Probe(Box::new(probe::probe(words, &settings)?)),
         Some(Word::Look(words)) => Command::Look(Box::new(look(words, &settings, now)?)),
         None => return Err("no command given; see 'shawk --help'".into()),
     };
@@ -212,73 +211,21 @@ fn cmdb(flag: Option<String>, settings: &Settings) -> Result<CmdbUrl, String> {
 /// The embedded CMDB where systemd's `StateDirectory=` and the XDG base
 /// directory specification put such files.
 fn default_cmdb() -> Result<CmdbUrl, String> {
-    let directory = if rustix::process::geteuid().is_root() {
-        PathBuf::from("/var/lib/shawk")
-    } else {
-        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
-        let state = absolute("XDG_STATE_HOME")
-            .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
-            .ok_or("no place for the CMDB, as HOME is not set; name one with --cmdb")?;
-        state.join("shawk")
-    };
+    let directory = state_directory()
+        .ok_or("no place for the CMDB, as HOME is not set; name one with --cmdb")?;
     let path = directory.join("cmdb.db");
     let path = path.to_str().ok_or("HOME is not valid UTF-8; name a CMDB with --cmdb")?;
     CmdbUrl::parse(&format!("sqlite:{path}"))
 }
 
-fn probe(words: ProbeArguments, settings: &Settings) -> Result<ProbeOptions, String> {
-    let mode = |text: &str| {
-        match text {
-        "auto" => Ok(Mode::Auto),
-        "polling" => Ok(Mode::Polling),
-        "streaming" => Ok(Mode::Streaming),
-        _ => Rung::ALL.into_iter().find(|rung| rung.name() == text).map(Mode::Only).ok_or_else(
-            || {
-                format!(
-                    "'{text}' is not a mode; write polling, streaming, auto, iterator, netlink or procfs"
-                )
-            },
-        ),
+fn state_directory() -> Option<PathBuf> {
+    if rustix::process::geteuid().is_root() {
+        return Some(PathBuf::from("/var/lib/shawk"));
     }
-    };
-    let filter = |text: &str| match text {
-        "all" => Ok(Filter::All),
-        "public" => Ok(Filter::Public),
-        "private" => Ok(Filter::Private),
-        _ => Err(format!("'{text}' is not a filter; write all, public or private")),
-    };
-    let period = |text: &str| {
-        let period = duration::parse(text)?;
-        if !(MIN_INTERVAL..=MAX_INTERVAL).contains(&period) {
-            return Err(format!("'{text}' is out of range; choose from 10ms to 24h"));
-        }
-        Ok(period)
-    };
-    let flush_names = ["SHAWK_FLUSH_INTERVAL", "SHAWK_PROBE_FLUSH_INTERVAL"];
-    let interval = pick(words.interval, "--interval", settings, &["SHAWK_PROBE_INTERVAL"], period)?;
-    let flush = pick(words.flush_interval, "--flush-interval", settings, &flush_names, period)?;
-    let interval = interval.unwrap_or(Duration::from_secs(1));
-    let flush = flush.unwrap_or(Duration::from_secs(30));
-    if interval > flush {
-        return Err(format!(
-            "the probe's interval {interval:?} is longer than the flush interval {flush:?}; \
-             make --interval shorter or --flush-interval longer"
-        ));
-    }
-    Ok(ProbeOptions {
-        cmdb: cmdb(words.cmdb.cmdb, settings)?,
-        mode: pick(words.mode, "--mode", settings, &["SHAWK_PROBE_MODE"], mode)?
-            .unwrap_or(Mode::Polling),
-        interval,
-        flush,
-        once: words.once,
-        filter: pick(words.filter, "--filter", settings, &["SHAWK_PROBE_FILTER"], filter)?
-            .unwrap_or(Filter::All),
-        host_id: pick(words.host_id, "--host-id", settings, &["SHAWK_HOST_ID"], text)?,
-        hostname: pick(words.hostname, "--hostname", settings, &["SHAWK_HOSTNAME"], text)?,
-        record: words.record.map(PathBuf::from),
-        replay: words.replay.map(PathBuf::from),
-    })
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    let state = absolute("XDG_STATE_HOME");
+    let state = state.or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    state.map(|state| state.join("shawk"))
 }
 
 fn look(words: LookArguments, settings: &Settings, now: Timestamp) -> Result<LookOptions, String> {

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use smallvec::SmallVec;
 
 use crate::flow::host::Rung;
 use crate::flow::process::Process;
@@ -23,6 +24,7 @@ pub mod join;
 mod merge;
 mod mirror;
 mod resolve;
+mod rise;
 pub mod roots;
 pub mod search;
 mod service;
@@ -45,6 +47,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// Each edge once, whoever told of it.
     pub edges: Vec<Edge>,
+    /// The records that told of each edge, in the order of the edges.
+    pub tellers: Vec<SmallVec<[Teller; 2]>>,
     /// The hosts that report.
     pub hosts: BTreeMap<HostKey, HostRecord>,
     /// Who had which address.
@@ -156,6 +160,36 @@ pub struct Edge {
     pub failing: bool,
     /// Numbers.
     pub traffic: Traffic,
+    /// What its numbers rose by in the window asked about, where that was
+    /// asked for and somebody counted.
+    pub rise: Option<Rise>,
+}
+
+/// A record that told of an edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Teller {
+    /// Where it stands in [`crate::recall::Records::flows`].
+    pub record: u32,
+    /// It is the active end's.
+    pub by_active: bool,
+}
+
+/// What the numbers of an edge rose by, told by one end. What that could not
+/// count is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rise {
+    /// The active end told.
+    pub by_active: bool,
+    /// Connections opened.
+    pub opened: Option<u64>,
+    /// Attempts that failed.
+    pub failed: Option<u64>,
+    /// Payload bytes from the active to the passive end.
+    pub bytes_to_passive: Option<u64>,
+    /// Payload bytes from the passive to the active end.
+    pub bytes_to_active: Option<u64>,
+    /// TCP segments retransmitted by the end that told.
+    pub retransmits: Option<u64>,
 }
 
 /// Which ends told of an edge.

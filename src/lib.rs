@@ -16,3 +16,4 @@ pub mod probe;
 pub mod recall;
 pub mod run;
 pub mod view;
+pub mod wire;

@@ -5,8 +5,10 @@
 
 use anyhow::Result;
 use jiff::Timestamp;
+use tracing::debug;
 
 use crate::cmdb::Cmdb;
+use crate::cmdb::fault::Fault;
 use crate::graph::search::{Answer, Otherwise, Question, Search};
 use crate::recall::{HostKey, Window};
 
@@ -41,7 +43,20 @@ async fn search(cmdb: &Cmdb, question: Question, now: Timestamp) -> Result<Answe
     while let Some(ask) = search.ask() {
         search.take(cmdb.around(&ask.hosts, &ask.addresses, &window).await?);
     }
-    Ok(search.answer(now))
+    let counted = search.counted();
+    if counted.is_empty() {
+        return Ok(search.answer(now, Some(&[])));
+    }
+    match cmdb.traffic(&counted, &window).await {
+        Ok(traffic) => Ok(search.answer(now, Some(&traffic))),
+        // More hours of more flows than it gives at once: the edges are known
+        // all the same, and the answer says what is missing.
+        Err(error) if matches!(error.downcast_ref(), Some(Fault::Refused(_))) => {
+            debug!("{error:#}");
+            Ok(search.answer(now, None))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// What is known at whatever time of something that has no edges in the

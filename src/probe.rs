@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::flow::host::Rung;
 use crate::flow::key::Observation;
@@ -14,7 +14,7 @@ use crate::flow::socket::Snapshot;
 use crate::probe::iterator::Iterator;
 use crate::probe::netlink::Netlink;
 use crate::probe::streaming::Streaming;
-use crate::probe::support::Support;
+use crate::probe::support::Loaded;
 
 pub mod bpf;
 pub mod cgroup;
@@ -31,6 +31,7 @@ pub mod owner;
 pub mod procfs;
 pub mod procnet;
 pub mod record;
+pub mod rights;
 pub mod streaming;
 pub mod support;
 pub mod surroundings;
@@ -59,17 +60,22 @@ pub enum Probe {
 }
 
 impl Probe {
-    /// A probe on a rung that was chosen from what `support` says (see [`choose::choose`]).
-    pub fn open(config: &ProbeConfig, rung: Rung, support: &Support) -> Result<Probe> {
-        match rung {
-            Rung::Streaming => {
-                let events = support.events(config)?;
-                Ok(Probe::Streaming(Box::new(Streaming::open(config, events)?)))
+    /// A probe on a rung that was chosen (see [`choose::choose`]) from the facts
+    /// that came with `loaded`.
+    pub fn open(config: &ProbeConfig, rung: Rung, loaded: Loaded) -> Result<Probe> {
+        Ok(match (rung, loaded) {
+            (Rung::Streaming, Loaded::Streaming(kernel, events)) => {
+                Probe::Streaming(Box::new(Streaming::open(config, *kernel, events)?))
             }
-            Rung::Iterator => Ok(Probe::Iterator(Box::new(Iterator::open(config)?))),
-            Rung::Netlink => Ok(Probe::Netlink(Box::new(Netlink::open(config, true)?))),
-            Rung::Procfs => Ok(Probe::Netlink(Box::new(Netlink::open(config, false)?))),
-        }
+            (Rung::Iterator, Loaded::Iterator(kernel)) => {
+                Probe::Iterator(Box::new(Iterator::open(config, *kernel)?))
+            }
+            (Rung::Streaming | Rung::Iterator, _) => {
+                bail!("nothing was loaded for the rung {}", rung.name())
+            }
+            (Rung::Netlink, _) => Probe::Netlink(Box::new(Netlink::open(config, true)?)),
+            (Rung::Procfs, _) => Probe::Netlink(Box::new(Netlink::open(config, false)?)),
+        })
     }
 
     /// Reads all sockets once. Blocks for as long as that takes, and moves

@@ -50,7 +50,7 @@ pub fn run(invocation: Invocation) -> Result<()> {
         Command::Print(text) => print(&text),
         Command::Credits => print(CREDITS),
         Command::Doctor => Support::read(&config(None, None), Mode::Auto.best())
-            .and_then(|support| print(&choose::report(&support))),
+            .and_then(|(support, _)| print(&choose::report(&support))),
         Command::CreateScheme(url) => runtime.block_on(create_scheme(&url)),
         Command::Prune(url, before) => runtime.block_on(prune(&url, before)),
         Command::Probe(options) => runtime.block_on(probe(*options)),
@@ -96,25 +96,27 @@ async fn probe(options: ProbeOptions) -> Result<()> {
         interval: options.interval,
         flush: options.flush,
         filter: options.filter,
+        spool: options.spool,
+        metrics: options.metrics,
     };
     if let Some(recording) = &options.replay {
-        let report = agent::replay(recording, &plan).await?;
+        let report = agent::replay::replay(recording, &plan).await?;
         summary(&report, &plan.cmdb);
         return Ok(());
     }
     let config = config(options.host_id, options.hostname);
-    let support = Support::read(&config, options.mode.best())?;
+    let (support, loaded) = Support::read(&config, options.mode.best())?;
     let choice = choose::choose(&support, options.mode)
         .map_err(|why| anyhow::anyhow!("this host cannot be probed that way: {why}"))?;
     info!("{}", choice.line(&support));
-    let probe = Probe::open(&config, choice.rung, &support)?;
-    let recorder = options.record.as_deref().map(agent::open_recorder).transpose()?;
+    let probe = Probe::open(&config, choice.rung, loaded)?;
+    let recorder = options.record.as_deref().map(agent::scan::open_recorder).transpose()?;
     if options.once {
         let report = agent::once(probe, recorder, &plan).await?;
         summary(&report, &plan.cmdb);
         return Ok(());
     }
-    agent::run(probe, recorder, plan).await
+    agent::daemon::run(probe, recorder, plan).await
 }
 
 fn print(text: &str) -> Result<()> {

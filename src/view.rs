@@ -12,6 +12,7 @@ mod dot;
 pub mod escape;
 mod footer;
 mod json;
+mod known;
 mod label;
 mod lines;
 mod mermaid;

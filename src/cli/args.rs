@@ -15,7 +15,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
     after_help = "These may also be given by environment, a flag going first:\n  \
         SHAWK_CMDB_URL, SHAWK_PROBE_MODE, SHAWK_PROBE_INTERVAL, SHAWK_PROBE_FILTER,\n  \
         SHAWK_FLUSH_INTERVAL (or SHAWK_PROBE_FLUSH_INTERVAL), SHAWK_HOST_ID,\n  \
-        SHAWK_HOSTNAME, SHAWK_DEBUG, and SHAWK_ENV_FILE, a file of such lines."
+        SHAWK_HOSTNAME, SHAWK_SPOOL, SHAWK_SPOOL_LIMIT, SHAWK_METRICS, SHAWK_DEBUG, and SHAWK_ENV_FILE, a file of such lines."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -98,6 +98,18 @@ pub struct ProbeArguments {
     /// Which peers to report: all [default], public or private
     #[arg(long, value_name = "WHICH")]
     pub filter: Option<String>,
+    /// Where a daemon keeps what it cannot deliver, a directory of its own, or
+    /// none [default: /var/lib/shawk/spool, for others than root
+    /// ~/.local/state/shawk/spool]
+    #[arg(long, value_name = "DIRECTORY")]
+    pub spool: Option<String>,
+    /// Most bytes of it, as in 64MiB [default: 64MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub spool_limit: Option<String>,
+    /// Tell Prometheus of the daemon itself at this address, or at this port of
+    /// 127.0.0.1; the path is /metrics
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<String>,
     /// The host's id, instead of one derived from its machine id
     #[arg(long, value_name = "ID")]
     pub host_id: Option<String>,

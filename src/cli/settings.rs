@@ -5,17 +5,20 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// Every name that shawk reads, for the warning about one that it does not.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 13] = [
     "SHAWK_CMDB_URL",
     "SHAWK_DEBUG",
     "SHAWK_ENV_FILE",
     "SHAWK_FLUSH_INTERVAL",
     "SHAWK_HOST_ID",
     "SHAWK_HOSTNAME",
+    "SHAWK_METRICS",
     "SHAWK_PROBE_FILTER",
     "SHAWK_PROBE_FLUSH_INTERVAL",
     "SHAWK_PROBE_INTERVAL",
     "SHAWK_PROBE_MODE",
+    "SHAWK_SPOOL",
+    "SHAWK_SPOOL_LIMIT",
 ];
 
 /// What the environment says, the process's own before the file's.

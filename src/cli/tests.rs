@@ -51,6 +51,20 @@ fn the_defaults_are_those_of_the_manual() {
 }
 
 #[test]
+fn the_spool_and_the_metrics_have_a_place() {
+    let spool = |line: &str| probe(line, &[]).spool;
+    let plan = spool("--spool /s --spool-limit 2GiB").unwrap();
+    assert_eq!((plan.path.to_str(), plan.limit), (Some("/s"), 2 << 30));
+    assert!(spool("--spool none").is_none());
+    refused("probe --spool-limit 64M", &[], "--spool-limit: '64M' is not a size");
+    refused("probe", &[("SHAWK_SPOOL_LIMIT", "1KiB")], "'1KiB' is too small");
+    let metrics = |text: &str| probe(&format!("--metrics {text}"), &[]).metrics.unwrap();
+    assert_eq!(metrics("9469"), "127.0.0.1:9469".parse().unwrap());
+    assert_eq!(metrics("[::]:1"), "[::]:1".parse().unwrap());
+    refused("probe --metrics 70000", &[], "--metrics: '70000' is not an address");
+}
+
+#[test]
 fn a_flag_goes_before_the_environment_and_the_new_name_before_the_old() {
     let environment = [
         ("SHAWK_PROBE_INTERVAL", "2s"),

@@ -100,8 +100,13 @@ pub struct Coverage {
     /// unknown peers.
     #[serde(skip_serializing_if = "is_zero")]
     pub updates_lost: u64,
-    /// Scans that were due while one was still running.
+    /// Scans that were due while one was still running, or that were left out
+    /// because they cost too much.
     pub scans_skipped: u64,
+    /// Spans of flows that were seen since the start and could not be kept
+    /// until the CMDB had them: neither in memory nor on disk was room.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub records_dropped: u64,
 }
 
 fn is_zero(count: &u64) -> bool {
@@ -119,6 +124,7 @@ impl Coverage {
             (self.flows_dropped, "flow", "flows", "dropped at a limit"),
             (self.updates_lost, "change", "changes", "between scans lost"),
             (self.scans_skipped, "scan", "scans", "skipped"),
+            (self.records_dropped, "record", "records", "dropped while the CMDB was away"),
         ];
         let mut words: Vec<String> = counts
             .into_iter()

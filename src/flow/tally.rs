@@ -10,11 +10,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use smallvec::SmallVec;
 
 use crate::flow::host::{Coverage, Host, Rung};
 use crate::flow::key::{FlowKey, HostFlow, Observation};
 use crate::flow::report::{FlowReport, Report, ScopedAddress};
+use crate::flow::tally::count::{Dropped, Ledger};
+use crate::flow::tally::entry::{Entry, Known, Version};
+
+pub mod count;
+mod entry;
+mod journal;
 
 /// Most flows that a tally keeps; a new one beyond it is dropped and counted.
 pub const MAX_FLOWS: usize = 131_072;
@@ -38,7 +43,11 @@ pub struct Tally {
     addresses_version: Version,
     latest: Option<Latest>,
     /// Flows of the observation that found no room.
-    dropped: u64,
+    no_room: u64,
+    /// Something is on its way to the journal.
+    journaling: bool,
+    /// What became of all spans.
+    ledger: Ledger,
 }
 
 /// What the last observation said of the host as a whole.
@@ -48,54 +57,6 @@ struct Latest {
     rung: Rung,
     coverage: Coverage,
     at: Timestamp,
-}
-
-#[derive(Debug)]
-struct Entry {
-    flow: HostFlow,
-    /// The span it is in.
-    since: Timestamp,
-    seen: Timestamp,
-    version: Version,
-    /// Spans that are over and not acknowledged, oldest first.
-    past: SmallVec<[(Timestamp, Timestamp); 1]>,
-    /// How many of `past` the last report held.
-    past_offered: usize,
-    /// The last report said that this span is over, and it has not been seen
-    /// since.
-    end_offered: bool,
-}
-
-/// Counts changes, and remembers which were offered and acknowledged.
-#[derive(Clone, Copy, Debug, Default)]
-struct Version {
-    now: u64,
-    offered: u64,
-    told: u64,
-}
-
-impl Version {
-    fn change(&mut self) {
-        self.now += 1;
-    }
-
-    fn is_told(self) -> bool {
-        self.told == self.now
-    }
-
-    fn offer(&mut self) {
-        self.offered = self.now;
-    }
-
-    /// It is not in the report that is being made, so that the acknowledgement
-    /// of that one says nothing of it.
-    fn withhold(&mut self) {
-        self.offered = self.told;
-    }
-
-    fn acknowledge(&mut self) {
-        self.told = self.offered;
-    }
 }
 
 impl Tally {
@@ -110,9 +71,11 @@ impl Tally {
             sequence: 0,
             flows: HashMap::new(),
             addresses: HashMap::new(),
-            addresses_version: Version::default(),
+            addresses_version: Version::new(0),
             latest: None,
-            dropped: 0,
+            no_room: 0,
+            journaling: false,
+            ledger: Ledger::default(),
         }
     }
 
@@ -132,7 +95,8 @@ impl Tally {
             self.observe_flow(flow, at);
         }
         let mut coverage = observation.coverage;
-        coverage.flows_dropped += std::mem::take(&mut self.dropped);
+        coverage.flows_dropped += std::mem::take(&mut self.no_room);
+        coverage.records_dropped = self.ledger.lost();
         let Observation { host, rung, .. } = observation;
         self.latest = Some(Latest { host, rung, coverage, at });
     }
@@ -177,34 +141,53 @@ impl Tally {
     fn observe_flow(&mut self, flow: HostFlow, at: Timestamp) {
         let linger = self.linger;
         if let Some(entry) = self.flows.get_mut(&flow.key) {
-            entry.end_offered = false;
-            if at.duration_since(entry.seen) > linger {
-                entry.end_span(linger);
-                entry.since = at;
-                entry.version.change();
+            if entry.is_over(at, linger) && entry.begin_span(at) {
+                self.ledger.drop(Dropped::Joined, 1);
             }
-            entry.seen = at;
+            entry.see(at);
             if entry.flow != flow {
                 entry.flow = flow;
                 entry.version.change();
             }
+            self.ledger.observed += u64::from(entry.ripen(linger));
             return;
         }
-        if self.flows.len() >= MAX_FLOWS {
-            self.dropped += 1;
+        if self.flows.len() >= MAX_FLOWS && (self.no_room > 0 || !self.make_room()) {
+            self.no_room += 1;
+            if !flow.tentative {
+                self.ledger.observed += 1;
+                self.ledger.drop(Dropped::NoRoom, 1);
+            }
             return;
         }
-        let version = Version { now: 1, ..Version::default() };
-        let entry = Entry {
-            since: at,
-            seen: at,
-            version,
-            past: SmallVec::new(),
-            past_offered: 0,
-            end_offered: false,
-            flow,
-        };
+        let entry = Entry::new(flow, at, linger);
+        self.ledger.observed += u64::from(entry.ripe);
         self.flows.insert(entry.flow.key.clone(), entry);
+    }
+
+    /// Drops what was over first of what the CMDB has never heard of, an
+    /// eighth of all, so that what is alive finds room. What it has heard of
+    /// stays: it would be alive there for ever.
+    fn make_room(&mut self) -> bool {
+        let Some(latest) = &self.latest else { return false };
+        let (now, linger) = (latest.at, self.linger);
+        let may_go = |entry: &Entry| entry.is_unheard() && entry.is_over(now, linger);
+        let going = self.flows.values().filter(|entry| may_go(entry));
+        let mut ends: Vec<Timestamp> = going.map(|entry| entry.span.seen).collect();
+        if ends.is_empty() {
+            return false;
+        }
+        let at = (MAX_FLOWS / 8).min(ends.len() - 1);
+        let (_, &mut last, _) = ends.select_nth_unstable(at);
+        let ledger = &mut self.ledger;
+        self.flows.retain(|_, entry| {
+            let stays = !may_go(entry) || entry.span.seen > last;
+            if !stays {
+                ledger.drop(Dropped::Memory, entry.spans().count() as u64);
+            }
+            stays
+        });
+        true
     }
 
     /// The report of all that is not acknowledged: new and changed flows, ended
@@ -244,9 +227,7 @@ impl Tally {
             if flows.len() < MAX_NEWS && entry.is_news(latest.at, self.linger) {
                 entry.offer(latest.at, self.linger, &mut flows);
             } else {
-                entry.version.withhold();
-                entry.past_offered = 0;
-                entry.end_offered = false;
+                entry.withhold();
             }
         }
         self.addresses_version.withhold();
@@ -279,66 +260,18 @@ impl Tally {
             self.addresses.retain(|_, address| address.ended.is_none());
         }
         let Some(latest) = &self.latest else { return };
-        let linger = self.linger;
+        let (now, linger) = (latest.at, self.linger);
+        let ledger = &mut self.ledger;
         self.flows.retain(|_, entry| {
-            entry.past.drain(..entry.past_offered);
-            entry.past_offered = 0;
+            for span in entry.spans_mut() {
+                ledger.stored += u64::from(span.acknowledge());
+            }
+            entry.past.retain(|span| span.told < Known::Over);
             entry.version.acknowledge();
-            let over = latest.at.duration_since(entry.seen) > linger;
-            let forget = entry.end_offered || (over && entry.waits(linger));
+            let untellable = entry.is_over(now, linger) && !entry.ripe;
+            let forget = entry.span.told == Known::Over || untellable;
             !(forget && entry.past.is_empty())
         });
-    }
-}
-
-impl Entry {
-    fn end_span(&mut self, linger: SignedDuration) {
-        if self.waits(linger) {
-            return;
-        }
-        self.past.push((self.since, self.seen));
-        if self.past.len() > MAX_PENDING_SPANS {
-            // The oldest may be on its way to the CMDB as it is. Joining it to
-            // the next only makes it longer, and the longer one is told again.
-            let (_, later_end) = self.past.remove(1);
-            self.past[0].1 = later_end;
-            self.past_offered = 0;
-        }
-    }
-
-    /// Not to be told of yet: a UDP socket that may be a resolver's query and
-    /// is younger than `linger`.
-    fn waits(&self, linger: SignedDuration) -> bool {
-        self.flow.tentative && self.seen.duration_since(self.since) < linger
-    }
-
-    /// It is new to the CMDB, or it or a span of it is over.
-    fn is_news(&self, now: Timestamp, linger: SignedDuration) -> bool {
-        if self.waits(linger) {
-            return !self.past.is_empty();
-        }
-        let never_told = self.version.told == 0;
-        never_told || !self.past.is_empty() || now.duration_since(self.seen) > linger
-    }
-
-    fn offer(&mut self, now: Timestamp, linger: SignedDuration, flows: &mut Vec<FlowReport>) {
-        let span = |since, seen, ended| FlowReport { flow: self.flow.clone(), since, seen, ended };
-        flows.extend(self.past.iter().map(|&(since, seen)| span(since, seen, true)));
-        self.past_offered = self.past.len();
-        if self.waits(linger) {
-            return;
-        }
-        let ended = now.duration_since(self.seen) > linger;
-        if ended || !self.version.is_told() {
-            let mut last = span(self.since, self.seen, ended);
-            if self.seen < now {
-                last.flow.counters.open = 0;
-                last.flow.counters.connecting = 0;
-            }
-            flows.push(last);
-        }
-        self.end_offered = ended;
-        self.version.offer();
     }
 }
 

@@ -4,21 +4,20 @@
 //! pod addresses are used again. Several places may have one at once: every
 //! docker0, two namespaces, a floating address.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use smallvec::SmallVec;
 
-use crate::graph::index::{Index, PlaceId, Side};
+use crate::graph::index::{Index, Map, PlaceId, Side};
 use crate::graph::times::{Near, Times};
 use crate::graph::{Place, link_local, only_inside};
 use crate::recall::{AddressRecord, HostKey};
 
 /// Who has which address.
 pub(crate) struct Owners {
-    by_address: HashMap<IpAddr, Vec<Owned>>,
+    by_address: Map<IpAddr, SmallVec<[Owned; 1]>>,
     tolerance: SignedDuration,
 }
 
@@ -50,7 +49,7 @@ impl Owners {
         index: &mut Index<'_>,
         tolerance: SignedDuration,
     ) -> Self {
-        let mut ranges: HashMap<(IpAddr, PlaceId, bool), SmallVec<[_; 1]>> = HashMap::new();
+        let mut ranges: Map<(IpAddr, PlaceId, bool), SmallVec<[_; 1]>> = Map::default();
         for record in addresses {
             let place = Place { host: record.host, scope: Arc::clone(&record.scope) };
             let place = index.places.number(&place);
@@ -63,7 +62,7 @@ impl Owners {
                 ranges.entry((sighting.local, sighting.place, false)).or_default().extend(spans);
             }
         }
-        let mut by_address: HashMap<IpAddr, Vec<Owned>> = HashMap::new();
+        let mut by_address: Map<IpAddr, SmallVec<[Owned; 1]>> = Map::default();
         for ((address, place, interface), ranges) in ranges {
             let times = Times::of(ranges);
             let host = index.host(place);
@@ -83,10 +82,8 @@ impl Owners {
         address: IpAddr,
         (since, until): (Timestamp, Timestamp),
     ) -> bool {
-        self.at_host(address, index.host(place)).iter().any(|owned| {
-            owned.interface
-                && owned.place == place
-                && owned.times.near(since, until, self.tolerance) == Some(Near::Overlap)
+        self.at_place(address, index.host(place), place).iter().any(|owned| {
+            owned.interface && owned.times.near(since, until, self.tolerance) == Some(Near::Overlap)
         })
     }
 
@@ -103,12 +100,13 @@ impl Owners {
         })
     }
 
-    /// Where an address leads from a place, in that range of time: among those
-    /// that had it then, the same place comes first, then the same host.
+    /// Where an address leads from an address at a place, in that range of time:
+    /// among those that had it then, the same place comes first, then the same
+    /// host. Nothing that comes from a loopback address leaves its place.
     pub(crate) fn whose(
         &self,
         index: &Index<'_>,
-        from: PlaceId,
+        (from, local): (PlaceId, IpAddr),
         address: IpAddr,
         (since, until): (Timestamp, Timestamp),
     ) -> Whose {
@@ -118,6 +116,14 @@ impl Owners {
         }
         if only_inside(address) {
             return Whose::Place(from);
+        }
+        // Nothing comes before the own place, and a host may have a thousand
+        // scopes with one address.
+        if self.had(index, from, address, (since, until)) {
+            return Whose::Place(from);
+        }
+        if local.is_loopback() {
+            return Whose::Nobody(None);
         }
         for (interface, near) in [
             (true, Near::Overlap),
@@ -146,13 +152,20 @@ impl Owners {
     }
 
     fn at(&self, address: IpAddr) -> &[Owned] {
-        self.by_address.get(&address).map_or(&[], Vec::as_slice)
+        self.by_address.get(&address).map_or(&[], SmallVec::as_slice)
     }
 
     fn at_host(&self, address: IpAddr, host: HostKey) -> &[Owned] {
         let owned = self.at(address);
         let from = owned.partition_point(|owned| owned.host < host);
         let to = owned.partition_point(|owned| owned.host <= host);
+        &owned[from..to]
+    }
+
+    fn at_place(&self, address: IpAddr, host: HostKey, place: PlaceId) -> &[Owned] {
+        let owned = self.at_host(address, host);
+        let from = owned.partition_point(|owned| owned.place < place);
+        let to = owned.partition_point(|owned| owned.place <= place);
         &owned[from..to]
     }
 }

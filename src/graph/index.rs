@@ -8,6 +8,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
 use crate::flow::process::Process;
@@ -21,11 +22,18 @@ pub(crate) type PlaceId = u32;
 /// Number of a process identity.
 pub(crate) type ProcessId = u32;
 
+/// Maps of a join: some ten look-ups a flow, which with the standard library's
+/// hasher took most of its time.
+pub(crate) type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// Process groups, each with the lowest pid in it.
+pub(crate) type Groups = SmallVec<[(u32, u32); 1]>;
+
 /// All records, read once.
 pub(crate) struct Index<'r> {
     pub(crate) places: Numbers<Place>,
     pub(crate) processes: Numbers<Arc<Process>>,
-    /// Flows with a peer, sorted by host.
+    /// Flows with a peer, sorted by host and scope, and so by place.
     pub(crate) sightings: Vec<Sighting<'r>>,
     /// Passive flows without a peer.
     pub(crate) listeners: Vec<Listener<'r>>,
@@ -36,8 +44,12 @@ pub(crate) struct Index<'r> {
 /// A flow with a peer, as its host saw it.
 pub(crate) struct Sighting<'r> {
     pub(crate) record: &'r FlowRecord,
+    /// Where the record stands in [`Records::flows`].
+    pub(crate) at: u32,
     pub(crate) place: PlaceId,
     pub(crate) process: Option<ProcessId>,
+    /// The process groups of its owners, in their order.
+    pub(crate) groups: Groups,
     pub(crate) protocol: Protocol,
     pub(crate) local: IpAddr,
     pub(crate) peer: IpAddr,
@@ -61,6 +73,8 @@ pub(crate) struct Listener<'r> {
     pub(crate) record: &'r FlowRecord,
     pub(crate) place: PlaceId,
     pub(crate) process: Option<ProcessId>,
+    /// The process groups of its owners, in their order.
+    pub(crate) groups: Groups,
     pub(crate) protocol: Protocol,
     pub(crate) address: IpAddr,
     pub(crate) port: u16,
@@ -81,22 +95,23 @@ pub(crate) struct Pair {
 
 impl<'r> Index<'r> {
     pub(crate) fn of(records: &'r Records) -> Self {
-        let mut flows: Vec<&FlowRecord> = records.flows.iter().collect();
-        flows.sort_by(|a, b| (a.host, &a.flow.key).cmp(&(b.host, &b.flow.key)));
+        let mut flows: Vec<(u32, &FlowRecord)> = (0..).zip(&records.flows).collect();
+        flows.sort_by(|(_, a), (_, b)| (a.host, &a.flow.key).cmp(&(b.host, &b.flow.key)));
         let mut index = Index {
-            places: Numbers::new(),
-            processes: Numbers::new(),
+            places: Numbers::default(),
+            processes: Numbers::default(),
             sightings: Vec::with_capacity(flows.len()),
             listeners: Vec::new(),
             malformed: 0,
         };
-        for record in flows {
-            index.read(record);
+        let mut known = Known::default();
+        for (at, record) in flows {
+            index.read(record, at, &mut known);
         }
         index
     }
 
-    fn read(&mut self, record: &'r FlowRecord) {
+    fn read(&mut self, record: &'r FlowRecord, at: u32, known: &mut Known<'r>) {
         let key = &record.flow.key;
         let side = match (key.direction, key.local_port, key.peer_port) {
             (Direction::Active, _, Some(port)) => Side::Active(port),
@@ -107,17 +122,20 @@ impl<'r> Index<'r> {
         if record.spans.is_empty() {
             return self.malformed += 1;
         }
-        let place = self.places.number(&Place { host: record.host, scope: Arc::clone(&key.scope) });
-        let process = key.process.as_ref().map(|process| self.processes.number(process));
+        let place = known.place(record, &mut self.places);
+        let process = known.process(record, &mut self.processes);
+        let groups = groups(record);
         let times = Times::of_spans(&record.spans);
-        let protocol = key.protocol;
+        let (protocol, local) = (key.protocol, key.local);
         match (key.peer, side) {
             (Some(peer), _) => self.sightings.push(Sighting {
                 record,
+                at,
                 place,
                 process,
+                groups,
                 protocol,
-                local: key.local,
+                local,
                 peer,
                 side,
                 times,
@@ -126,8 +144,9 @@ impl<'r> Index<'r> {
                 record,
                 place,
                 process,
+                groups,
                 protocol,
-                address: key.local,
+                address: local,
                 port,
                 times,
             }),
@@ -158,10 +177,46 @@ impl Sighting<'_> {
     }
 }
 
+/// Numbers given so far, by what is cheap to compare: the names of places and
+/// processes are compared once each, not once a flow.
+#[derive(Default)]
+struct Known<'r> {
+    /// The place of the flow before.
+    place: Option<(HostKey, &'r str, PlaceId)>,
+    /// Processes by where they stand in memory: their flows share them.
+    processes: Map<*const Process, ProcessId>,
+}
+
+impl<'r> Known<'r> {
+    fn place(&mut self, record: &'r FlowRecord, places: &mut Numbers<Place>) -> PlaceId {
+        let scope = &record.flow.key.scope;
+        match self.place {
+            Some((host, known, place)) if (host, known) == (record.host, &**scope) => place,
+            _ => {
+                let scope_of_record: &'r str = scope;
+                let place = Place { host: record.host, scope: Arc::clone(scope) };
+                let place = places.number(&place);
+                self.place = Some((record.host, scope_of_record, place));
+                place
+            }
+        }
+    }
+
+    fn process(
+        &mut self,
+        record: &'r FlowRecord,
+        processes: &mut Numbers<Arc<Process>>,
+    ) -> Option<ProcessId> {
+        let process = record.flow.key.process.as_ref()?;
+        let number = || processes.number(process);
+        Some(*self.processes.entry(Arc::as_ptr(process)).or_insert_with(number))
+    }
+}
+
 /// The process groups of a flow's owners that are instances of its process,
-/// each with the lowest pid in it, in the owners' order.
-pub(crate) fn groups(record: &FlowRecord) -> SmallVec<[(u32, u32); 2]> {
-    let mut groups: SmallVec<[(u32, u32); 2]> = SmallVec::new();
+/// in the owners' order.
+fn groups(record: &FlowRecord) -> Groups {
+    let mut groups = Groups::new();
     let owners = record.flow.owners.iter();
     for owner in owners.filter(|owner| Some(&owner.process) == record.flow.key.process.as_ref()) {
         match groups.iter_mut().find(|group| group.0 == owner.pgid) {
@@ -175,14 +230,16 @@ pub(crate) fn groups(record: &FlowRecord) -> SmallVec<[(u32, u32); 2]> {
 /// Values by number, and numbers by value.
 pub(crate) struct Numbers<T> {
     values: Vec<T>,
-    numbers: HashMap<T, u32>,
+    numbers: Map<T, u32>,
+}
+
+impl<T> Default for Numbers<T> {
+    fn default() -> Self {
+        Numbers { values: Vec::new(), numbers: Map::default() }
+    }
 }
 
 impl<T: Clone + Eq + Hash> Numbers<T> {
-    pub(crate) fn new() -> Self {
-        Numbers { values: Vec::new(), numbers: HashMap::new() }
-    }
-
     pub(crate) fn number(&mut self, value: &T) -> u32 {
         if let Some(number) = self.numbers.get(value) {
             return *number;
@@ -196,5 +253,10 @@ impl<T: Clone + Eq + Hash> Numbers<T> {
 
     pub(crate) fn get(&self, number: u32) -> &T {
         &self.values[number as usize]
+    }
+
+    /// The values in the order of their numbers.
+    pub(crate) fn values(&self) -> &[T] {
+        &self.values
     }
 }

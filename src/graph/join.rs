@@ -1,19 +1,20 @@
 //! Records in, graph out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use smallvec::SmallVec;
 
+use crate::flow::host::Rung;
 use crate::graph::address::Owners;
-use crate::graph::index::{Index, groups};
-use crate::graph::merge::{EdgeKey, Life, Merging, Saying};
-use crate::graph::mirror::Mirrors;
-use crate::graph::resolve::{Key, Keys, Resolver};
-use crate::graph::service::{Listeners, Server, Services};
+use crate::graph::index::{Groups, Index, Map, Numbers};
+use crate::graph::merge::{Life, Merging, Saying};
+use crate::graph::resolve::{Key, Resolver};
+use crate::graph::service::{Listeners, Server};
 use crate::graph::unknown;
-use crate::graph::{Graph, Identity, Listen, Node};
-use crate::recall::{HostKey, Records};
+use crate::graph::{Graph, Identity, Listen, Node, NodeId};
+use crate::recall::{FlowRecord, HostKey, Records};
 
 /// Joins what both ends saw. `tolerance` is how far apart in time two hosts'
 /// words about the same thing may be: a heartbeat and the clocks' difference.
@@ -22,33 +23,27 @@ pub fn join(records: &Records, tolerance: SignedDuration) -> Graph {
     let owners = Owners::of(&records.addresses, &mut index, tolerance);
     let listeners = Listeners::of(&index, tolerance);
     unknown::settle(&mut index, &owners, &listeners, tolerance);
-    let services = Services::of(&index, &listeners);
-    let mirrors = Mirrors::of(&index, &owners, tolerance);
-    let resolver = Resolver { index: &index, owners, listeners, services, mirrors };
+    let resolver = Resolver::of(&index, owners, listeners, tolerance);
 
-    let rungs: HashMap<HostKey, _> =
+    let rungs: Map<HostKey, Rung> =
         records.hosts.iter().map(|host| (host.key, host.rung)).collect();
     let mut merging = Merging::default();
     let mut seen = Seen::default();
     for (me, sighting) in (0..).zip(&index.sightings) {
-        let own = resolver.own(sighting);
-        for key in &own {
-            seen.owners(*key, sighting.record);
-        }
         let rung = rungs.get(&sighting.record.host).copied();
-        merging.tell(sighting, rung, saying(&resolver, me, &own, &mut seen));
+        merging.tell(sighting, rung, saying(&resolver, me, &mut seen));
     }
     for listener in &index.listeners {
         let key = match listener.process {
             Some(process) => {
-                let pgid = groups(listener.record).first().map(|group| group.0);
+                let pgid = listener.groups.first().map(|group| group.0);
                 let server = resolver.services.whole(listener.place, Server { process, pgid });
                 Key::Process { place: listener.place, process, pgid: server.pgid }
             }
             None => Key::Unseen { place: listener.place, port: Some(listener.port) },
         };
-        seen.owners(key, listener.record);
-        seen.listens.entry(key).or_default().insert(Listen {
+        let node = seen.owners(key, listener.record, &listener.groups);
+        seen.facts[node].listens.insert(Listen {
             protocol: listener.protocol,
             address: listener.address,
             port: listener.port,
@@ -58,97 +53,112 @@ pub fn join(records: &Records, tolerance: SignedDuration) -> Graph {
 }
 
 /// What a sighting says, range by range of its time, of the edges it may be.
-fn saying(resolver: &Resolver<'_, '_>, me: u32, own: &Keys, seen: &mut Seen) -> Saying {
+fn saying(resolver: &Resolver<'_, '_>, me: u32, seen: &mut Seen) -> Saying {
     let sighting = &resolver.index.sightings[me as usize];
     let mut saying = Saying::default();
+    let mut own: Ids = SmallVec::new();
+    for key in resolver.own(me) {
+        own.push(seen.owners(*key, sighting.record, &sighting.groups));
+    }
     for range in sighting.times.ranges() {
         let other = resolver.other(me, *range);
-        let mut edges: Vec<EdgeKey> = Vec::with_capacity(own.len() * other.keys.len());
-        for own in own {
-            edges.extend(other.keys.iter().map(|other| EdgeKey::of(sighting, *own, *other).0));
-        }
+        let life = Life::of(*range, &sighting.record.spans);
         let ambiguous = !other.claimed.is_empty();
+        let others: Ids = other.keys.iter().map(|key| seen.node(*key)).collect();
         if ambiguous {
             let hosts = other.claimed.iter().map(|place| resolver.index.host(*place));
-            for key in &other.keys {
-                seen.claimed.entry(*key).or_default().extend(hosts.clone());
+            let hosts: BTreeSet<HostKey> = hosts.collect();
+            for node in &others {
+                seen.facts[*node].claimed_by.extend(&hosts);
             }
         }
-        let life = Life::of(*range, &sighting.record.spans);
-        saying.add(&edges, life, other.met, ambiguous);
+        saying.add(sighting, (&own, &others), life, (other.met, ambiguous));
     }
     saying
 }
 
-/// What is known of nodes beside their edges.
+/// Nodes by the numbers they have while the graph is being made.
+type Ids = SmallVec<[NodeId; 2]>;
+
+/// The nodes so far, and what is known of them beside their edges.
 #[derive(Default)]
 struct Seen {
-    keys: HashSet<Key>,
-    pids: HashMap<Key, u32>,
-    owners_more: HashMap<Key, u32>,
-    listens: HashMap<Key, BTreeSet<Listen>>,
-    claimed: HashMap<Key, BTreeSet<HostKey>>,
+    keys: Numbers<Key>,
+    /// By number.
+    facts: Vec<Facts>,
+}
+
+#[derive(Default)]
+struct Facts {
+    pid: Option<u32>,
+    owners_more: u32,
+    listens: BTreeSet<Listen>,
+    claimed_by: BTreeSet<HostKey>,
 }
 
 impl Seen {
-    fn owners(&mut self, key: Key, record: &crate::recall::FlowRecord) {
-        self.keys.insert(key);
-        if record.flow.owners_more > 0 {
-            let more = self.owners_more.entry(key).or_default();
-            *more = (*more).max(record.flow.owners_more);
+    fn node(&mut self, key: Key) -> NodeId {
+        let node = self.keys.number(&key) as NodeId;
+        if node == self.facts.len() {
+            self.facts.push(Facts::default());
         }
-        let Key::Process { pgid: Some(pgid), .. } = key else { return };
-        for (_, pid) in groups(record).iter().filter(|group| group.0 == pgid) {
-            let least = self.pids.entry(key).or_insert(*pid);
-            *least = (*least).min(*pid);
-        }
+        node
     }
 
-    fn node(&mut self, key: Key, index: &Index<'_>) -> Node {
-        let place = |place| index.places.get(place).clone();
-        let identity = match key {
-            Key::Process { place: at, process, pgid } => Identity::Process {
-                place: place(at),
-                process: Arc::clone(index.processes.get(process)),
-                pgid,
-            },
-            Key::Unseen { place: at, port } => Identity::Unseen { place: place(at), port },
-            Key::Peer { address, port, link } => {
-                Identity::Peer { address, port, link: link.map(place) }
-            }
-        };
-        Node {
-            identity,
-            pid: self.pids.get(&key).copied(),
-            owners_more: self.owners_more.get(&key).copied().unwrap_or(0),
-            listens: self.listens.remove(&key).unwrap_or_default(),
-            claimed_by: self.claimed.remove(&key).unwrap_or_default(),
+    fn owners(&mut self, key: Key, record: &FlowRecord, groups: &Groups) -> NodeId {
+        let node = self.node(key);
+        let facts = &mut self.facts[node];
+        facts.owners_more = facts.owners_more.max(record.flow.owners_more);
+        if let Key::Process { pgid: Some(pgid), .. } = key {
+            let pids = groups.iter().filter(|group| group.0 == pgid).map(|group| group.1);
+            facts.pid = facts.pid.into_iter().chain(pids).min();
+        }
+        node
+    }
+}
+
+fn identity(key: Key, index: &Index<'_>) -> Identity {
+    let place = |place| index.places.get(place).clone();
+    match key {
+        Key::Process { place: at, process, pgid } => Identity::Process {
+            place: place(at),
+            process: Arc::clone(index.processes.get(process)),
+            pgid,
+        },
+        Key::Unseen { place: at, port } => Identity::Unseen { place: place(at), port },
+        Key::Peer { address, port, link } => {
+            Identity::Peer { address, port, link: link.map(place) }
         }
     }
 }
 
 /// Numbers the nodes and sorts everything by what it is, never by the order in
 /// which it came.
-fn build(records: &Records, index: &Index<'_>, merging: Merging<'_>, mut seen: Seen) -> Graph {
-    let keys: HashSet<Key> = merging.keys().chain(seen.keys.iter().copied()).collect();
-    let mut nodes: Vec<(Key, Node)> =
-        keys.into_iter().map(|key| (key, seen.node(key, index))).collect();
+fn build(records: &Records, index: &Index<'_>, merging: Merging<'_>, seen: Seen) -> Graph {
+    let keys = seen.keys.values().iter();
+    let mut nodes: Vec<(NodeId, Node)> = keys
+        .zip(seen.facts)
+        .map(|(key, facts)| Node {
+            identity: identity(*key, index),
+            pid: facts.pid,
+            owners_more: facts.owners_more,
+            listens: facts.listens,
+            claimed_by: facts.claimed_by,
+        })
+        .enumerate()
+        .collect();
     nodes.sort_by(|a, b| a.1.identity.cmp(&b.1.identity));
-    let ids: HashMap<Key, usize> =
-        nodes.iter().enumerate().map(|(id, (key, _))| (*key, id)).collect();
-    let mut edges = merging.edges(|key| ids[&key]);
-    edges.sort_by_key(|edge| {
-        let ends = (edge.active, edge.passive, edge.protocol, edge.port, edge.active_port);
-        (ends, edge.active_address, edge.passive_address)
-    });
+    let mut ids: Vec<NodeId> = vec![0; nodes.len()];
+    for (new, (old, _)) in nodes.iter().enumerate() {
+        ids[*old] = new;
+    }
+    let nodes: Vec<Node> = nodes.into_iter().map(|(_, node)| node).collect();
+    let (edges, tellers) = merging.edges(&ids, &nodes);
     Graph {
-        nodes: nodes.into_iter().map(|(_, node)| node).collect(),
+        nodes,
         edges,
-        hosts: records
-            .hosts
-            .iter()
-            .map(|host| (host.key, host.clone()))
-            .collect::<BTreeMap<_, _>>(),
+        tellers,
+        hosts: records.hosts.iter().map(|host| (host.key, host.clone())).collect(),
         addresses: records.addresses.clone(),
         malformed: index.malformed,
     }

@@ -1,52 +1,53 @@
 //! What each end told, merged into edges.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use smallvec::SmallVec;
 
 use crate::flow::host::Rung;
 use crate::flow::key::Counters;
 use crate::flow::socket::Protocol;
 use crate::graph::index::{Side, Sighting};
-use crate::graph::resolve::Key;
-use crate::graph::{Confidence, Edge, NodeId, ToldBy, Traffic};
+use crate::graph::{Confidence, Edge, Identity, Node, NodeId, Teller, ToldBy, Traffic};
 use crate::recall::Span;
 
 /// What makes two tellings the same edge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct EdgeKey {
-    pub(crate) active: Key,
-    pub(crate) passive: Key,
-    pub(crate) protocol: Protocol,
-    pub(crate) port: u16,
-    pub(crate) active_port: Option<u16>,
-    pub(crate) active_address: IpAddr,
-    pub(crate) passive_address: IpAddr,
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct EdgeKey {
+    active: NodeId,
+    passive: NodeId,
+    protocol: Protocol,
+    port: u16,
+    active_port: Option<u16>,
+    active_address: IpAddr,
+    passive_address: IpAddr,
 }
 
-/// Edges while they are being told of.
+/// All that was told, edge by edge once it is sorted.
 #[derive(Default)]
 pub(crate) struct Merging<'r> {
-    edges: HashMap<EdgeKey, Parts<'r>>,
+    told: Vec<Told<'r>>,
 }
 
-#[derive(Default)]
-struct Parts<'r> {
-    told: Vec<Told<'r>>,
-    met: bool,
-    ambiguous: bool,
-}
+/// The records that told of an edge.
+type Tellers = SmallVec<[Teller; 2]>;
 
 /// What one sighting says of one edge.
 struct Told<'r> {
+    edge: EdgeKey,
     by_active: bool,
+    /// Where its record stands.
+    at: u32,
     counters: &'r Counters,
     rung: Option<Rung>,
     /// From the ranges in which it can mean no other edge.
     sure: Option<Life>,
     /// From all ranges.
     any: Life,
+    met: bool,
+    ambiguous: bool,
     /// Edges that share its numbers.
     shared: u32,
 }
@@ -62,15 +63,17 @@ pub(crate) struct Life {
 /// What one sighting says, range by range, before it is told.
 #[derive(Default)]
 pub(crate) struct Saying {
-    edges: HashMap<EdgeKey, Said>,
+    said: SmallVec<[Said; 1]>,
     ranges: usize,
 }
 
-#[derive(Default)]
+/// What it says of one edge in one range, or in several.
 struct Said {
+    edge: EdgeKey,
+    by_active: bool,
     ranges: usize,
     sure: Option<Life>,
-    any: Option<Life>,
+    any: Life,
     met: bool,
     ambiguous: bool,
 }
@@ -78,7 +81,7 @@ struct Said {
 impl EdgeKey {
     /// The edge between a node at a sighting's own end and one at the other;
     /// and whether the own end is the active one.
-    pub(crate) fn of(sighting: &Sighting<'_>, own: Key, other: Key) -> (EdgeKey, bool) {
+    fn of(sighting: &Sighting<'_>, own: NodeId, other: NodeId) -> (EdgeKey, bool) {
         let (port, active_port, own_active) = match sighting.side {
             Side::Active(port) => (port, None, true),
             Side::Passive(port) => (port, None, false),
@@ -105,19 +108,45 @@ impl EdgeKey {
 }
 
 impl Saying {
-    /// In this range the sighting was one of these edges.
-    pub(crate) fn add(&mut self, edges: &[EdgeKey], life: Life, met: bool, ambiguous: bool) {
+    /// In this range the sighting was one of the edges between these nodes at
+    /// its own end and at the other.
+    pub(crate) fn add(
+        &mut self,
+        sighting: &Sighting<'_>,
+        (own, other): (&[NodeId], &[NodeId]),
+        life: Life,
+        (met, ambiguous): (bool, bool),
+    ) {
         self.ranges += 1;
-        for key in edges {
-            let said = self.edges.entry(*key).or_default();
-            said.ranges += 1;
-            said.met |= met;
-            said.ambiguous |= ambiguous;
-            said.any = Some(said.any.map_or(life, |before| before.and(life)));
-            if edges.len() == 1 {
-                said.sure = Some(said.sure.map_or(life, |before| before.and(life)));
+        let sure = (own.len() * other.len() == 1).then_some(life);
+        for own in own {
+            for other in other {
+                let (edge, by_active) = EdgeKey::of(sighting, *own, *other);
+                let said = Said { edge, by_active, ranges: 1, sure, any: life, met, ambiguous };
+                self.said.push(said);
             }
         }
+    }
+
+    /// Each edge once.
+    fn fold(mut self) -> SmallVec<[Said; 1]> {
+        if self.said.len() > 1 {
+            self.said.sort_by_key(|said| said.edge);
+            self.said.dedup_by(|next, said| next.edge == said.edge && said.take(next));
+        }
+        self.said
+    }
+}
+
+impl Said {
+    /// Takes what was said of the same edge in another range.
+    fn take(&mut self, other: &Said) -> bool {
+        self.ranges += other.ranges;
+        self.met |= other.met;
+        self.ambiguous |= other.ambiguous;
+        self.any = self.any.and(other.any);
+        self.sure = self.sure.into_iter().chain(other.sure).reduce(Life::and);
+        true
     }
 }
 
@@ -140,55 +169,71 @@ impl Life {
 impl<'r> Merging<'r> {
     /// Takes what a sighting says.
     pub(crate) fn tell(&mut self, sighting: &Sighting<'r>, rung: Option<Rung>, saying: Saying) {
-        let shared = u32::try_from(saying.edges.len()).unwrap_or(u32::MAX);
-        for (key, said) in saying.edges {
-            let Some(mut any) = said.any else { continue };
-            let mut sure = said.sure;
-            if said.ranges == saying.ranges {
+        let ranges = saying.ranges;
+        let all = saying.fold();
+        let shared = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        for said in all {
+            let (mut any, mut sure) = (said.any, said.sure);
+            if said.ranges == ranges {
                 // All the time it was this edge, so also before the window.
                 let first = sighting.record.first_seen;
                 any.first = any.first.min(first);
                 sure = sure.map(|sure| Life { first: sure.first.min(first), ..sure });
             }
-            let parts = self.edges.entry(key).or_default();
-            parts.met |= said.met;
-            parts.ambiguous |= said.ambiguous;
-            let own_low = |port, peer_port| (sighting.local, port) <= (sighting.peer, peer_port);
-            let by_active = match sighting.side {
-                Side::Active(_) => true,
-                Side::Passive(_) => false,
-                Side::Unknown(port, peer_port) => own_low(port, peer_port),
-            };
-            let counters = &sighting.record.flow.counters;
-            parts.told.push(Told { by_active, counters, rung, sure, any, shared });
+            self.told.push(Told {
+                edge: said.edge,
+                by_active: said.by_active,
+                at: sighting.at,
+                counters: &sighting.record.flow.counters,
+                rung,
+                sure,
+                any,
+                met: said.met,
+                ambiguous: said.ambiguous,
+                shared,
+            });
         }
     }
 
-    /// The nodes that edges run between.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
-        self.edges.keys().flat_map(|key| [key.active, key.passive])
-    }
-
-    /// The edges, unsorted; `id` numbers the nodes.
-    pub(crate) fn edges(self, id: impl Fn(Key) -> NodeId) -> Vec<Edge> {
-        self.edges
-            .into_iter()
-            .filter_map(|(key, parts)| parts.edge(&key, id(key.active), id(key.passive)))
-            .collect()
+    /// The edges, sorted by what they are. `ids` are the nodes' numbers in the
+    /// graph by those that they had so far.
+    pub(crate) fn edges(mut self, ids: &[NodeId], nodes: &[Node]) -> (Vec<Edge>, Vec<Tellers>) {
+        for told in &mut self.told {
+            let edge = &mut told.edge;
+            (edge.active, edge.passive) = (ids[edge.active], ids[edge.passive]);
+        }
+        let mut order: Vec<(EdgeKey, usize)> =
+            self.told.iter().enumerate().map(|(at, told)| (told.edge, at)).collect();
+        order.sort_unstable();
+        let edges = order.chunk_by(|a, b| a.0 == b.0);
+        edges
+            .filter_map(|told| {
+                let told = told.iter().map(|(_, at)| &self.told[*at]).collect();
+                let parts = Parts { told };
+                Some((parts.edge(nodes)?, parts.tellers()))
+            })
+            .unzip()
     }
 }
 
-impl Parts<'_> {
-    fn edge(self, key: &EdgeKey, active: NodeId, passive: NodeId) -> Option<Edge> {
+/// All that was told of one edge.
+struct Parts<'m, 'r> {
+    told: SmallVec<[&'m Told<'r>; 2]>,
+}
+
+impl Parts<'_, '_> {
+    fn tellers(&self) -> Tellers {
+        let teller = |told: &&Told<'_>| Teller { record: told.at, by_active: told.by_active };
+        self.told.iter().map(teller).collect()
+    }
+
+    fn edge(&self, nodes: &[Node]) -> Option<Edge> {
+        let key = self.told.first()?.edge;
         // A long passive flow that stands for several processes' connections
         // says nothing of when each of them had its own.
-        let sure: Vec<Life> = self.told.iter().filter_map(|told| told.sure).collect();
-        let any = self.told.iter().map(|told| told.any);
-        let life = if sure.is_empty() {
-            any.reduce(Life::and)?
-        } else {
-            sure.into_iter().reduce(Life::and)?
-        };
+        let sure = self.told.iter().filter_map(|told| told.sure).reduce(Life::and);
+        let any = self.told.iter().map(|told| told.any).reduce(Life::and);
+        let life = sure.or(any)?;
         let by_active = self.told.iter().any(|told| told.by_active);
         let by_passive = self.told.iter().any(|told| !told.by_active);
         let told_by = match (by_active, by_passive) {
@@ -198,8 +243,8 @@ impl Parts<'_> {
         };
         let directed = key.active_port.is_none();
         Some(Edge {
-            active,
-            passive,
+            active: key.active,
+            passive: key.passive,
             directed,
             protocol: key.protocol,
             port: key.port,
@@ -207,24 +252,26 @@ impl Parts<'_> {
             active_address: key.active_address,
             passive_address: key.passive_address,
             told_by,
-            confidence: self.confidence(key, told_by),
+            confidence: self.confidence(&key, told_by, nodes),
             rungs: self.told.iter().filter_map(|told| told.rung).collect::<BTreeSet<Rung>>(),
             first_seen: life.first,
             last_seen: life.last,
             ended: life.ended,
             failing: directed && self.failing(),
             traffic: self.traffic(by_active, life.ended),
+            rise: None,
         })
     }
 
-    fn confidence(&self, key: &EdgeKey, told_by: ToldBy) -> Confidence {
-        let peer = |key: Key| matches!(key, Key::Peer { .. });
+    fn confidence(&self, key: &EdgeKey, told_by: ToldBy, nodes: &[Node]) -> Confidence {
+        let peer = |node: NodeId| matches!(nodes[node].identity, Identity::Peer { .. });
         if key.active_port.is_some() {
             Confidence::DirectionUnknown
-        } else if self.ambiguous {
+        } else if self.told.iter().any(|told| told.ambiguous) {
             Confidence::Ambiguous
         } else if told_by == ToldBy::Both {
-            if self.met { Confidence::Confirmed } else { Confidence::Apart }
+            let met = self.told.iter().any(|told| told.met);
+            if met { Confidence::Confirmed } else { Confidence::Apart }
         } else if peer(key.active) || peer(key.passive) {
             Confidence::NoProbe
         } else {
@@ -241,7 +288,7 @@ impl Parts<'_> {
             .filter(|told| told.by_active)
             .max_by_key(|told| (!told.any.ended, told.any.last));
         latest.is_some_and(|latest| {
-            let same = |told: &&Told<'_>| {
+            let same = |told: &&&Told<'_>| {
                 told.by_active
                     && told.any.ended == latest.any.ended
                     && (!told.any.ended || told.any.last == latest.any.last)

@@ -4,7 +4,6 @@
 //! and the same service port, near in time. A mirror is the best evidence of
 //! where an address leads: whoever has it was there.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,39 +11,40 @@ use smallvec::SmallVec;
 
 use crate::flow::socket::Protocol;
 use crate::graph::address::Owners;
-use crate::graph::index::{Index, Pair, PlaceId, Side};
+use crate::graph::index::{Index, Map, Pair, PlaceId, Side};
 use crate::graph::times::Near;
 
 /// The sightings at both ends of each pair of addresses and port.
 pub(crate) struct Mirrors {
-    pairs: HashMap<Pair, Ends>,
-    unknown: HashMap<UnknownPair, Vec<u32>>,
+    pairs: Map<Pair, Ends>,
+    unknown: Map<UnknownPair, Vec<u32>>,
     /// For each sighting of a known direction, the ones at the other end that
     /// may be its counterpart in some range of time.
     accepted: Vec<SmallVec<[u32; 1]>>,
     tolerance: SignedDuration,
 }
 
-/// Sightings in the order of their hosts.
+/// Sightings in the order of their places.
 #[derive(Default)]
 pub(crate) struct Ends {
-    pub(crate) active: Vec<u32>,
-    pub(crate) passive: Vec<u32>,
+    pub(crate) active: SmallVec<[u32; 2]>,
+    pub(crate) passive: SmallVec<[u32; 2]>,
 }
 
 /// Local and peer address and port, of sightings of unknown direction.
 type UnknownPair = (Protocol, (IpAddr, u16), (IpAddr, u16), Option<PlaceId>);
 
-/// Most hosts that one flow's other end is looked for on. An address that more
-/// have is a default one, and what happened on another host is no mirror.
-const MAX_HOSTS: usize = 64;
+/// Most hosts that one flow's other end is looked for on, and most places of
+/// its own host. An address that more have is a default one, and what happened
+/// elsewhere is no mirror.
+const MAX_PLACES: usize = 64;
 
 /// One or some sightings.
 pub(crate) type Chosen = SmallVec<[u32; 2]>;
 
 impl Mirrors {
     pub(crate) fn of(index: &Index<'_>, owners: &Owners, tolerance: SignedDuration) -> Self {
-        let mut unknown: HashMap<UnknownPair, Vec<u32>> = HashMap::new();
+        let mut unknown: Map<UnknownPair, Vec<u32>> = Map::default();
         for (at, sighting) in (0..).zip(&index.sightings) {
             if let Side::Unknown(port, peer_port) = sighting.side {
                 let ends = ((sighting.local, port), (sighting.peer, peer_port));
@@ -104,9 +104,9 @@ impl Mirrors {
                 for range in sighting.times.ranges() {
                     wants.extend(self.choose(index, owners, me, *range, others));
                 }
+                wants.sort_unstable();
+                wants.dedup();
             }
-            wants.sort_unstable();
-            wants.dedup();
             wanted.push(wants);
         }
         self.accepted = (0..)
@@ -128,27 +128,34 @@ impl Mirrors {
         range: (Timestamp, Timestamp),
         candidates: &[u32],
     ) -> Chosen {
+        if candidates.is_empty() {
+            return Chosen::new();
+        }
         let place = index.sightings[me as usize].place;
         let host = index.host(place);
-        // The default addresses of containers are on every host of a fleet.
-        // Nothing beats an overlapping flow on the own host, so that is asked
-        // first and the fleet only if need be.
-        let of_host = |at: &u32| index.host(index.sightings[*at as usize].place);
-        let from = candidates.partition_point(|at| of_host(at) < host);
-        let to = candidates.partition_point(|at| of_host(at) <= host);
-        let few = hosts(index, candidates, MAX_HOSTS) <= MAX_HOSTS;
-        for (candidates, all) in [(&candidates[from..to], !few), (candidates, true)] {
+        // The default addresses of containers are on every host of a fleet,
+        // and in a thousand scopes of one. Nothing beats an overlapping flow
+        // at the own place, and then on the own host, so that is asked first
+        // and the fleet only if need be.
+        let here = within(candidates, |at| index.sightings[at as usize].place, place);
+        let own = within(candidates, |at| index.host(index.sightings[at as usize].place), host);
+        let few_here = groups(own, |at| index.sightings[at as usize].place) <= MAX_PLACES;
+        let few = few_here
+            && groups(candidates, |at| index.host(index.sightings[at as usize].place))
+                <= MAX_PLACES;
+        let wider = [(here, !few_here), (own, !few), (candidates, true)];
+        for (candidates, last) in wider {
             let scored: SmallVec<[_; 2]> = candidates
                 .iter()
                 .filter(|at| **at != me)
                 .filter_map(|at| self.score(index, owners, me, range, *at))
                 .collect();
             if let Some(best) = scored.iter().map(|scored| scored.score).max()
-                && (all || best.0 == Near::Overlap)
+                && (last || best.0 == Near::Overlap)
             {
                 return at_best(index, me, &scored, best);
             }
-            if !few {
+            if last {
                 break;
             }
         }
@@ -195,16 +202,22 @@ fn at_best(index: &Index<'_>, me: u32, scored: &[Scored], best: (Near, u8)) -> C
     there.filter(|scored| Some(scored.near) == near).map(|scored| scored.at).collect()
 }
 
-/// How many hosts sightings are of, counted to one beyond `most`.
-fn hosts(index: &Index<'_>, mut candidates: &[u32], most: usize) -> usize {
-    let of_host = |at: &u32| index.host(index.sightings[*at as usize].place);
-    let mut hosts = 0;
-    while let Some(first) = candidates.first().filter(|_| hosts <= most) {
-        let host = of_host(first);
-        candidates = &candidates[candidates.partition_point(|at| of_host(at) <= host)..];
-        hosts += 1;
+/// Those of some sightings that are of one group; they are sorted by it.
+fn within<G: Ord>(candidates: &[u32], of: impl Fn(u32) -> G, group: G) -> &[u32] {
+    let from = candidates.partition_point(|at| of(*at) < group);
+    let to = candidates.partition_point(|at| of(*at) <= group);
+    &candidates[from..to]
+}
+
+/// How many groups sightings are of, counted to one beyond [`MAX_PLACES`].
+fn groups<G: Ord>(mut candidates: &[u32], of: impl Fn(u32) -> G) -> usize {
+    let mut groups = 0;
+    while let Some(first) = candidates.first().filter(|_| groups <= MAX_PLACES) {
+        let group = of(*first);
+        candidates = &candidates[candidates.partition_point(|at| of(*at) <= group)..];
+        groups += 1;
     }
-    hosts
+    groups
 }
 
 /// A candidate for the other end.
@@ -217,8 +230,8 @@ struct Scored {
 }
 
 /// The sightings at both ends of each pair.
-pub(crate) fn pairs(index: &Index<'_>) -> HashMap<Pair, Ends> {
-    let mut pairs: HashMap<Pair, Ends> = HashMap::new();
+pub(crate) fn pairs(index: &Index<'_>) -> Map<Pair, Ends> {
+    let mut pairs: Map<Pair, Ends> = Map::default();
     for (at, sighting) in (0..).zip(&index.sightings) {
         let Some(pair) = sighting.pair() else { continue };
         let ends = pairs.entry(pair).or_default();

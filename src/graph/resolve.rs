@@ -1,11 +1,11 @@
 //! Which node a sighting is an end of, and which node is at the other.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use smallvec::SmallVec;
 use std::net::IpAddr;
 
 use crate::graph::address::{Owners, Whose};
-use crate::graph::index::{Index, PlaceId, ProcessId, Side, Sighting, groups};
+use crate::graph::index::{Index, PlaceId, ProcessId, Side, Sighting};
 use crate::graph::mirror::Mirrors;
 use crate::graph::service::{Listeners, Server, Services};
 
@@ -18,7 +18,7 @@ pub(crate) enum Key {
 }
 
 /// Nodes at one end of a sighting.
-pub(crate) type Keys = SmallVec<[Key; 2]>;
+pub(crate) type Keys = SmallVec<[Key; 1]>;
 
 /// Everything that tells where a sighting leads.
 pub(crate) struct Resolver<'i, 'r> {
@@ -27,6 +27,8 @@ pub(crate) struct Resolver<'i, 'r> {
     pub(crate) listeners: Listeners,
     pub(crate) services: Services,
     pub(crate) mirrors: Mirrors,
+    /// The nodes each sighting is an end of.
+    own: Vec<Keys>,
 }
 
 /// The other end of a sighting, in a range of time.
@@ -38,10 +40,28 @@ pub(crate) struct Other {
     pub(crate) claimed: SmallVec<[PlaceId; 2]>,
 }
 
-impl Resolver<'_, '_> {
+impl<'i, 'r> Resolver<'i, 'r> {
+    pub(crate) fn of(
+        index: &'i Index<'r>,
+        owners: Owners,
+        listeners: Listeners,
+        tolerance: SignedDuration,
+    ) -> Self {
+        let services = Services::of(index, &listeners);
+        let mirrors = Mirrors::of(index, &owners, tolerance);
+        let own = Vec::new();
+        let mut resolver = Resolver { index, owners, listeners, services, mirrors, own };
+        resolver.own = index.sightings.iter().map(|sighting| resolver.ends(sighting)).collect();
+        resolver
+    }
+
     /// The nodes a sighting is an end of: one for each process group that
     /// opened it; always one that was opened, for its service is one.
-    pub(crate) fn own(&self, sighting: &Sighting<'_>) -> Keys {
+    pub(crate) fn own(&self, me: u32) -> &Keys {
+        &self.own[me as usize]
+    }
+
+    fn ends(&self, sighting: &Sighting<'_>) -> Keys {
         let place = sighting.place;
         match (sighting.side, sighting.process) {
             (Side::Passive(_), Some(_)) => self
@@ -64,7 +84,8 @@ impl Resolver<'_, '_> {
                 [Key::Unseen { place, port: Some(port) }].into_iter().collect()
             }
             (Side::Active(_) | Side::Unknown(..), Some(process)) => {
-                let mut keys: Keys = groups(sighting.record)
+                let mut keys: Keys = sighting
+                    .groups
                     .iter()
                     .map(|group| Server { process, pgid: Some(group.0) })
                     .map(|server| server_key(place, self.services.whole(place, server)))
@@ -83,11 +104,13 @@ impl Resolver<'_, '_> {
     pub(crate) fn other(&self, me: u32, range: (Timestamp, Timestamp)) -> Other {
         let sighting = &self.index.sightings[me as usize];
         let mirrors = self.mirrors.at(self.index, &self.owners, me, range);
-        if !mirrors.is_empty() {
-            let ends = mirrors.iter().map(|at| &self.index.sightings[*at as usize]);
-            let mut keys: Keys = ends.flat_map(|end| self.own(end)).collect();
-            keys.sort_unstable();
-            keys.dedup();
+        if let [first, rest @ ..] = &mirrors[..] {
+            let mut keys = self.own(*first).clone();
+            if !rest.is_empty() {
+                keys.extend(rest.iter().flat_map(|at| self.own(*at)).copied());
+                keys.sort_unstable();
+                keys.dedup();
+            }
             return Other { keys, met: true, claimed: SmallVec::new() };
         }
         if let Side::Unknown(port, peer_port) = sighting.side
@@ -95,21 +118,21 @@ impl Resolver<'_, '_> {
         {
             // A TCP socket may connect to itself (RFC 9293 3.5, simultaneous
             // open); there is no other end.
-            return Other { keys: self.own(sighting), met: false, claimed: SmallVec::new() };
+            return Other { keys: self.own(me).clone(), met: false, claimed: SmallVec::new() };
         }
         let port = match sighting.side {
             Side::Active(port) | Side::Unknown(_, port) => Some(port),
             Side::Passive(_) => None,
         };
-        let (link, claimed) =
-            match self.owners.whose(self.index, sighting.place, sighting.peer, range) {
-                Whose::Place(place) => {
-                    let keys = self.at_place(me, place, range);
-                    return Other { keys, met: false, claimed: SmallVec::new() };
-                }
-                Whose::Nobody(link) => (link, SmallVec::new()),
-                Whose::Several(places) => (None, places),
-            };
+        let from = (sighting.place, sighting.local);
+        let (link, claimed) = match self.owners.whose(self.index, from, sighting.peer, range) {
+            Whose::Place(place) => {
+                let keys = self.at_place(me, place, range);
+                return Other { keys, met: false, claimed: SmallVec::new() };
+            }
+            Whose::Nobody(link) => (link, SmallVec::new()),
+            Whose::Several(places) => (None, places),
+        };
         let peer = Key::Peer { address: sighting.peer, port, link };
         Other { keys: [peer].into_iter().collect(), met: false, claimed }
     }
@@ -135,9 +158,9 @@ impl Resolver<'_, '_> {
         // end and then at the other. If only one process there ever was the
         // other end, it is this one's too, and the edge says how it is known.
         if let Some(only) = self.mirrors.ever(self.index, me, place) {
-            let keys = self.own(&self.index.sightings[only as usize]);
+            let keys = self.own(only);
             if keys.len() == 1 {
-                return keys;
+                return keys.clone();
             }
         }
         [unseen].into_iter().collect()

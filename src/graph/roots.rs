@@ -55,10 +55,13 @@ impl Graph {
         let mut roots = self.nodes_where(|node| {
             let here = node.identity.place().and_then(|place| owned.get(place));
             node.listens.iter().any(|listen| {
+                // An exact address is meant itself; for a wildcard one of each
+                // family stands for all.
                 means(listen.address)
-                    || here.is_some_and(|here| {
-                        here.iter().any(|address| listen.accepts(*address, listen.port))
-                    })
+                    || listen.address.is_unspecified()
+                        && here.is_some_and(|here| {
+                            here.iter().any(|address| listen.accepts(*address, listen.port))
+                        })
             })
         });
         for edge in &self.edges {

@@ -4,15 +4,18 @@
 //! until nothing is asked any more.
 
 use std::collections::{BTreeSet, HashSet};
+use std::mem;
 use std::net::IpAddr;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::flow::key::FlowKey;
 use crate::graph::join::join;
+use crate::graph::rise;
 use crate::graph::walk::{Reach, Walk};
 use crate::graph::{Graph, NodeId};
-use crate::recall::{Found, HostKey, HostRecord, Records, Selector, Window};
+use crate::recall::{
+    AddressRecord, Found, HostKey, HostRecord, Records, Selector, Traffic, Window,
+};
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +48,15 @@ pub struct Ask {
 pub struct Search {
     question: Question,
     selector: Selector,
-    records: Gathered,
+    records: Records,
     asked: BTreeSet<HostKey>,
     addresses_cut: usize,
     begun: bool,
     found: Found,
     graph: Graph,
+    roots: Vec<NodeId>,
+    /// What [`Search::unasked`] said of this graph, once it has been asked.
+    unasked: Option<Vec<HostKey>>,
 }
 
 /// What a view prints.
@@ -81,6 +87,9 @@ pub struct Cut {
     pub addresses: usize,
     /// Edges within reach that are not shown.
     pub edges: usize,
+    /// What rose in the window could not be fetched: too many hours of too
+    /// many flows.
+    pub rises: bool,
 }
 
 /// What is known of something at whatever time.
@@ -94,92 +103,111 @@ pub struct Otherwise {
     pub last_edge: Option<Timestamp>,
 }
 
-/// Records of several fetches, each kept once.
-#[derive(Debug, Default)]
-struct Gathered {
-    records: Records,
-    hosts: HashSet<HostKey>,
-    addresses: HashSet<(HostKey, std::sync::Arc<str>, IpAddr, Timestamp)>,
-    flows: HashSet<(HostKey, FlowKey)>,
-}
-
 impl Search {
     /// Begins at what the CMDB found for the selector.
     pub fn begin(question: Question, selector: Selector, found: Found) -> Self {
         Search {
             question,
             selector,
-            records: Gathered::default(),
+            records: Records::default(),
             asked: BTreeSet::new(),
             addresses_cut: 0,
             begun: false,
             found,
             graph: Graph::default(),
+            roots: Vec::new(),
+            unasked: None,
         }
     }
 
     /// What to fetch next; nothing once the answer is complete or a limit is
     /// reached.
     pub fn ask(&mut self) -> Option<Ask> {
-        let (hosts, addresses) = if self.begun {
-            (self.unasked(), Vec::new())
+        let room = self.question.hosts.saturating_sub(self.asked.len());
+        let (hosts, addresses): (Vec<HostKey>, _) = if self.begun {
+            (self.unasked().iter().copied().take(room).collect(), Vec::new())
         } else {
-            let addresses = std::mem::take(&mut self.found.addresses);
+            let addresses = mem::take(&mut self.found.addresses);
             self.addresses_cut = addresses.len().saturating_sub(self.question.hosts);
-            let hosts = self.found.hosts.iter().copied().collect();
+            let hosts = self.found.hosts.iter().copied().take(room).collect();
             (hosts, addresses.into_iter().take(self.question.hosts).collect())
         };
         self.begun = true;
-        let room = self.question.hosts.saturating_sub(self.asked.len());
-        let hosts: Vec<HostKey> = hosts.into_iter().take(room).collect();
         self.asked.extend(&hosts);
         (!hosts.is_empty() || !addresses.is_empty()).then_some(Ask { hosts, addresses })
     }
 
     /// Takes what was fetched.
     pub fn take(&mut self, records: Records) {
-        self.records.add(records);
-        self.graph = join(&self.records.records, self.question.tolerance);
+        add(&mut self.records, records);
+        self.graph = join(&self.records, self.question.tolerance);
+        self.roots = self.graph.roots(&self.selector);
+        self.unasked = None;
     }
 
-    /// The answer, as of `now`.
-    pub fn answer(self, now: Timestamp) -> Answer {
-        let roots = self.roots();
-        let walk = self.graph.walk(&roots, self.question.reach);
-        let hosts: BTreeSet<HostKey> =
-            self.found.hosts.iter().copied().chain(self.unasked()).collect();
+    /// The hosts of which it matters what their flows' totals rose by: where a
+    /// window was asked about, those whose own records were fetched. Each edge
+    /// of the answer is one of theirs.
+    pub fn counted(&self) -> Vec<HostKey> {
+        let windowed = self.question.window != Window::default();
+        self.asked.iter().copied().filter(|_| windowed).collect()
+    }
+
+    /// The answer, as of `now`; `traffic` is of [`Search::counted`], or absent
+    /// if it is more than can be fetched.
+    pub fn answer(mut self, now: Timestamp, traffic: Option<&[Traffic]>) -> Answer {
+        let walk = self.graph.walk(&self.roots, self.question.reach);
+        if let Some(traffic) = traffic.filter(|traffic| !traffic.is_empty()) {
+            rise::tell(&mut self.graph, &walk, &self.records.flows, traffic);
+        }
+        let left = self.unasked().to_vec();
+        let hosts: BTreeSet<HostKey> = self.found.hosts.iter().copied().chain(left).collect();
         let cut = Cut {
             hosts: hosts.difference(&self.asked).count(),
             addresses: self.addresses_cut,
             edges: walk.edges_cut,
+            rises: traffic.is_none(),
         };
         let Search { question, selector, graph, .. } = self;
         Answer { question, selector, now, graph, walk, cut, otherwise: None }
     }
 
-    fn roots(&self) -> Vec<NodeId> {
-        self.graph.roots(&self.selector)
-    }
-
     /// Hosts whose own records the walk needs: those of every node but the
     /// last ones, nearest first.
-    fn unasked(&self) -> Vec<HostKey> {
-        let depth = self.question.reach.depth.saturating_sub(1);
-        let roots = self.roots();
-        let walk = self.graph.walk(&roots, Reach { depth, ..self.question.reach });
-        let nodes = roots.into_iter().chain(walk.steps.iter().map(|step| step.to));
-        let mut hosts = Vec::new();
-        let mut new = HashSet::new();
-        for node in nodes {
-            if let Some(place) = self.graph.nodes[node].identity.place()
-                && !self.asked.contains(&place.host)
-                && new.insert(place.host)
-            {
-                hosts.push(place.host);
-            }
-        }
-        hosts
+    fn unasked(&mut self) -> &[HostKey] {
+        let (question, graph, asked) = (&self.question, &self.graph, &self.asked);
+        let roots = &self.roots;
+        self.unasked.get_or_insert_with(|| {
+            let depth = question.reach.depth.saturating_sub(1);
+            let walk = graph.walk(roots, Reach { depth, ..question.reach });
+            let nodes = roots.iter().copied().chain(walk.steps.iter().map(|step| step.to));
+            let hosts = nodes.filter_map(|node| Some(graph.nodes[node].identity.place()?.host));
+            let mut new = HashSet::new();
+            hosts.filter(|host| !asked.contains(host) && new.insert(*host)).collect()
+        })
     }
+}
+
+/// Adds the records of another fetch, each kept once.
+fn add(records: &mut Records, more: Records) {
+    if records.hosts.is_empty() && records.flows.is_empty() && records.addresses.is_empty() {
+        *records = more;
+        return;
+    }
+    // What is there is one run that is sorted, which makes this a merge.
+    records.hosts.extend(more.hosts);
+    records.hosts.sort_by_key(|record| record.key);
+    records.hosts.dedup_by_key(|record| record.key);
+    records.addresses.extend(more.addresses);
+    records.addresses.sort_by(|a, b| address_key(a).cmp(&address_key(b)));
+    records.addresses.dedup_by(|a, b| address_key(a) == address_key(b));
+    records.flows.extend(more.flows);
+    records.flows.sort_by(|a, b| (a.host, &a.flow.key).cmp(&(b.host, &b.flow.key)));
+    records.flows.dedup_by(|a, b| (a.host, &a.flow.key) == (b.host, &b.flow.key));
+}
+
+fn address_key(record: &AddressRecord) -> (HostKey, &str, IpAddr, Timestamp) {
+    (record.host, &record.scope, record.address, record.since)
 }
 
 impl Otherwise {
@@ -202,25 +230,6 @@ impl Otherwise {
             selector,
             hosts: records.hosts.iter().filter(meant).cloned().collect(),
             last_edge,
-        }
-    }
-}
-
-impl Gathered {
-    fn add(&mut self, more: Records) {
-        let Records { hosts, addresses, flows } = more;
-        let new = hosts.into_iter().filter(|host| self.hosts.insert(host.key));
-        self.records.hosts.extend(new);
-        for record in addresses {
-            let key = (record.host, record.scope.clone(), record.address, record.since);
-            if self.addresses.insert(key) {
-                self.records.addresses.push(record);
-            }
-        }
-        for record in flows {
-            if self.flows.insert((record.host, record.flow.key.clone())) {
-                self.records.flows.push(record);
-            }
         }
     }
 }

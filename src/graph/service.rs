@@ -1,22 +1,23 @@
 //! Which process serves a port of a place, and which process groups are one
 //! service.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::cmp::Reverse;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::{SignedDuration, Timestamp};
+use smallvec::SmallVec;
 
 use crate::flow::socket::Protocol;
 use crate::graph::covers;
-use crate::graph::index::{Index, PlaceId, ProcessId, Side, Sighting, groups};
-use crate::graph::times::{Near, Times};
+use crate::graph::index::{Index, Map, PlaceId, ProcessId, Side, Sighting};
+use crate::graph::times::Times;
 
 /// A port of a place.
 type Port = (PlaceId, Protocol, u16);
 
-/// What listens, by port.
+/// What listens, by port and the address it is bound to.
 pub(crate) struct Listeners {
-    by_port: HashMap<Port, Vec<usize>>,
+    bound: Map<(Port, IpAddr), Vec<usize>>,
     tolerance: SignedDuration,
 }
 
@@ -30,18 +31,40 @@ pub(crate) struct Server {
 
 /// What serves, be it known from listeners or from flows that arrived.
 pub(crate) struct Services {
-    flows: HashMap<Port, Vec<usize>>,
+    /// Flows that arrived at an address and port, by the process that had
+    /// them.
+    flows: Map<(Port, IpAddr), Map<ProcessId, Arrived>>,
     groups: Groups,
+}
+
+/// The flows of one process that arrived at one address and port.
+#[derive(Default)]
+struct Arrived {
+    /// When there was any of them.
+    times: Times,
+    /// Sightings, the last to end first.
+    flows: Vec<usize>,
 }
 
 impl Listeners {
     pub(crate) fn of(index: &Index<'_>, tolerance: SignedDuration) -> Self {
-        let mut by_port: HashMap<Port, Vec<usize>> = HashMap::new();
+        let mut bound: Map<(Port, IpAddr), Vec<usize>> = Map::default();
         for (at, listener) in index.listeners.iter().enumerate() {
             let port = (listener.place, listener.protocol, listener.port);
-            by_port.entry(port).or_default().push(at);
+            bound.entry((port, listener.address)).or_default().push(at);
         }
-        Listeners { by_port, tolerance }
+        Listeners { bound, tolerance }
+    }
+
+    /// What gets what is sent to an address and port, each with how well its
+    /// own address fits, the better the greater.
+    fn at(&self, port: Port, address: IpAddr) -> impl Iterator<Item = (u8, usize)> {
+        let any = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
+        let wild = any.into_iter().filter(move |any| *any != address && covers(*any, address));
+        let wild = wild.map(move |any| (u8::from(any.is_ipv4() == address.is_ipv4()), any));
+        [(2, address)].into_iter().chain(wild).flat_map(move |(fit, bound)| {
+            self.bound.get(&(port, bound)).into_iter().flatten().map(move |at| (fit, *at))
+        })
     }
 
     /// Whether anything, seen or not, waited at an address and port then.
@@ -52,11 +75,8 @@ impl Listeners {
         address: IpAddr,
         range: (Timestamp, Timestamp),
     ) -> bool {
-        let mut candidates = self.by_port.get(&port).into_iter().flatten();
-        candidates.any(|at| {
-            let listener = &index.listeners[*at];
-            covers(listener.address, address)
-                && listener.times.near(range.0, range.1, self.tolerance).is_some()
+        self.at(port, address).any(|(_, at)| {
+            index.listeners[at].times.near(range.0, range.1, self.tolerance).is_some()
         })
     }
 
@@ -72,27 +92,15 @@ impl Listeners {
         range: (Timestamp, Timestamp),
         only: Option<ProcessId>,
     ) -> Option<Server> {
-        let candidates = self.by_port.get(&port).into_iter().flatten().filter_map(|at| {
-            let listener = &index.listeners[*at];
+        let candidates = self.at(port, address).filter_map(|(fit, at)| {
+            let listener = &index.listeners[at];
             let process =
                 listener.process.filter(|process| only.is_none_or(|only| only == *process))?;
             let near = listener.times.near(range.0, range.1, self.tolerance)?;
-            let fit = fit(listener.address, address)?;
-            let pgid = groups(listener.record).first().map(|group| group.0);
+            let pgid = listener.groups.first().map(|group| group.0);
             Some(((near, fit), &listener.times, Server { process, pgid }))
         });
         last_of_best(candidates)
-    }
-}
-
-/// How well a bound address fits, the better the greater.
-fn fit(bound: IpAddr, address: IpAddr) -> Option<u8> {
-    if bound == address {
-        Some(2)
-    } else if covers(bound, address) {
-        Some(u8::from(bound.is_ipv4() == address.is_ipv4()))
-    } else {
-        None
     }
 }
 
@@ -101,7 +109,7 @@ fn fit(bound: IpAddr, address: IpAddr) -> Option<u8> {
 fn last_of_best<'t, S: Ord + Copy>(
     candidates: impl Iterator<Item = (S, &'t Times, Server)>,
 ) -> Option<Server> {
-    let mut candidates: Vec<_> = candidates
+    let mut candidates: SmallVec<[_; 2]> = candidates
         .map(|(score, times, server)| ((score, times.hull().map(|hull| hull.1)), server))
         .collect();
     let best = candidates.iter().map(|candidate| candidate.0).max()?;
@@ -112,27 +120,29 @@ fn last_of_best<'t, S: Ord + Copy>(
 
 impl Services {
     pub(crate) fn of(index: &Index<'_>, listeners: &Listeners) -> Self {
-        let mut services = Services { flows: HashMap::new(), groups: Groups::default() };
+        let mut services = Services { flows: Map::default(), groups: Groups::default() };
         for listener in &index.listeners {
             if let Some(process) = listener.process {
-                services.groups.unite(
-                    (listener.place, process),
-                    None,
-                    &groups(listener.record),
-                    true,
-                );
+                services.groups.unite((listener.place, process), None, &listener.groups, true);
             }
         }
         for (at, sighting) in index.sightings.iter().enumerate() {
-            let Side::Passive(number) = sighting.side else { continue };
-            let port = (sighting.place, sighting.protocol, number);
-            services.flows.entry(port).or_default().push(at);
-            if let (Some(process), Some(range)) = (sighting.process, sighting.times.hull()) {
+            if let (Side::Passive(number), Some(process), Some(range)) =
+                (sighting.side, sighting.process, sighting.times.hull())
+            {
+                let port = (sighting.place, sighting.protocol, number);
+                let arrived = services.flows.entry((port, sighting.local)).or_default();
+                arrived.entry(process).or_default().flows.push(at);
                 let server = listeners.server(index, port, sighting.local, range, Some(process));
                 let with = server.and_then(|server| server.pgid);
-                let owners = groups(sighting.record);
-                services.groups.unite((sighting.place, process), with, &owners, false);
+                services.groups.unite((sighting.place, process), with, &sighting.groups, false);
             }
+        }
+        for arrived in services.flows.values_mut().flat_map(Map::values_mut) {
+            let end = |at: &usize| Reverse(index.sightings[*at].times.hull().map(|hull| hull.1));
+            arrived.flows.sort_by_key(end);
+            let times = arrived.flows.iter().map(|at| index.sightings[*at].times.ranges());
+            arrived.times = Times::of(times.flatten().copied().collect());
         }
         services
     }
@@ -148,21 +158,23 @@ impl Services {
         range: (Timestamp, Timestamp),
     ) -> Option<Server> {
         let server = listeners.server(index, port, address, range, None).or_else(|| {
-            let flows = self.flows.get(&port).into_iter().flatten().filter_map(|at| {
-                let flow = &index.sightings[*at];
-                let near = flow.times.near(range.0, range.1, listeners.tolerance)?;
-                let process = flow.process.filter(|_| flow.local == address)?;
-                let pgid = groups(flow.record).first().map(|group| group.0);
-                Some((near, &flow.times, Server { process, pgid }))
-            });
-            last_of_best::<Near>(flows)
+            let arrived = self.flows.get(&(port, address)).into_iter().flatten();
+            last_of_best(arrived.filter_map(|(process, arrived)| {
+                let near = arrived.times.near(range.0, range.1, listeners.tolerance)?;
+                let meets = |flow: &&Sighting<'_>| {
+                    flow.times.near(range.0, range.1, listeners.tolerance) == Some(near)
+                };
+                let flow = arrived.flows.iter().map(|at| &index.sightings[*at]).find(meets)?;
+                let pgid = flow.groups.first().map(|group| group.0);
+                Some((near, &flow.times, Server { process: *process, pgid }))
+            }))
         })?;
         Some(self.whole(port.0, server))
     }
 
     /// Who serves a flow that arrived, by its own word.
     pub(crate) fn server_of(&self, sighting: &Sighting<'_>) -> Option<Server> {
-        let pgid = groups(sighting.record).first().map(|group| group.0);
+        let pgid = sighting.groups.first().map(|group| group.0);
         Some(self.whole(sighting.place, Server { process: sighting.process?, pgid }))
     }
 
@@ -177,7 +189,7 @@ impl Services {
 /// instances on one port. Union-find, each set named by the group of its
 /// listener's lowest owner.
 #[derive(Default)]
-struct Groups(HashMap<(PlaceId, ProcessId, u32), Member>);
+struct Groups(Map<(PlaceId, ProcessId, u32), Member>);
 
 struct Member {
     parent: u32,
@@ -201,8 +213,9 @@ impl Groups {
                 member.name = member.name.min(name);
             }
         }
-        let all: Vec<u32> = with.into_iter().chain(owners.iter().map(|owner| owner.0)).collect();
-        for pair in all.windows(2) {
+        let all: SmallVec<[u32; 4]> =
+            with.into_iter().chain(owners.iter().map(|owner| owner.0)).collect();
+        for pair in all.windows(2).filter(|pair| pair[0] != pair[1]) {
             let (a, b) =
                 (self.root((place, process), pair[0]), self.root((place, process), pair[1]));
             let name = self.0.get(&(place, process, b)).map(|member| member.name);

@@ -4,5 +4,6 @@
 mod join;
 pub(crate) mod notation;
 mod search;
+mod sound;
 mod truth;
 mod walk;

@@ -21,7 +21,7 @@ pub(crate) fn settle(
         return;
     }
     let pairs = pairs(index);
-    let met = |me: &Sighting<'_>, pair: Pair, end: fn(&Ends) -> &Vec<u32>| {
+    let met = |me: &Sighting<'_>, pair: Pair, end: fn(&Ends) -> &[u32]| {
         let others = pairs.get(&pair).map(end).into_iter().flatten();
         others.into_iter().any(|at| {
             let other = &index.sightings[*at as usize];
@@ -39,14 +39,14 @@ pub(crate) fn settle(
             let (protocol, local, peer) = (me.protocol, me.local, me.peer);
             let opened = Pair { protocol, port: peer_port, active: local, passive: peer, within };
             let called = Pair { protocol, port, active: peer, passive: local, within };
-            let heard = match owners.whose(index, me.place, peer, range) {
+            let heard = match owners.whose(index, (me.place, local), peer, range) {
                 Whose::Place(place) => {
                     listeners.any(index, (place, protocol, peer_port), peer, range)
                 }
                 Whose::Nobody(_) | Whose::Several(_) => false,
             };
-            let active = heard || met(me, opened, |ends| &ends.passive);
-            let passive = met(me, called, |ends| &ends.active)
+            let active = heard || met(me, opened, |ends| ends.passive.as_slice());
+            let passive = met(me, called, |ends| ends.active.as_slice())
                 || listeners.any(index, (me.place, protocol, port), local, range);
             match (active, passive) {
                 (true, false) => Side::Active(peer_port),

@@ -1,8 +1,8 @@
 //! Breadth first from the roots: who depends on them, what they depend on.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
 
-use crate::graph::{EdgeId, Graph, NodeId};
+use crate::graph::{Edge, EdgeId, Graph, NodeId};
 
 /// Which way to walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,93 +80,146 @@ struct Walker<'g> {
     graph: &'g Graph,
     reach: Reach,
     walk: Walk,
-    visited: HashSet<(NodeId, Way)>,
-    step_of: HashMap<EdgeId, usize>,
-    cut: HashSet<EdgeId>,
+    /// By node, up and down.
+    visited: Vec<[bool; 2]>,
+    /// By edge.
+    taken: Vec<Taken>,
     queue: VecDeque<Visit>,
+}
+
+/// What became of an edge.
+#[derive(Clone, Copy)]
+enum Taken {
+    NotYet,
+    /// It is this step.
+    Step(usize),
+    /// The limit left it out.
+    Cut,
+}
+
+/// The edges at each node, in their order: those of node `n` are
+/// `edges[from[n]..from[n + 1]]`.
+struct Adjacent {
+    from: Vec<usize>,
+    edges: Vec<EdgeId>,
+}
+
+impl Adjacent {
+    /// The edges that lead on from each node that way. One without a direction
+    /// leads on from both its ends.
+    fn of(graph: &Graph, way: Way) -> Self {
+        let ends = |edge: &Edge| {
+            let (near, far) = match way {
+                Way::Up => (edge.passive, edge.active),
+                Way::Down => (edge.active, edge.passive),
+            };
+            let both = !edge.directed && near != far;
+            [Some(near), both.then_some(far)].into_iter().flatten()
+        };
+        let mut from = vec![0; graph.nodes.len() + 1];
+        for node in graph.edges.iter().flat_map(ends) {
+            from[node + 1] += 1;
+        }
+        for node in 1..from.len() {
+            from[node] += from[node - 1];
+        }
+        let mut next = from.clone();
+        let mut edges = vec![0; next.last().copied().unwrap_or(0)];
+        for (id, edge) in graph.edges.iter().enumerate() {
+            for node in ends(edge) {
+                edges[next[node]] = id;
+                next[node] += 1;
+            }
+        }
+        Adjacent { from, edges }
+    }
+
+    fn at(&self, node: NodeId) -> &[EdgeId] {
+        &self.edges[self.from[node]..self.from[node + 1]]
+    }
 }
 
 impl Graph {
     /// Walks from the roots. Each edge is taken once, each node followed once
     /// a way.
     pub fn walk(&self, roots: &[NodeId], reach: Reach) -> Walk {
-        let (mut up, mut down) =
-            (vec![Vec::new(); self.nodes.len()], vec![Vec::new(); self.nodes.len()]);
-        for (id, edge) in self.edges.iter().enumerate() {
-            up[edge.passive].push(id);
-            down[edge.active].push(id);
-            if !edge.directed && edge.active != edge.passive {
-                up[edge.active].push(id);
-                down[edge.passive].push(id);
-            }
+        let walk = Walk { roots: roots.to_vec(), ..Walk::default() };
+        if reach.depth == 0 {
+            return walk;
         }
+        let ways: &[Way] = match reach.ways {
+            Ways::Up => &[Way::Up],
+            Ways::Down => &[Way::Down],
+            Ways::Both => &[Way::Up, Way::Down],
+        };
+        let adjacent = |way| ways.contains(&way).then(|| Adjacent::of(self, way));
+        let (up, down) = (adjacent(Way::Up), adjacent(Way::Down));
         let mut walker = Walker {
             graph: self,
             reach,
-            walk: Walk { roots: roots.to_vec(), ..Walk::default() },
-            visited: HashSet::new(),
-            step_of: HashMap::new(),
-            cut: HashSet::new(),
+            walk,
+            visited: vec![[false; 2]; self.nodes.len()],
+            taken: vec![Taken::NotYet; self.edges.len()],
             queue: VecDeque::new(),
         };
         for root in roots {
-            let ways: &[Way] = match reach.ways {
-                Ways::Up => &[Way::Up],
-                Ways::Down => &[Way::Down],
-                Ways::Both => &[Way::Up, Way::Down],
-            };
             for way in ways {
-                if walker.visited.insert((*root, *way)) {
-                    walker.queue.push_back(Visit {
-                        node: *root,
-                        way: *way,
-                        depth: 0,
-                        anchor: None,
-                    });
+                if walker.visit(*root, *way) {
+                    let (node, way) = (*root, *way);
+                    walker.queue.push_back(Visit { node, way, depth: 0, anchor: None });
                 }
             }
         }
         while let Some(visit) = walker.queue.pop_front() {
-            let edges = if visit.way == Way::Up { &up } else { &down };
-            if visit.depth < reach.depth {
-                for edge in &edges[visit.node] {
+            let adjacent = if visit.way == Way::Up { &up } else { &down };
+            if let Some(adjacent) = adjacent.as_ref().filter(|_| visit.depth < reach.depth) {
+                for edge in adjacent.at(visit.node) {
                     walker.take(&visit, *edge);
                 }
             }
         }
-        walker.walk.edges_cut = walker.cut.len();
         walker.walk
     }
 }
 
 impl Walker<'_> {
+    /// Whether a node is now visited for the first time that way.
+    fn visit(&mut self, node: NodeId, way: Way) -> bool {
+        !std::mem::replace(&mut self.visited[node][way as usize], true)
+    }
+
     fn take(&mut self, visit: &Visit, edge: EdgeId) {
         let to = self.graph.edges[edge].other(visit.node);
         if visit.anchor.is_some_and(|anchor| self.walk.steps[anchor].edge == edge) {
             // An edge without a direction is not walked back.
             return;
         }
-        let cycle = self.on_path(visit, to);
-        let fresh = self.visited.insert((to, visit.way));
-        let anchor = match self.step_of.get(&edge) {
-            Some(known) => {
-                let step = &mut self.walk.steps[*known];
+        // The path to a visit was visited, whichever way, so what is new is
+        // not on it.
+        let known = self.visited[to] != [false; 2];
+        let cycle = known && self.on_path(visit, to);
+        let fresh = self.visit(to, visit.way);
+        let anchor = match self.taken[edge] {
+            Taken::Step(known) => {
+                let step = &mut self.walk.steps[known];
                 step.cycle |= cycle;
                 // What follows hangs from wherever the node has its line: it
                 // is one of this step's ends.
-                if step.to == to { Some(*known) } else { step.parent }
+                if step.to == to { Some(known) } else { step.parent }
             }
-            None if self.walk.steps.len() >= self.reach.edges => {
-                self.cut.insert(edge);
+            Taken::Cut => None,
+            Taken::NotYet if self.walk.steps.len() >= self.reach.edges => {
+                self.taken[edge] = Taken::Cut;
+                self.walk.edges_cut += 1;
                 None
             }
-            None => {
+            Taken::NotYet => {
                 let depth = visit.depth + 1;
                 let repeated = !fresh && !cycle && depth < self.reach.depth;
                 let parent = visit.anchor;
                 let (from, way) = (visit.node, visit.way);
+                self.taken[edge] = Taken::Step(self.walk.steps.len());
                 self.walk.steps.push(Step { edge, from, to, way, depth, parent, cycle, repeated });
-                self.step_of.insert(edge, self.walk.steps.len() - 1);
                 Some(self.walk.steps.len() - 1)
             }
         };

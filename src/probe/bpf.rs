@@ -95,7 +95,6 @@ pub struct PeersOf(pub std::sync::Arc<File>);
 pub struct Kernel {
     skeleton: FlowSkel<'static>,
     pass: Link,
-    detailed: Link,
     events: Vec<Link>,
     room: Box<[u8]>,
     flows: Batch,
@@ -135,14 +134,22 @@ impl Kernel {
         }
         select_peers(&mut open, false);
         let maps = &mut open.maps;
-        for map in [&mut maps.tracks, &mut maps.processes, &mut maps.ends, &mut maps.talks] {
+        for map in [
+            &mut maps.nurseries,
+            &mut maps.tracks,
+            &mut maps.listeners,
+            &mut maps.processes,
+            &mut maps.noted,
+            &mut maps.ends,
+            &mut maps.talks,
+        ] {
             map.set_autocreate(false).context("leave out a BPF map")?;
         }
         // Nothing is added while the other is read, so there need not be two.
         maps.flows_odd.set_max_entries(1).context("size a BPF map")?;
         let skeleton = open.load().context("load the iterator over all tasks' files")?;
         let pass = skeleton.progs.bundled.attach().context("attach the iterator")?;
-        Kernel::new(skeleton, pass, Vec::new())
+        Ok(Kernel::new(skeleton, pass, Vec::new()))
     }
 
     /// Loads the iterator and `events`, which run from now on.
@@ -174,20 +181,18 @@ impl Kernel {
         // Last, so that of no connection only the beginning is seen.
         links.push(progs.change.attach().context("attach to inet_sock_set_state")?);
         let pass = progs.streamed.attach().context("attach the iterator")?;
-        Kernel::new(skeleton, pass, links)
+        Ok(Kernel::new(skeleton, pass, links))
     }
 
-    fn new(skeleton: FlowSkel<'static>, pass: Link, events: Vec<Link>) -> Result<Kernel> {
-        let detailed = skeleton.progs.detailed.attach().context("attach the iterator")?;
-        Ok(Kernel {
+    fn new(skeleton: FlowSkel<'static>, pass: Link, events: Vec<Link>) -> Kernel {
+        Kernel {
             skeleton,
             pass,
-            detailed,
             events,
             room: vec![0; ROOM].into_boxed_slice(),
             flows: Batch::new(KEY, FLOW),
             processes: Batch::new(4, PROCESS),
-        })
+        }
     }
 
     /// Passes over all sockets, each as the descriptors that lead to it.
@@ -235,7 +240,7 @@ impl Kernel {
         }
         let bss = self.skeleton.maps.bss_data.as_mut().context("find the BPF variables")?;
         let odd = bss.turn & 1 == 1;
-        bss.turn ^= 1;
+        bss.turn = bss.turn.wrapping_add(1);
         // It waits for an RCU grace period (kernel/sched/membarrier.c), which
         // no program of BPF outlasts.
         membarrier(MembarrierCommand::Global).context("wait for the BPF programs")?;
@@ -264,9 +269,9 @@ impl Kernel {
     fn pass(&mut self, bundling: bool, mut descriptor: impl FnMut(Descriptor)) -> Result<Pass> {
         if let Some(bss) = &mut self.skeleton.maps.bss_data {
             bss.pass = types::pass::default();
+            bss.detailed = u32::from(!bundling);
         }
-        let link = if bundling { &self.pass } else { &self.detailed };
-        let mut iterator = Iter::new(link).context("start the iterator")?;
+        let mut iterator = Iter::new(&self.pass).context("start the iterator")?;
         let mut malformed = 0;
         let mut kept = 0;
         let mut pauses = PAUSES;

@@ -44,9 +44,9 @@ pub struct Sockets {
 }
 
 impl Iterator {
-    /// Loads the kernel side.
-    pub fn open(config: &ProbeConfig) -> Result<Iterator> {
-        Ok(Iterator { kernel: Kernel::load_iterator()?, surroundings: Surroundings::open(config)? })
+    /// A probe over a kernel side that was loaded.
+    pub fn open(config: &ProbeConfig, kernel: Kernel) -> Result<Iterator> {
+        Ok(Iterator { kernel, surroundings: Surroundings::open(config)? })
     }
 
     /// One scan, bundled in the kernel.
@@ -81,15 +81,18 @@ impl Iterator {
 
     /// One scan, socket by socket.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
-        let taken = Timestamp::now();
-        let mut around = self.surroundings.look()?;
-        let mut sockets = Sockets::default();
-        let surroundings = &mut self.surroundings;
-        let add = |descriptor| sockets.add(descriptor, surroundings, &mut around);
-        let pass = self.kernel.list(add)?;
-        self.surroundings.end();
-        Ok(sockets.snapshot(taken, Rung::Iterator, &self.surroundings, around, pass))
+        list(&mut self.kernel, &mut self.surroundings, Rung::Iterator)
     }
+}
+
+/// All sockets that descriptors lead to, one by one.
+pub fn list(kernel: &mut Kernel, surroundings: &mut Surroundings, rung: Rung) -> Result<Snapshot> {
+    let taken = Timestamp::now();
+    let mut around = surroundings.look()?;
+    let mut sockets = Sockets::default();
+    let pass = kernel.list(|descriptor| sockets.add(descriptor, surroundings, &mut around))?;
+    surroundings.end();
+    Ok(sockets.snapshot(taken, rung, surroundings, around, pass))
 }
 
 impl Sockets {

@@ -16,11 +16,11 @@ use crate::flow::host::Rung;
 use crate::flow::key::{Counters, FlowKey, HostFlow, Observation};
 use crate::flow::process::{Instance, Process, decode};
 use crate::flow::socket::{Protocol, Snapshot};
-use crate::probe::ProbeConfig;
 use crate::probe::bpf::record::{Key, Note, Sum};
 use crate::probe::bpf::{Events, Kernel};
 use crate::probe::iterator::{Sockets, bundle};
 use crate::probe::surroundings::{Around, Surroundings};
+use crate::probe::{ProbeConfig, iterator};
 
 /// Most flows whose totals are kept. Beyond it those that were not seen for
 /// the longest time begin anew when they come back.
@@ -61,10 +61,10 @@ struct Ended {
 type Traits = (String, Option<String>, Option<String>);
 
 impl Streaming {
-    /// Loads the kernel side; from here on connections are counted.
-    pub fn open(config: &ProbeConfig, events: Events) -> Result<Streaming> {
+    /// A probe over a kernel side that was loaded with `events`, and counts.
+    pub fn open(config: &ProbeConfig, kernel: Kernel, events: Events) -> Result<Streaming> {
         Ok(Streaming {
-            kernel: Kernel::load_stream(&events)?,
+            kernel,
             events,
             surroundings: Surroundings::open(config)?,
             totals: HashMap::new(),
@@ -75,14 +75,7 @@ impl Streaming {
 
     /// The sockets that are open, one by one.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
-        let taken = Timestamp::now();
-        let mut around = self.surroundings.look()?;
-        let mut sockets = Sockets::default();
-        let surroundings = &mut self.surroundings;
-        let add = |descriptor| sockets.add(descriptor, surroundings, &mut around);
-        let pass = self.kernel.list(add)?;
-        self.surroundings.end();
-        Ok(sockets.snapshot(taken, Rung::Streaming, &self.surroundings, around, pass))
+        iterator::list(&mut self.kernel, &mut self.surroundings, Rung::Streaming)
     }
 
     /// What is open, and what happened since the last time.

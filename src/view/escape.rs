@@ -43,6 +43,10 @@ pub fn word(text: &str) -> String {
 }
 
 fn escaped(text: &str, slashed: impl Fn(char) -> bool) -> String {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && !slashed(char::from(byte));
+    if text.bytes().all(plain) {
+        return text.to_owned();
+    }
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -2,7 +2,7 @@
 //! what a limit left out. "Could not see" is never left to look like absence.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::graph::search::{Answer, Otherwise};
 use crate::graph::{Identity, Listen, NodeId};
@@ -52,11 +52,13 @@ fn unused(answer: &Answer) -> Vec<(NodeId, Listen)> {
     let roots: BTreeSet<NodeId> = answer.walk.roots.iter().copied().collect();
     let mut used = BTreeSet::new();
     for edge in answer.graph.edges.iter().filter(|edge| roots.contains(&edge.passive)) {
-        let listens = &answer.graph.nodes[edge.passive].listens;
-        let called = listens.iter().filter(|listen| {
-            listen.protocol == edge.protocol && listen.accepts(edge.passive_address, edge.port)
-        });
-        used.extend(called.map(|listen| (edge.passive, *listen)));
+        let any = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
+        for address in any.into_iter().chain([edge.passive_address]) {
+            let listen = Listen { protocol: edge.protocol, address, port: edge.port };
+            if listen.accepts(edge.passive_address, edge.port) {
+                used.insert((edge.passive, listen));
+            }
+        }
     }
     let all = roots
         .iter()
@@ -151,6 +153,9 @@ pub(crate) fn limits(answer: &Answer) -> Vec<String> {
     .into_iter()
     .filter(|(count, _)| *count > 0)
     .map(|(count, what)| format!("cut: {count} {what}"))
+    .chain(cut.rises.then(|| {
+        "cut: what was counted in the time asked about is too much; ask for less of it".to_owned()
+    }))
     .collect()
 }
 

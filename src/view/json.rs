@@ -1,7 +1,7 @@
 //! For programs. The schema is a promise: docs/look-json.md says what each
 //! field means, and a test holds the bytes. What is not known is absent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{self, Write};
 use std::net::IpAddr;
 
@@ -12,10 +12,11 @@ use crate::flow::host::Coverage;
 use crate::flow::process::Process;
 use crate::graph::search::{Answer, Cut, Otherwise};
 use crate::graph::walk::{Step, Way, Ways};
-use crate::graph::{Edge, Identity, Node, NodeId, only_inside};
+use crate::graph::{Edge, Identity, NodeId, Rise};
 use crate::recall::{HostRecord, Selector};
 use crate::view::escape::is_hidden;
 use crate::view::footer::{Summary, is_skewed};
+use crate::view::known::{address, used};
 use crate::view::lines::{State, nodes};
 
 /// Name and version of the schema. A field may be added under the same
@@ -131,9 +132,26 @@ struct EdgeView {
     rtt_us: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     shared: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<RiseView>,
     depth: u32,
     way: &'static str,
     cycle: bool,
+}
+
+#[derive(Serialize)]
+struct RiseView {
+    told_by: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opened: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_to_passive: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_to_active: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retransmits: Option<Count>,
 }
 
 #[derive(Serialize)]
@@ -163,7 +181,9 @@ struct CoverageView {
     sockets_unattributed: Count,
     malformed: Count,
     flows_dropped: Count,
+    updates_lost: Count,
     scans_skipped: Count,
+    records_dropped: Count,
 }
 
 #[derive(Serialize)]
@@ -171,6 +191,8 @@ struct CutView {
     hosts: Count,
     addresses: Count,
     edges: Count,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    window: bool,
 }
 
 #[derive(Serialize)]
@@ -187,7 +209,8 @@ struct Count(u64);
 
 /// An answer as one document, on one line.
 pub(crate) fn json(answer: &Answer) -> io::Result<String> {
-    let mut out = Vec::new();
+    // About what an edge and its far node take.
+    let mut out = Vec::with_capacity(1024 * answer.walk.steps.len());
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, Visible);
     document(answer).serialize(&mut serializer)?;
     out.push(b'\n');
@@ -199,6 +222,8 @@ fn document(answer: &Answer) -> Document<'_> {
     // Numbers of its own, so that they stay the same whatever else was read.
     let ids: BTreeMap<NodeId, usize> =
         nodes(answer).into_iter().enumerate().map(|(new, old)| (old, new)).collect();
+    let roots: HashSet<NodeId> = answer.walk.roots.iter().copied().collect();
+    let used = used(answer);
     let mut edges: Vec<EdgeView> =
         answer.walk.steps.iter().map(|step| edge(answer, step, &ids)).collect();
     edges.sort_by_key(|edge| {
@@ -221,7 +246,14 @@ fn document(answer: &Answer) -> Document<'_> {
                 Ways::Both => "both",
             },
         },
-        nodes: ids.iter().map(|(old, new)| node(answer, *old, *new)).collect(),
+        nodes: ids
+            .iter()
+            .map(|(old, new)| {
+                let root = roots.contains(old);
+                let used = used.get(old).copied();
+                NodeView { id: *new, ..node(answer, *old, root, used) }
+            })
+            .collect(),
         edges,
         hosts: summary.hosts.iter().map(|record| host(record)).collect(),
         unprobed_peers: count(summary.unprobed_peers),
@@ -243,7 +275,8 @@ fn selector(selector: &Selector) -> SelectorView {
     SelectorView { kind, value }
 }
 
-fn node(answer: &Answer, id: NodeId, new: usize) -> NodeView<'_> {
+/// A node without its number; `used` is the address its edges know it by.
+fn node(answer: &Answer, id: NodeId, root: bool, used: Option<IpAddr>) -> NodeView<'_> {
     let node = &answer.graph.nodes[id];
     let place = node.identity.place();
     let host = place.and_then(|place| answer.graph.hosts.get(&place.host));
@@ -253,11 +286,11 @@ fn node(answer: &Answer, id: NodeId, new: usize) -> NodeView<'_> {
     };
     let claimed = node.claimed_by.iter().filter_map(|key| answer.graph.hosts.get(key));
     NodeView {
-        id: new,
+        id,
         host: host.map(|host| host.name.as_str()),
         host_id: host.map(|host| host.id.as_str()),
         scope: place.map(|place| place.scope.as_ref()),
-        address: address(answer, id, node),
+        address: address(answer, node, root, used),
         port,
         probe: place.is_some(),
         process,
@@ -274,34 +307,8 @@ fn node(answer: &Answer, id: NodeId, new: usize) -> NodeView<'_> {
             })
             .collect(),
         claimed_by: claimed.map(|host| host.name.as_str()).collect(),
-        root: answer.walk.roots.contains(&id),
+        root,
     }
-}
-
-/// An address to know a node by: the one asked about if it uses that, else
-/// the least of those its edges use, else of those it listens on; one that
-/// others can reach before one that only its own host can.
-fn address(answer: &Answer, id: NodeId, node: &Node) -> Option<IpAddr> {
-    if let Identity::Peer { address, .. } = node.identity {
-        return Some(address);
-    }
-    let edges = answer.walk.steps.iter().map(|step| &answer.graph.edges[step.edge]);
-    let used = edges.flat_map(|edge| {
-        let active = (edge.active == id).then_some(edge.active_address);
-        active.into_iter().chain((edge.passive == id).then_some(edge.passive_address))
-    });
-    let asked = match answer.selector {
-        Selector::Address(address) => Some(address),
-        _ => None,
-    };
-    let accepts = |asked: &IpAddr| node.listens.iter().any(|at| at.accepts(*asked, at.port));
-    let root = answer.walk.roots.contains(&id);
-    let asked_here = asked.filter(|asked| root && accepts(asked));
-    let listens = node.listens.iter().map(|listen| listen.address);
-    let least = |address: &IpAddr| (Some(*address) != asked, only_inside(*address), *address);
-    used.chain(asked_here)
-        .min_by_key(least)
-        .or_else(|| listens.filter(|address| !address.is_unspecified()).min_by_key(least))
 }
 
 fn edge(answer: &Answer, step: &Step, ids: &BTreeMap<NodeId, usize>) -> EdgeView {
@@ -340,9 +347,21 @@ fn edge(answer: &Answer, step: &Step, ids: &BTreeMap<NodeId, usize>) -> EdgeView
         retransmits: traffic.retransmits.map(Count),
         rtt_us: traffic.rtt_us,
         shared: (traffic.shared > 1).then_some(traffic.shared),
+        window: edge.rise.as_ref().map(rise),
         depth: step.depth,
         way: if step.way == Way::Up { "up" } else { "down" },
         cycle: step.cycle,
+    }
+}
+
+fn rise(rise: &Rise) -> RiseView {
+    RiseView {
+        told_by: if rise.by_active { "active" } else { "passive" },
+        opened: rise.opened.map(Count),
+        failed: rise.failed.map(Count),
+        bytes_to_passive: rise.bytes_to_passive.map(Count),
+        bytes_to_active: rise.bytes_to_active.map(Count),
+        retransmits: rise.retransmits.map(Count),
     }
 }
 
@@ -359,25 +378,49 @@ fn host(host: &HostRecord) -> HostView<'_> {
     }
 }
 
+/// Taken apart by name, so that a field that is added cannot be forgotten.
 fn coverage(coverage: &Coverage) -> CoverageView {
+    let Coverage {
+        confined,
+        namespaces,
+        namespaces_unreadable,
+        processes,
+        processes_vanished,
+        processes_unreadable,
+        sockets,
+        sockets_ownerless,
+        sockets_unattributed,
+        malformed,
+        flows_dropped,
+        updates_lost,
+        scans_skipped,
+        records_dropped,
+    } = *coverage;
     CoverageView {
-        confined: coverage.confined,
-        namespaces: Count(coverage.namespaces),
-        namespaces_unreadable: Count(coverage.namespaces_unreadable),
-        processes: Count(coverage.processes),
-        processes_vanished: Count(coverage.processes_vanished),
-        processes_unreadable: Count(coverage.processes_unreadable),
-        sockets: Count(coverage.sockets),
-        sockets_ownerless: Count(coverage.sockets_ownerless),
-        sockets_unattributed: Count(coverage.sockets_unattributed),
-        malformed: Count(coverage.malformed),
-        flows_dropped: Count(coverage.flows_dropped),
-        scans_skipped: Count(coverage.scans_skipped),
+        confined,
+        namespaces: Count(namespaces),
+        namespaces_unreadable: Count(namespaces_unreadable),
+        processes: Count(processes),
+        processes_vanished: Count(processes_vanished),
+        processes_unreadable: Count(processes_unreadable),
+        sockets: Count(sockets),
+        sockets_ownerless: Count(sockets_ownerless),
+        sockets_unattributed: Count(sockets_unattributed),
+        malformed: Count(malformed),
+        flows_dropped: Count(flows_dropped),
+        updates_lost: Count(updates_lost),
+        scans_skipped: Count(scans_skipped),
+        records_dropped: Count(records_dropped),
     }
 }
 
 fn cut(cut: &Cut) -> CutView {
-    CutView { hosts: count(cut.hosts), addresses: count(cut.addresses), edges: count(cut.edges) }
+    CutView {
+        hosts: count(cut.hosts),
+        addresses: count(cut.addresses),
+        edges: count(cut.edges),
+        window: cut.rises,
+    }
 }
 
 fn otherwise(otherwise: &Otherwise) -> OtherwiseView<'_> {
@@ -411,6 +454,9 @@ impl serde_json::ser::Formatter for Visible {
     where
         W: ?Sized + Write,
     {
+        if fragment.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return writer.write_all(fragment.as_bytes());
+        }
         for character in fragment.chars() {
             if is_hidden(character) {
                 for unit in character.encode_utf16(&mut [0; 2]) {

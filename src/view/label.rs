@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 
-use crate::graph::{Confidence, Edge, Graph, Identity, Node, Place, ToldBy};
+use crate::graph::{Confidence, Edge, Graph, Identity, Node, Place, Rise, ToldBy};
 use crate::recall::HostKey;
 use crate::view::escape::{quoted, word};
 
@@ -67,6 +67,40 @@ pub(crate) fn age(now: Timestamp, then: Timestamp) -> String {
     }
 }
 
+/// What an edge rose by in the window asked about: `12 opened, 3 failed,
+/// 1.2 MB`; the bytes are those of both ways. What nobody counted is not said.
+pub(crate) fn rise(rise: &Rise) -> Option<String> {
+    let count = |count: Option<u64>, word| Some(format!("{} {word}", count?));
+    let failed = rise.failed.filter(|failed| *failed > 0);
+    let both = [rise.bytes_to_passive, rise.bytes_to_active].into_iter().flatten();
+    let words: Vec<String> = [
+        count(rise.opened, "opened"),
+        count(failed, "failed"),
+        both.reduce(u64::saturating_add).map(bytes),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!words.is_empty()).then(|| words.join(", "))
+}
+
+/// `999 B`, `1.2 MB`: powers of 1000, a digit after the point, cut off.
+fn bytes(bytes: u64) -> String {
+    let mut scale = 1;
+    let mut unit = "B";
+    for larger in ["kB", "MB", "GB", "TB", "PB", "EB"] {
+        if bytes / scale < 1000 {
+            break;
+        }
+        scale *= 1000;
+        unit = larger;
+    }
+    match scale {
+        1 => format!("{bytes} B"),
+        _ => format!("{}.{} {unit}", bytes / scale, bytes % scale / (scale / 10)),
+    }
+}
+
 /// Which ends told of an edge.
 pub(crate) fn told(edge: &Edge) -> &'static str {
     match (edge.told_by, edge.confidence) {
@@ -75,5 +109,19 @@ pub(crate) fn told(edge: &Edge) -> &'static str {
         (_, _) if !edge.directed => "one end only",
         (ToldBy::Active, _) => "active end only",
         (ToldBy::Passive, _) => "passive end only",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn bytes_have_the_largest_unit_they_fill() {
+        let cases = [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (1_299_999, "1.2 MB")];
+        for (number, text) in cases {
+            assert_eq!(bytes(number), text);
+        }
+        assert_eq!(bytes(u64::MAX), "18.4 EB");
     }
 }

@@ -2,18 +2,32 @@
 
 use crate::graph::Node;
 use crate::graph::search::Answer;
+use crate::recall::Window;
 use crate::view::footer::{claimants, footer, nothing};
-use crate::view::label::{age, end, name, place, told};
+use crate::view::label::{age, end, name, place, rise, told};
 use crate::view::lines::{State, edges};
 use crate::view::paint::Paint;
 
-const TITLES: [&str; 9] =
-    ["ACTIVE", "PASSIVE", "PROTO", "PORT", "STATE", "CONNS", "TOLD BY", "FIRST SEEN", "LAST SEEN"];
+/// The last one only where a window was asked about.
+const TITLES: [&str; 10] = [
+    "ACTIVE",
+    "PASSIVE",
+    "PROTO",
+    "PORT",
+    "STATE",
+    "CONNS",
+    "TOLD BY",
+    "FIRST SEEN",
+    "LAST SEEN",
+    "IN THAT TIME",
+];
 
 /// An answer as a table with its footer.
 pub(crate) fn table(answer: &Answer, colour: bool) -> String {
     let paint = Paint(colour);
-    let rows: Vec<[String; 9]> = edges(answer)
+    let windowed = answer.question.window != Window::default();
+    let columns = if windowed { TITLES.len() } else { TITLES.len() - 1 };
+    let rows: Vec<[String; 10]> = edges(answer)
         .into_iter()
         .map(|edge| {
             let cell = |at, id: usize| {
@@ -38,12 +52,13 @@ pub(crate) fn table(answer: &Answer, colour: bool) -> String {
                 format!("{}{unknown}", told(edge)),
                 age(answer.now, edge.first_seen),
                 age(answer.now, edge.last_seen),
+                edge.rise.as_ref().and_then(rise).unwrap_or_default(),
             ]
         })
         .collect();
     let mut out = String::new();
     if !rows.is_empty() {
-        let widths: Vec<usize> = (0..TITLES.len())
+        let widths: Vec<usize> = (0..columns)
             .map(|column| {
                 let cells = rows.iter().map(|row| row[column].chars().count());
                 cells.chain([TITLES[column].len()]).max().unwrap_or(0)
@@ -68,7 +83,7 @@ pub(crate) fn table(answer: &Answer, colour: bool) -> String {
 }
 
 /// One line; numbers stand at the right of their column.
-fn line(cells: &[String; 9], widths: &[usize]) -> String {
+fn line(cells: &[String; 10], widths: &[usize]) -> String {
     let mut line = String::new();
     for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
         let gap = " ".repeat(width - cell.chars().count());

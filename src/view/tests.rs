@@ -4,10 +4,11 @@
 use expect_test::{Expect, expect};
 use jiff::SignedDuration;
 
+use crate::flow::host::Coverage;
 use crate::graph::search::{Answer, Otherwise, Question, Search};
 use crate::graph::tests::notation::{host_key, records, second};
 use crate::graph::walk::{Reach, Ways};
-use crate::recall::{Found, Records, Selector, Window};
+use crate::recall::{FlowRecord, Found, Records, Selector, Sums, Traffic, Window};
 use crate::view::{Format, write};
 
 mod hostile;
@@ -29,7 +30,7 @@ pub(super) fn answer(records: Records, selector: Selector, depth: u32) -> Answer
         assert_eq!(ask.hosts.len(), records.hosts.len());
         search.take(records.clone());
     }
-    search.answer(second(70))
+    search.answer(second(70), Some(&[]))
 }
 
 pub(super) fn print(answer: &Answer, format: Format) -> String {
@@ -220,8 +221,8 @@ fn json_keeps_its_promise() {
         1,
         Format::Json,
         expect![[r#"
-        {"schema":"shawk.look/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"host","value":"app-1"},"depth":1,"ways":"both"},"nodes":[{"id":0,"host":"app-1","host_id":"app-1-id","scope":"","address":"10.0.0.12","probe":true,"process":{"name":"python"},"pid":6111,"pgid":6111,"listens":[{"protocol":"tcp","address":"0.0.0.0","port":8080}],"root":true},{"id":1,"host":"web-1","host_id":"web-1-id","scope":"","address":"10.0.0.10","probe":true,"process":{"name":"nginx"},"pid":4656,"pgid":4656,"listens":[{"protocol":"tcp","address":"0.0.0.0","port":80}],"root":false},{"id":2,"address":"10.0.0.99","port":5432,"probe":false,"root":false}],"edges":[{"active":0,"passive":2,"direction":"known","protocol":"tcp","port":5432,"active_address":"10.0.0.12","passive_address":"10.0.0.99","told_by":"active","confidence":"one end, no probe at the other","rungs":["netlink"],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","state":"failing","failing":true,"open":1,"connecting":1,"depth":1,"way":"down","cycle":false},{"active":1,"passive":0,"direction":"known","protocol":"tcp","port":8080,"active_address":"10.0.0.10","passive_address":"10.0.0.12","told_by":"both","confidence":"confirmed","rungs":["netlink"],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","state":"alive","failing":false,"open":1,"connecting":0,"depth":1,"way":"up","cycle":false}],"hosts":[{"name":"app-1","id":"app-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"scans_skipped":0}},{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"scans_skipped":0}}],"unprobed_peers":1,"unused_listeners":0,"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
-    "#]],
+            {"schema":"shawk.look/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"host","value":"app-1"},"depth":1,"ways":"both"},"nodes":[{"id":0,"host":"app-1","host_id":"app-1-id","scope":"","address":"10.0.0.12","probe":true,"process":{"name":"python"},"pid":6111,"pgid":6111,"listens":[{"protocol":"tcp","address":"0.0.0.0","port":8080}],"root":true},{"id":1,"host":"web-1","host_id":"web-1-id","scope":"","address":"10.0.0.10","probe":true,"process":{"name":"nginx"},"pid":4656,"pgid":4656,"listens":[{"protocol":"tcp","address":"0.0.0.0","port":80}],"root":false},{"id":2,"address":"10.0.0.99","port":5432,"probe":false,"root":false}],"edges":[{"active":0,"passive":2,"direction":"known","protocol":"tcp","port":5432,"active_address":"10.0.0.12","passive_address":"10.0.0.99","told_by":"active","confidence":"one end, no probe at the other","rungs":["netlink"],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","state":"failing","failing":true,"open":1,"connecting":1,"depth":1,"way":"down","cycle":false},{"active":1,"passive":0,"direction":"known","protocol":"tcp","port":8080,"active_address":"10.0.0.10","passive_address":"10.0.0.12","told_by":"both","confidence":"confirmed","rungs":["netlink"],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","state":"alive","failing":false,"open":1,"connecting":0,"depth":1,"way":"up","cycle":false}],"hosts":[{"name":"app-1","id":"app-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"unprobed_peers":1,"unused_listeners":0,"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
+        "#]],
     );
 }
 
@@ -345,4 +346,104 @@ fn a_format_is_known_by_its_name() {
     let error = "yaml".parse::<Format>().unwrap_err().to_string();
     expect!["'yaml' is not a format; choose from tree, table, json, csv, dot, mermaid"]
         .assert_eq(&error);
+}
+
+#[test]
+fn every_count_of_a_scan_is_printed_and_documented() {
+    // Serde leaves a zero of a later version out, so each must be something.
+    let mut all = serde_json::to_value(Coverage {
+        updates_lost: 1,
+        records_dropped: 1,
+        ..Coverage::default()
+    })
+    .unwrap();
+    let names: Vec<String> = all.as_object().unwrap().keys().cloned().collect();
+    for (number, name) in names.iter().enumerate().filter(|(_, name)| *name != "confined") {
+        all[name] = (number + 1).into();
+    }
+    let mut records = records(FLEET);
+    for host in &mut records.hosts {
+        host.coverage = serde_json::from_value(all.clone()).unwrap();
+    }
+    let printed = print(&answer(records, host("app-1"), 1), Format::Json);
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(printed["hosts"][0]["coverage"], all);
+    let page = include_str!("../../docs/look-json.md");
+    for name in names {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/look-json.md");
+    }
+}
+
+#[test]
+fn what_rose_in_a_window_is_told_by_who_counted() {
+    let all = records(
+        "host a
+        host b
+        a has 10.0.0.1
+        b has 10.0.0.2
+        a tcp 10.0.0.1 -> 10.0.0.2:80 curl/1
+        b tcp 10.0.0.2:80 <- 10.0.0.1 nginx/2
+        a tcp 10.0.0.1 -> 10.0.0.2:81 curl/1
+        b tcp 10.0.0.2:81 <- 10.0.0.1 nginx/2
+        a tcp 10.0.0.1 -> 10.0.0.2:82 curl/1",
+    );
+    let sums = |opened, bytes_sent, bytes_received| Sums {
+        opened,
+        bytes_sent,
+        bytes_received,
+        ..Sums::default()
+    };
+    // Of the first edge both counted, of the second the passive end alone, of
+    // the third nobody.
+    let told = [
+        (0, sums(Some(3), Some(1000), Some(250_000))),
+        (1, sums(Some(9), Some(9), Some(9))),
+        (3, sums(None, Some(700), Some(70))),
+    ];
+    let traffic = told.map(|(at, sums)| {
+        let record: &FlowRecord = &all.flows[at];
+        Traffic { host: record.host, flow: record.flow.key.hash(), sums }
+    });
+    let asked = |since| {
+        let mut question = answer(all.clone(), host("b"), 1).question;
+        question.window.since = since;
+        let hosts = all.hosts.iter().map(|host| host.key).collect();
+        let mut search = Search::begin(question, host("b"), Found { hosts, ..Found::default() });
+        search.ask().unwrap();
+        search.take(all.clone());
+        assert_eq!(search.ask(), None);
+        search
+    };
+    assert!(asked(None).counted().is_empty(), "no window, no question");
+    let search = asked(Some(second(0)));
+    assert_eq!(search.counted().len(), 2);
+    let found = search.answer(second(70), Some(&traffic));
+    expect![[r#"
+        ACTIVE                       PASSIVE                        PROTO  PORT  STATE  CONNS  TOLD BY          FIRST SEEN  LAST SEEN  IN THAT TIME
+        a 10.0.0.1 ('curl', pgid=1)  b 10.0.0.2 ('nginx', pgid=2)   tcp      80  alive      1  both ends               70s        10s  3 opened, 251.0 kB
+        a 10.0.0.1 ('curl', pgid=1)  b 10.0.0.2 ('nginx', pgid=2)   tcp      81  alive      1  both ends               70s        10s  770 B
+        a 10.0.0.1 ('curl', pgid=1)  b 10.0.0.2 (process not seen)  tcp      82  alive      1  active end only         70s        10s
+
+        data of 2 hosts: a 10s old, b 10s old
+    "#]]
+    .assert_eq(&print(&found, Format::Table));
+    assert!(print(&found, Format::Tree).contains("10s ago, in that time 3 opened, 251.0 kB\n"));
+    let json = |answer: &Answer| -> serde_json::Value {
+        serde_json::from_str(&print(answer, Format::Json)).unwrap()
+    };
+    let windows: Vec<String> = json(&found)["edges"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|edge| format!("{} {}", edge["port"], edge["window"]))
+        .collect();
+    expect![[r#"
+        80 {"bytes_to_active":250000,"bytes_to_passive":1000,"opened":3,"told_by":"active"}
+        81 {"bytes_to_active":700,"bytes_to_passive":70,"told_by":"passive"}
+        82 null"#]]
+    .assert_eq(&windows.join("\n"));
+    assert_eq!(json(&found)["cut"]["window"], serde_json::Value::Null);
+    let cut = asked(Some(second(0))).answer(second(70), None);
+    assert_eq!(json(&cut)["cut"]["window"], true);
+    assert!(print(&cut, Format::Tree).contains("cut: what was counted in the time asked about"));
 }

@@ -7,7 +7,7 @@ use crate::graph::search::Answer;
 use crate::graph::walk::{Step, Way};
 use crate::graph::{NodeId, Place};
 use crate::view::footer::{claimants, footer, nothing};
-use crate::view::label::{end, name, place, told};
+use crate::view::label::{end, name, place, rise, told};
 use crate::view::lines::{End, State, from_and_to, order, reason};
 use crate::view::paint::Paint;
 
@@ -70,10 +70,10 @@ impl Tree<'_> {
         let services: BTreeSet<End> = under.keys().copied().collect();
         for id in steps.iter().filter(|id| !comes_in(id)) {
             let address = self.ends(*id).0.0;
-            let here: Vec<&End> = services.iter().filter(|end| end.0 == address).collect();
-            let heading = match (&here[..], services.first()) {
-                ([only], _) => **only,
-                ([], Some(only)) if services.len() == 1 => *only,
+            let mut here = services.range((address, None)..=(address, Some(u16::MAX)));
+            let heading = match (here.next(), here.next(), services.first()) {
+                (Some(only), None, _) => *only,
+                (None, _, Some(only)) if services.len() == 1 => *only,
                 _ => (address, None),
             };
             under.entry(heading).or_default().push(*id);
@@ -196,6 +196,7 @@ impl Tree<'_> {
             notes.push("no answer".to_owned());
         }
         notes.push(state.when(edge, answer.now));
+        notes.extend(edge.rise.as_ref().and_then(rise).map(|rise| format!("in that time {rise}")));
         if node.owners_more > 0 {
             notes.push(format!("+{} owners", node.owners_more));
         }

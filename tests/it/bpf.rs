@@ -15,6 +15,7 @@ use shawk::flow::host::Rung;
 use shawk::flow::key::{HostFlow, Observation};
 use shawk::flow::socket::{Direction, State};
 use shawk::probe::ProbeConfig;
+use shawk::probe::bpf::Kernel;
 use shawk::probe::choose::{Mode, choose};
 use shawk::probe::iterator::Iterator;
 use shawk::probe::netlink::Netlink;
@@ -119,7 +120,7 @@ const BUSY: &str = include_str!("bpf/busy.py");
 
 #[test]
 fn a_host_that_runs_these_tests_has_all_that_bpf_needs() {
-    let support = Support::read(&config(), Rung::Streaming).unwrap();
+    let (support, _) = Support::read(&config(), Rung::Streaming).unwrap();
     for feature in [Feature::Btf, Feature::Bpf, Feature::FileIterator, Feature::OwnProc] {
         assert!(support.has(feature), "{}: {:?}", feature.name(), support.why(feature));
     }
@@ -129,7 +130,7 @@ fn a_host_that_runs_these_tests_has_all_that_bpf_needs() {
 #[test]
 fn the_iterator_sees_the_flows_that_are_there() {
     let holder = Holder::start(SOCKETS);
-    let mut iterator = Iterator::open(&config()).unwrap();
+    let mut iterator = Iterator::open(&config(), Kernel::load_iterator().unwrap()).unwrap();
     let expected = expect![[r#"
         tcp active 127.0.0.1 many 127.0.0.1 8001 ×5 own
         tcp active 127.0.0.1 many 127.0.0.1 8002 ×1 own
@@ -169,7 +170,7 @@ fn the_iterator_sees_the_flows_that_are_there() {
 #[test]
 fn the_iterator_sees_what_netlink_sees() {
     let holder = Holder::start(SOCKETS);
-    let mut iterator = Iterator::open(&config()).unwrap();
+    let mut iterator = Iterator::open(&config(), Kernel::load_iterator().unwrap()).unwrap();
     let mut netlink = Netlink::open(&config(), true).unwrap();
     let bundled = holder.flows(&iterator.observe().unwrap());
     let detailed = holder.flows(&iterator.snapshot().unwrap().observe());
@@ -199,7 +200,7 @@ fn nor_is_that_of_one_that_repeats_itself() {
 /// How many of them were known; none may be wrong.
 fn directions_of_the_busy(setting: &str) -> f64 {
     let holder = Holder::start(&format!("{setting}{BUSY}"));
-    let mut iterator = Iterator::open(&config()).unwrap();
+    let mut iterator = Iterator::open(&config(), Kernel::load_iterator().unwrap()).unwrap();
     let (mut known, mut unknown) = (0, 0);
     for _ in 0..400 {
         let snapshot = iterator.snapshot().unwrap();

@@ -23,8 +23,8 @@ pub(crate) fn probe() -> Probe {
         hostname: Some("tester".to_owned()),
         proc: PathBuf::from("/proc"),
     };
-    let support = Support::read(&config, Rung::Netlink).unwrap();
-    Probe::open(&config, Rung::Netlink, &support).unwrap()
+    let (_, loaded) = Support::read(&config, Rung::Netlink).unwrap();
+    Probe::open(&config, Rung::Netlink, loaded).unwrap()
 }
 
 pub(crate) fn scan() -> Snapshot {

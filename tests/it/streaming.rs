@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use expect_test::expect;
@@ -14,21 +15,29 @@ use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
 use shawk::flow::host::Rung;
 use shawk::flow::key::{Counters, HostFlow};
 use shawk::flow::socket::Protocol;
+use shawk::probe::bpf::Kernel;
 use shawk::probe::iterator::Iterator;
 use shawk::probe::streaming::Streaming;
-use shawk::probe::support::{Feature, Support};
+use shawk::probe::support::{Feature, Loaded, Support};
 
 use crate::bpf::{Holder, config};
 
 const TRAFFIC: &str = include_str!("bpf/traffic.py");
 const MANY: &str = include_str!("bpf/many.py");
 
+/// A test that fills the maps of every probe on this machine, and one that
+/// would see it, take turns.
+static FILLING: Mutex<()> = Mutex::new(());
+
 pub(crate) fn open() -> Streaming {
-    let support = Support::read(&config(), Rung::Streaming).unwrap();
+    let (support, loaded) = Support::read(&config(), Rung::Streaming).unwrap();
     for feature in Feature::ALL {
         assert!(support.has(feature), "{}: {:?}", feature.name(), support.why(feature));
     }
-    Streaming::open(&config(), support.events(&config()).unwrap()).unwrap()
+    match loaded {
+        Loaded::Streaming(kernel, events) => Streaming::open(&config(), *kernel, events).unwrap(),
+        other => panic!("{other:?} was loaded"),
+    }
 }
 
 /// One line per flow with a peer: what is open and the totals.
@@ -78,6 +87,7 @@ fn say(flows: &[HostFlow]) -> String {
 
 #[test]
 fn every_connection_and_every_byte_is_counted() {
+    let _turn = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
     // Two, whose addresses and ports are the same and whose flows are not.
     let mut holder = Holder::start(TRAFFIC);
     let mut other = Holder::start(TRAFFIC);
@@ -140,7 +150,7 @@ fn every_connection_and_every_byte_is_counted() {
 #[test]
 fn what_is_open_is_what_the_iterator_finds() {
     let holder = Holder::start(include_str!("bpf/sockets.py"));
-    let mut iterator = Iterator::open(&config()).unwrap();
+    let mut iterator = Iterator::open(&config(), Kernel::load_iterator().unwrap()).unwrap();
     let mut streaming = open();
     let found = holder.flows(&iterator.observe().unwrap());
     let mut streamed = holder.flows(&streaming.observe().unwrap());
@@ -155,7 +165,8 @@ fn what_is_open_is_what_the_iterator_finds() {
 /// before stays right, and what found no room is counted.
 #[test]
 fn a_full_map_is_counted_and_no_more_than_full() {
-    const PEERS: usize = 200_000;
+    const PEERS: usize = 1_000_000;
+    let _turn = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut holder = Holder::start(&format!("PEERS = {PEERS}\n{MANY}"));
     let mut streaming = open();
     streaming.observe().unwrap();
@@ -193,8 +204,13 @@ fn a_probe_that_is_killed_leaves_nothing_in_the_kernel() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while objects_of(probe.id()).is_empty() {
+            assert!(Instant::now() < deadline, "the probe loads nothing");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         // Some while they load, some after.
-        std::thread::sleep(Duration::from_millis(number * 7 % 400));
+        std::thread::sleep(Duration::from_millis(number * 7 % 250));
         objects.extend(objects_of(probe.id()));
         probe.kill().unwrap();
         probe.wait().unwrap();

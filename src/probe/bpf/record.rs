@@ -19,7 +19,7 @@ pub const DESCRIPTOR: usize = size_of::<types::descriptor>();
 pub const PROCESS: usize = size_of::<types::process>();
 
 // The sizes that bpf/flow.h asserts as well.
-const _: () = assert!(KEY == 48 && FLOW == 56 && DESCRIPTOR == 64 && PROCESS == 416);
+const _: () = assert!(KEY == 48 && FLOW == 56 && DESCRIPTOR == 64 && PROCESS == 544);
 
 /// A host flow's key as the kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -151,20 +151,24 @@ pub fn parse_note(key: &[u8], value: &[u8]) -> Option<(u32, Note)> {
     Some((u32_at(key, 0)?, note))
 }
 
-/// The path whose parts come last first. A part that fills its place was cut.
+/// The path whose parts come last first. A part that fills its place was cut;
+/// one that is a slash is a step from a mount to the one below it.
 fn parse_path(value: &[u8]) -> Option<Vec<u8>> {
     const PART: usize = 32;
     let parts = u32_at(value, offset_of!(types::process, parts))? as usize;
     let path = value.get(offset_of!(types::process, path)..)?.get(..parts * PART)?;
     let mut whole = Vec::new();
     for part in path.chunks_exact(PART).rev().map(until_nul) {
+        if part == b"/" {
+            continue;
+        }
         if part.is_empty() || part.len() >= PART - 1 {
             return None;
         }
         whole.push(b'/');
         whole.extend_from_slice(part);
     }
-    (parts > 0).then_some(whole)
+    (!whole.is_empty()).then_some(whole)
 }
 
 fn until_nul(bytes: &[u8]) -> &[u8] {

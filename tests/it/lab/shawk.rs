@@ -149,6 +149,7 @@ impl Host {
         vec![
             format!("SHAWK_CMDB_URL={}", cmdb.url),
             format!("SHAWK_PROBE_MODE={}", cmdb.mode),
+            "SHAWK_SPOOL=none".to_owned(),
             format!("SHAWK_HOST_ID={}", self.name),
             format!("SHAWK_HOSTNAME={}", self.name),
         ]

@@ -1,0 +1,254 @@
+//! The way to the CMDB, which may be away.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tracing::{debug, info, warn};
+
+use crate::agent::journal::{Going, Journal};
+use crate::agent::meter::Meter;
+use crate::agent::spool::LIMIT;
+use crate::agent::spool::disk::{Batch, Job, Reply};
+use crate::agent::spool::format::Kind;
+use crate::agent::spool::payload::{REPORT_BYTES, REPORT_FLOWS};
+use crate::agent::{lock, say_what_was_refused};
+use crate::cmdb::Cmdb;
+use crate::cmdb::connect::Limits;
+use crate::cmdb::url::CmdbUrl;
+use crate::flow::report::Report;
+use crate::flow::tally::Tally;
+
+/// What of the tally is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All that the CMDB does not know; a heartbeat if that is nothing.
+    Whole,
+    /// New flows, and those that are over.
+    News,
+}
+
+/// The way to the CMDB.
+pub(crate) struct Delivery {
+    url: CmdbUrl,
+    cmdb: Option<Cmdb>,
+    tally: Arc<Mutex<Tally>>,
+    journal: Option<Arc<Journal>>,
+    meter: Arc<Meter>,
+    going: watch::Sender<Going>,
+    /// The last report that was acknowledged.
+    acknowledged: u64,
+    /// The backlog cannot be told.
+    stuck: bool,
+}
+
+impl Delivery {
+    pub(crate) fn new(
+        url: CmdbUrl,
+        tally: Arc<Mutex<Tally>>,
+        journal: Option<Arc<Journal>>,
+        meter: Arc<Meter>,
+        going: watch::Sender<Going>,
+    ) -> Delivery {
+        let (cmdb, acknowledged, stuck) = (None, 0, false);
+        Delivery { url, cmdb, tally, journal, meter, going, acknowledged, stuck }
+    }
+
+    /// Whether anything was ever acknowledged.
+    pub(crate) fn has_told(&self) -> bool {
+        self.acknowledged > 0
+    }
+
+    /// Closes the connection.
+    pub(crate) async fn close(&mut self) {
+        if let Some(cmdb) = self.cmdb.take() {
+            cmdb.close().await;
+        }
+    }
+
+    /// Tries to deliver what the tally holds; whether it is delivered. Says so
+    /// once when that begins to fail and once when it works again. No step of
+    /// it takes longer than `limit`.
+    pub(crate) async fn flush(&mut self, part: Part, limit: Duration) -> bool {
+        let done = self.deliver(part, limit).await;
+        let mut going = *self.going.borrow();
+        if done.is_ok() && part == Part::Whole {
+            going.delivered = Instant::now();
+        }
+        match &done {
+            Ok(()) => {
+                if let Some(since) = going.failing.take() {
+                    info!("the CMDB is back after {:.1?}", since.elapsed());
+                }
+            }
+            Err(error) => {
+                self.cmdb = None;
+                Meter::count(&self.meter.deliveries_failed);
+                if going.failing.is_none() {
+                    going.failing = Some(Instant::now());
+                    warn!("the CMDB cannot be written, flows are kept and merged: {error:#}");
+                }
+            }
+        }
+        self.going.send_replace(going);
+        done.is_ok()
+    }
+
+    async fn deliver(&mut self, part: Part, limit: Duration) -> Result<()> {
+        let cmdb = self.connected(limit).await?;
+        let parts = {
+            let mut tally = lock(&self.tally);
+            let report = match part {
+                Part::Whole => tally.take(),
+                Part::News => tally.take_news(),
+            };
+            let next = &mut || tally.next_sequence();
+            report.map(|report| report.split(REPORT_FLOWS, REPORT_BYTES, next)).unwrap_or_default()
+        };
+        if parts.len() > 1
+            && let Some(journal) = &self.journal
+            && journal.gauge.has_journal()
+        {
+            let written = timeout(LIMIT, journal.write_before_parts(&self.tally)).await;
+            if !matches!(written, Ok(Ok(()))) {
+                debug!("the journal could not be written before a report in parts");
+            }
+        }
+        let mut sequence = self.acknowledged;
+        for mut report in parts {
+            record(&cmdb, &mut report, limit, &self.meter).await?;
+            sequence = report.sequence;
+        }
+        let mut tally = lock(&self.tally);
+        tally.acknowledge();
+        self.acknowledged = sequence;
+        if part == Part::Whole
+            && let Some(journal) = &self.journal
+            && journal.gauge.has_journal()
+            && tally.empty_journal()
+        {
+            journal.gauge.empty();
+        }
+        self.cmdb = Some(cmdb);
+        Ok(())
+    }
+
+    /// Connects. A CMDB that does not know what it acknowledged is another one
+    /// (restored from a backup, or made anew), and is told everything again.
+    async fn connected(&mut self, limit: Duration) -> Result<Cmdb> {
+        if let Some(cmdb) = self.cmdb.take() {
+            return Ok(cmdb);
+        }
+        let opening = async {
+            let cmdb = Cmdb::open(&self.url, &Limits::STANDARD).await?;
+            let who = lock(&self.tally).who();
+            if let Some((host, epoch)) = who.filter(|_| self.acknowledged > 0) {
+                let known = cmdb.last_sequence(host, epoch).await?;
+                if known.is_none_or(|known| known < self.acknowledged) {
+                    warn!("the CMDB has lost what it was told; all that is alive is told again");
+                    lock(&self.tally).forget_told();
+                }
+            }
+            Ok(cmdb)
+        };
+        timeout(limit, opening).await.unwrap_or_else(|_| Err(late(limit)))
+    }
+
+    /// Tells the next segment of the backlog; whether that worked. Said once
+    /// when it begins to fail.
+    pub(crate) async fn tell_backlog(&mut self, limit: Duration) -> bool {
+        let Some(journal) = self.journal.clone() else { return true };
+        match self.tell_segment(&journal, limit).await {
+            Ok(()) => {
+                self.stuck = false;
+                true
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.stuck, true) {
+                    warn!("what an outage left cannot be told and is kept: {error:#}");
+                }
+                false
+            }
+        }
+    }
+
+    async fn tell_segment(&mut self, journal: &Journal, limit: Duration) -> Result<()> {
+        let Some(batch) = next_segment(journal).await? else { return Ok(()) };
+        let Batch { name, kind, reports, spans, damaged } = batch;
+        let own = lock(&self.tally).who().is_some_and(|(_, epoch)| epoch == name.epoch);
+        for report in reports {
+            let told = self.tell_old(report, kind, own, limit).await;
+            if told.is_err() {
+                self.cmdb = None;
+                timeout(LIMIT, ask(journal, Job::Later(name))).await.ok();
+                return told;
+            }
+        }
+        lock(&self.tally).backlog_done(spans, damaged);
+        debug!("told {spans} spans of the backlog, {damaged} were damaged");
+        timeout(LIMIT, ask(journal, Job::Remove(name))).await.map_err(|_| late(LIMIT))??;
+        Ok(())
+    }
+
+    /// Tells a report of the backlog. What is of this run gets a new number;
+    /// of an earlier one a journal keeps its numbers, so that what the CMDB
+    /// has since is not told back to it.
+    async fn tell_old(
+        &mut self,
+        mut report: Report,
+        kind: Kind,
+        own: bool,
+        limit: Duration,
+    ) -> Result<()> {
+        let cmdb = self.connected(limit).await?;
+        if own {
+            let mut tally = lock(&self.tally);
+            tally.refresh(&mut report);
+            report.sequence = tally.next_sequence();
+        } else {
+            let asked = timeout(limit, cmdb.last_sequence(report.host.hash(), report.epoch)).await;
+            let known = asked.map_err(|_| late(limit))??.unwrap_or(0);
+            match kind {
+                Kind::Journal if report.sequence <= known => {
+                    self.cmdb = Some(cmdb);
+                    return Ok(());
+                }
+                Kind::Journal => {}
+                Kind::Spill => report.sequence = report.sequence.max(known + 1),
+            }
+        }
+        record(&cmdb, &mut report, limit, &self.meter).await?;
+        if own {
+            self.acknowledged = self.acknowledged.max(report.sequence);
+        }
+        self.cmdb = Some(cmdb);
+        Ok(())
+    }
+}
+
+async fn record(cmdb: &Cmdb, report: &mut Report, limit: Duration, meter: &Meter) -> Result<()> {
+    report.sent = Timestamp::now();
+    let recorded = timeout(limit, cmdb.record(&[report])).await.map_err(|_| late(limit))??;
+    say_what_was_refused(&recorded);
+    meter.delivered(recorded.refused, report.sent);
+    debug!("report {}: {} flows", report.sequence, report.flows.len());
+    Ok(())
+}
+
+async fn next_segment(journal: &Journal) -> Result<Option<Batch>> {
+    match timeout(LIMIT, ask(journal, Job::Next)).await.map_err(|_| late(LIMIT))?? {
+        Reply::Batch(batch) => Ok(batch),
+        Reply::Done(_) => Ok(None),
+    }
+}
+
+async fn ask(journal: &Journal, job: Job) -> Result<Reply> {
+    journal.spool.lock().await.ask(job).await
+}
+
+fn late(limit: Duration) -> anyhow::Error {
+    anyhow!("no answer within {limit:?}")
+}

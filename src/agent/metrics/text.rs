@@ -1,0 +1,171 @@
+//! Numbers → lines.
+
+use std::fmt::{Display, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::agent::lock;
+use crate::agent::metrics::Sources;
+use crate::flow::host::{Coverage, Rung};
+use crate::flow::tally::count::{Dropped, Spans};
+
+/// All that is told. What the tally tells is of one moment.
+pub(crate) fn write(sources: &Sources) -> String {
+    let (spans, flows, latest) = {
+        let tally = lock(&sources.tally);
+        let latest = tally.latest().map(|(rung, coverage)| (rung, coverage.clone()));
+        (tally.spans(), tally.flows(), latest)
+    };
+    let mut text = Text(String::new());
+    write_spans(&mut text, &spans);
+    text.one("flows", "gauge", "Flows in memory", flows);
+    if let Some((rung, coverage)) = latest {
+        write_coverage(&mut text, rung, &coverage);
+    }
+    write_meter(&mut text, sources);
+    write_spool(&mut text, sources);
+    write_process(&mut text);
+    text.0
+}
+
+fn write_spans(text: &mut Text, spans: &Spans) {
+    text.one("spans_observed_total", "counter", "Spans of flows seen by this run", spans.observed);
+    text.one(
+        "spans_taken_over_total",
+        "counter",
+        "Spans that earlier runs left in the spool",
+        spans.taken_over,
+    );
+    text.one("spans_stored_total", "counter", "Spans that the CMDB has", spans.stored);
+    text.one("spans_pending", "gauge", "Spans in memory alone", spans.pending);
+    text.one("spans_spooled", "gauge", "Spans on disk that the CMDB has not", spans.spooled);
+    text.head("spans_dropped_total", "counter", "Spans given up before the CMDB had them");
+    for (reason, count) in Dropped::ALL.iter().zip(spans.dropped) {
+        text.line("spans_dropped_total", &format!("{{reason=\"{}\"}}", reason.name()), count);
+    }
+}
+
+fn write_coverage(text: &mut Text, rung: Rung, coverage: &Coverage) {
+    text.head("rung", "gauge", "How sockets are read: 1 for the way in use");
+    for known in Rung::ALL {
+        let label = format!("{{rung=\"{}\"}}", known.name());
+        text.line("rung", &label, u8::from(known == rung));
+    }
+    let confined = u8::from(coverage.confined);
+    text.one("confined", "gauge", "1 if only an own pid namespace is seen", confined);
+    let counts = [
+        ("namespaces", coverage.namespaces),
+        ("namespaces_unreadable", coverage.namespaces_unreadable),
+        ("processes", coverage.processes),
+        ("processes_vanished", coverage.processes_vanished),
+        ("processes_unreadable", coverage.processes_unreadable),
+        ("sockets", coverage.sockets),
+        ("sockets_ownerless", coverage.sockets_ownerless),
+        ("sockets_unattributed", coverage.sockets_unattributed),
+        ("malformed", coverage.malformed),
+        ("flows_dropped", coverage.flows_dropped),
+    ];
+    text.head("coverage", "gauge", "What the last scan did and did not see");
+    for (what, count) in counts {
+        text.line("coverage", &format!("{{what=\"{what}\"}}"), count);
+    }
+    text.one(
+        "updates_lost_total",
+        "counter",
+        "What streaming could not keep between scans",
+        coverage.updates_lost,
+    );
+    text.one("scans_skipped_total", "counter", "Scans left out", coverage.scans_skipped);
+}
+
+fn write_meter(text: &mut Text, sources: &Sources) {
+    let meter = &sources.meter;
+    let seconds = |us: &AtomicU64| get(us) as f64 / 1e6;
+    text.one("scans_total", "counter", "Scans", get(&meter.scans));
+    text.one("scans_failed_total", "counter", "Scans that failed", get(&meter.scans_failed));
+    let slowed = get(&meter.scans_slowed);
+    text.one("scans_slowed_total", "counter", "Scans after which the next was put off", slowed);
+    text.one("scan_seconds_total", "counter", "Time in scans", seconds(&meter.scan_us));
+    let cpu = seconds(&meter.scan_cpu_us);
+    text.one("scan_cpu_seconds_total", "counter", "Processor time of scans", cpu);
+    text.one("deliveries_total", "counter", "Reports delivered", get(&meter.deliveries));
+    let failed = get(&meter.deliveries_failed);
+    text.one("deliveries_failed_total", "counter", "Attempts to deliver that failed", failed);
+    let refused = get(&meter.rows_refused);
+    text.one("rows_refused_total", "counter", "Rows that the CMDB left out", refused);
+    text.one(
+        "last_delivery_timestamp_seconds",
+        "gauge",
+        "When the last report was delivered; 0 before the first",
+        seconds(&meter.last_delivery),
+    );
+}
+
+fn write_spool(text: &mut Text, sources: &Sources) {
+    let Some(gauge) = &sources.gauge else { return };
+    let figures = &gauge.figures;
+    let usable = get(&figures.usable);
+    text.one("spool_usable", "gauge", "1 if the spool's last job was done", usable);
+    text.one("spool_bytes", "gauge", "Bytes of the spool's segments", get(&figures.bytes));
+    let waiting = get(&figures.backlog_files);
+    text.one("spool_backlog_segments", "gauge", "Segments that wait for the CMDB", waiting);
+    let failures = get(&figures.failures);
+    text.one("spool_failures_total", "counter", "Jobs of the spool that failed", failures);
+    let damaged = get(&figures.damaged);
+    text.one("spool_damaged_total", "counter", "Places that could not be read", damaged);
+    let strangers = get(&figures.strangers);
+    let what = "Segments of another host or a newer version, left alone";
+    text.one("spool_foreign_segments", "gauge", what, strangers);
+}
+
+/// The names that every exporter has for these.
+fn write_process(text: &mut Text) {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let seconds = time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
+    text.named(
+        "process_cpu_seconds_total",
+        "counter",
+        "Total user and system CPU time spent in seconds.",
+        seconds,
+    );
+    let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|statm| {
+        let resident = statm.split_whitespace().nth(1)?;
+        resident.parse::<u64>().ok()
+    });
+    if let Some(pages) = pages {
+        let bytes = pages * rustix::param::page_size() as u64;
+        let what = "Resident memory size in bytes.";
+        text.named("process_resident_memory_bytes", "gauge", what, bytes);
+    }
+}
+
+fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// What is written so far.
+struct Text(String);
+
+impl Text {
+    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.head(name, kind, help);
+        self.line(name, "", value);
+    }
+
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        self.add(format_args!(
+            "# HELP shawk_probe_{name} {help}\n# TYPE shawk_probe_{name} {kind}\n"
+        ));
+    }
+
+    fn line(&mut self, name: &str, labels: &str, value: impl Display) {
+        self.add(format_args!("shawk_probe_{name}{labels} {value}\n"));
+    }
+
+    fn named(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
+        self.add(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
+    }
+
+    fn add(&mut self, what: std::fmt::Arguments<'_>) {
+        self.0.write_fmt(what).unwrap_or_else(|_| unreachable!("a text grows"));
+    }
+}

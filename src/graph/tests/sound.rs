@@ -1,0 +1,221 @@
+//! Random histories, in which addresses move, are used again in several scopes
+//! and mean nothing outside of one; each edge is held against what a look at
+//! every record, one by one, says of it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::flow::socket::Direction;
+use crate::graph::join::join;
+use crate::graph::tests::notation::{records, second};
+use crate::graph::tests::truth::Dice;
+use crate::graph::{Confidence, Edge, Graph, Identity, NodeId, ToldBy, only_inside};
+use crate::recall::{FlowRecord, Records, Span};
+
+const TOLERANCE: SignedDuration = SignedDuration::from_secs(3);
+
+const PLACES: [&str; 6] = ["a", "a@x", "a@y", "b", "b@x", "c"];
+const ADDRESSES: [&str; 8] =
+    ["10.0.0.1", "10.0.0.2", "172.17.0.2", "172.17.0.3", "127.0.0.1", "fd00::1", "fe80::1", "::1"];
+
+fn pick<'w>(dice: &mut Dice, words: &[&'w str]) -> &'w str {
+    words[dice.below(words.len())]
+}
+
+fn range(dice: &mut Dice) -> (usize, usize) {
+    let since = dice.below(50);
+    (since, since + dice.below(12))
+}
+
+/// Where who had what when, and flows that need not fit it: a probe sees what
+/// it sees.
+fn history(dice: &mut Dice) -> String {
+    let mut text = String::from("host a\nhost b\nhost c\n");
+    for _ in 0..dice.below(12) {
+        let (since, until) = range(dice);
+        let (place, address) = (pick(dice, &PLACES), pick(dice, &ADDRESSES));
+        text += &format!("{place} has {address} {since}-{until}\n");
+    }
+    for _ in 0..2 + dice.below(14) {
+        let (local, peer) = (pick(dice, &ADDRESSES), pick(dice, &ADDRESSES));
+        if local.contains(':') != peer.contains(':') {
+            continue;
+        }
+        let end = |address: &str, port: usize| {
+            if address.contains(':') {
+                format!("[{address}]:{port}")
+            } else {
+                format!("{address}:{port}")
+            }
+        };
+        let port = 80 + dice.below(2);
+        let flow = match dice.below(7) {
+            0 => format!("{} listens", end(local, port)),
+            1 | 2 => format!("{} <- {peer}", end(local, port)),
+            3 => format!("{} -- {}", end(local, port), end(peer, 80 + dice.below(2))),
+            _ => format!("{local} -> {}", end(peer, port)),
+        };
+        let mut told = vec![(flow, pick(dice, &["web/1", "web/2", "app/3", "app/4+5", "-"]))];
+        if told[0].0.contains("->") && dice.below(3) > 0 {
+            // The other end saw it too, then or at another time.
+            told.push((format!("{} <- {local}", end(peer, port)), pick(dice, &["web/1", "-"])));
+        }
+        for (flow, process) in told {
+            text += &format!("{} tcp {flow} {process}", pick(dice, &PLACES));
+            for _ in 0..1 + dice.below(2) {
+                let (since, until) = range(dice);
+                let ended = if dice.below(2) == 0 { "." } else { "" };
+                text += &format!(" {since}-{until}{ended}");
+            }
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn near(a: (Timestamp, Timestamp), b: (Timestamp, Timestamp)) -> bool {
+    a.0 <= b.1 + TOLERANCE && b.0 <= a.1 + TOLERANCE
+}
+
+fn times(span: &Span) -> (Timestamp, Timestamp) {
+    (span.since, span.until.max(span.since))
+}
+
+fn meet(a: &FlowRecord, b: &FlowRecord) -> bool {
+    a.spans.iter().any(|a| b.spans.iter().any(|b| near(times(a), times(b))))
+}
+
+/// One history's records and graph.
+struct Check<'h> {
+    all: &'h Records,
+    graph: &'h Graph,
+}
+
+impl Check<'_> {
+    fn tellers(&self, at: usize, by_active: bool) -> impl Iterator<Item = &FlowRecord> {
+        let tellers = self.graph.tellers[at].iter();
+        let by = tellers.filter(move |teller| teller.by_active == by_active);
+        by.map(|teller| &self.all.flows[teller.record as usize])
+    }
+
+    /// The node is an end on the teller's own place, under its own process.
+    fn is_own(&self, node: NodeId, record: &FlowRecord) -> bool {
+        let identity = &self.graph.nodes[node].identity;
+        let here = identity
+            .place()
+            .is_some_and(|place| place.host == record.host && place.scope == record.flow.key.scope);
+        here && match (identity, &record.flow.key.process) {
+            (Identity::Process { process, .. }, Some(own)) => process == own,
+            // A listener may name it.
+            (_, own) => own.is_none(),
+        }
+    }
+
+    /// Whether anybody who reports had an address about then, be it that a
+    /// passive flow used it.
+    fn owned(&self, address: IpAddr, spans: &[Span]) -> bool {
+        let then = |range| spans.iter().any(|span| near(times(span), range));
+        self.all.addresses.iter().any(|had| had.address == address && then((had.since, had.until)))
+            || self.all.flows.iter().any(|record| {
+                let key = &record.flow.key;
+                let used = key.direction == Direction::Passive && key.peer.is_some();
+                used && key.local == address && record.spans.iter().any(|span| then(times(span)))
+            })
+    }
+
+    fn edge(&self, at: usize, edge: &Edge) {
+        let told = [true, false].map(|by_active| self.tellers(at, by_active).count() > 0);
+        let expected = match told {
+            [true, true] => ToldBy::Both,
+            [true, false] => ToldBy::Active,
+            [false, true] => ToldBy::Passive,
+            [false, false] => panic!("nobody told of {edge:?}"),
+        };
+        assert_eq!(edge.told_by, expected);
+        for by_active in [true, false] {
+            let ends = [(edge.active, edge.active_address), (edge.passive, edge.passive_address)];
+            let [own, other] = if by_active { ends } else { [ends[1], ends[0]] };
+            for record in self.tellers(at, by_active) {
+                let key = &record.flow.key;
+                assert_eq!((key.local, key.peer), (own.1, Some(other.1)), "{edge:?}");
+                assert!(self.is_own(own.0, record), "{edge:?} {record:?}");
+                self.other(edge, other, record);
+            }
+        }
+        if edge.told_by == ToldBy::Both && edge.confidence == Confidence::Confirmed {
+            let mut passive = self.tellers(at, false);
+            assert!(
+                passive.any(|passive| self.tellers(at, true).any(|active| meet(active, passive))),
+                "{edge:?}"
+            );
+        }
+    }
+
+    /// What a teller's other end may be.
+    fn other(&self, edge: &Edge, (node, address): (NodeId, IpAddr), record: &FlowRecord) {
+        let node = &self.graph.nodes[node];
+        match &node.identity {
+            Identity::Peer { link: None, .. } if node.claimed_by.is_empty() => {
+                // Nobody had it in at least one span, or whoever had it was out
+                // of reach.
+                let bound = record.flow.key.local.is_loopback();
+                let some = |span: &Span| bound || !self.owned(address, &[*span]);
+                assert!(record.spans.iter().any(some), "{edge:?}");
+            }
+            Identity::Peer { .. } => {}
+            Identity::Process { place, .. } | Identity::Unseen { place, .. } => {
+                let here = place.host == record.host && place.scope == record.flow.key.scope;
+                let inside = only_inside(address) || record.flow.key.local.is_loopback();
+                assert!(here || !inside, "left its place: {edge:?}");
+                assert!(
+                    here || self.owned(address, &record.spans) || self.seen(place.host, record),
+                    "{edge:?}"
+                );
+            }
+        }
+    }
+
+    /// Whether a host saw the other end of a flow at about that time.
+    fn seen(&self, host: i64, record: &FlowRecord) -> bool {
+        self.all.flows.iter().any(|other| {
+            let (own, key) = (&record.flow.key, &other.flow.key);
+            other.host == host
+                && (Some(key.local), key.peer) == (own.peer, Some(own.local))
+                && meet(record, other)
+        })
+    }
+}
+
+#[test]
+fn each_edge_stands_up_to_a_look_at_every_record() {
+    let mut of = [0; 6];
+    for seed in 1..=1000 {
+        let mut dice = Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
+        let text = history(&mut dice);
+        let mut all = records(&text);
+        // A host tells of a flow once.
+        let mut told = BTreeSet::new();
+        all.flows.retain(|record| told.insert((record.host, record.flow.key.clone())));
+        let graph = join(&all, TOLERANCE);
+        assert_eq!(graph.malformed, 0);
+        let check = Check { all: &all, graph: &graph };
+        for (at, edge) in graph.edges.iter().enumerate() {
+            check.edge(at, edge);
+            of[edge.confidence as usize] += 1;
+        }
+        // Nothing that was seen is lost.
+        let telling: BTreeSet<u32> =
+            graph.tellers.iter().flatten().map(|teller| teller.record).collect();
+        let with_peer = all.flows.iter().filter(|record| record.flow.key.peer.is_some());
+        assert_eq!(telling.len(), with_peer.count(), "{text}");
+        let mut backwards = all.clone();
+        backwards.flows.reverse();
+        backwards.addresses.reverse();
+        let again = join(&backwards, TOLERANCE);
+        assert_eq!((&again.nodes, &again.edges), (&graph.nodes, &graph.edges), "{text}");
+        assert!(graph.edges.iter().all(|edge| edge.last_seen >= second(0)));
+    }
+    assert!(of.iter().all(|edges| *edges > 5), "each kind of edge came up: {of:?}");
+}
