@@ -7,7 +7,8 @@ pub const NEXT_HOSTS: &str =
     "SELECT h.host FROM host h WHERE h.host > $1 ORDER BY h.host LIMIT $2 FOR UPDATE";
 
 /// Whether a span or an address was over before `$1`: it has ended, or its
-/// epoch said nothing since.
+/// epoch said nothing since. The OFFSET keeps PostgreSQL from reading all epochs
+/// into a hash table first, which has no limit.
 macro_rules! over {
     ($ended:literal, $at:literal, $epoch:literal) => {
         concat!(
@@ -17,7 +18,7 @@ macro_rules! over {
             $ended,
             " OR NOT EXISTS (SELECT 1 FROM epoch e WHERE ",
             $epoch,
-            " AND e.until >= $1)))"
+            " AND e.until >= $1 LIMIT 1 OFFSET 0)))"
         )
     };
 }
@@ -45,7 +46,7 @@ pub const PRUNE_HOURS_OF_NONE: &str = "DELETE FROM hour WHERE host = ANY($2::big
 pub const PRUNE_HOURS: &str = "DELETE FROM hour WHERE host = ANY($2::bigint[]) AND hour.hour < $1 / 3600000000
     AND (EXISTS (SELECT 1 FROM hour n WHERE n.host = hour.host AND n.flow = hour.flow AND n.epoch = hour.epoch
             AND n.hour > hour.hour AND n.hour < $1 / 3600000000)
-        OR NOT EXISTS (SELECT 1 FROM epoch e WHERE e.host = hour.host AND e.epoch = hour.epoch AND e.until >= $1))";
+        OR NOT EXISTS (SELECT 1 FROM epoch e WHERE e.host = hour.host AND e.epoch = hour.epoch AND e.until >= $1 LIMIT 1 OFFSET 0))";
 /// Addresses that are gone.
 pub const PRUNE_ADDRESSES: &str = concat!(
     "DELETE FROM address WHERE host = ANY($2::bigint[]) AND ",
