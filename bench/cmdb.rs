@@ -6,6 +6,8 @@
 //! probe call.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench may panic, and prints")]
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{BuildHasher, BuildHasherDefault};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -232,11 +234,45 @@ async fn ingest(cmdb: &Cmdb, fleet: &Fleet) {
     }
 }
 
+/// Everybody at once tells the newest of the same hosts, each in an order of
+/// its own, as agents do whose reports were kept while the CMDB was away.
+async fn together(url: &CmdbUrl, fleet: &Arc<Fleet>, writers: u64) {
+    let hosts = 1..fleet.hosts.min(101);
+    let mut tasks = tokio::task::JoinSet::new();
+    let began = Instant::now();
+    for writer in 0..writers {
+        let (url, fleet, hosts) = (url.clone(), Arc::clone(fleet), hosts.clone());
+        tasks.spawn(async move {
+            let order = BuildHasherDefault::<DefaultHasher>::default();
+            let mut hosts: Vec<u32> = hosts.collect();
+            hosts.sort_by_key(|host| order.hash_one((writer, host)));
+            let cmdb = Cmdb::open(&url, &LIMITS).await.unwrap();
+            let mut flows = 0;
+            for hosts in hosts.chunks(10) {
+                let mut reports = fleet.batch(hosts, 4);
+                for report in &mut reports {
+                    let key = |flow: &FlowReport| (writer, flow.flow.key.hash_with(None));
+                    report.flows.sort_by_cached_key(|flow| order.hash_one(key(flow)));
+                    flows += report.flows.len();
+                }
+                take(&cmdb, &reports).await;
+            }
+            cmdb.close().await;
+            flows
+        });
+    }
+    let flows: usize = tasks.join_all().await.into_iter().sum();
+    println!(
+        "| ingest, {writers} writers of the same 100 hosts | {:.0} records/s over all | {flows} records |",
+        flows as f64 / began.elapsed().as_secs_f64()
+    );
+}
+
 fn main() {
     let arguments: Vec<String> =
         std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let hosts = std::env::var("HOSTS").map_or(10_000, |hosts| hosts.parse().unwrap());
-    let fleet = Fleet { hosts: hosts + 1, processes: (0..20).map(process).collect() };
+    let fleet = Arc::new(Fleet { hosts: hosts + 1, processes: (0..20).map(process).collect() });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for text in arguments {
         let url = CmdbUrl::parse(&text).unwrap();
@@ -248,6 +284,8 @@ fn main() {
             Cmdb::create_scheme(&url, &LIMITS).await.unwrap();
             let cmdb = Cmdb::open(&url, &LIMITS).await.unwrap();
             ingest(&cmdb, &fleet).await;
+            // SQLite lets one write at a time, and each waits for a disk.
+            together(&url, &fleet, if url.is_embedded() { 8 } else { 50 }).await;
             let some: Vec<u32> = (0..51).map(|n| 1 + n * 7919 % hosts).collect();
             many(&cmdb, "look, a random host", &some, 1).await;
             many(&cmdb, "look, the hottest host (30,000 flows)", &[0; 7], 1).await;

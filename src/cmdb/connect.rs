@@ -214,9 +214,12 @@ fn create_file(path: &Path) -> std::io::Result<()> {
 /// The settings are made by a statement rather than in the start-up message,
 /// which a connection pooler in between may refuse. `join_collapse_limit`:
 /// tables are joined in the order in which [`crate::cmdb::sql`] writes them.
-/// `random_page_cost`: the default is a spinning disk's, for which reading all spans of all hosts is
-/// often cheaper than looking some up. A writer that hangs in the middle of a transaction holds the rows
-/// of its hosts no longer than it may take.
+/// `random_page_cost`: the default is a spinning disk's, for which reading all
+/// spans of all hosts is often cheaper than looking some up. `jit`: compiling a
+/// statement takes longer than all of ours do, and before version 17 a server
+/// keeps some memory of each until the connection ends; version 10 has none. A
+/// writer that hangs in the middle of a transaction holds the rows of its hosts
+/// no longer than it may take.
 async fn postgres(options: &PgConnectOptions, limits: &Limits) -> Result<Connection, Fault> {
     let mut options = options.clone();
     if options.get_application_name().is_none() {
@@ -224,8 +227,9 @@ async fn postgres(options: &PgConnectOptions, limits: &Limits) -> Result<Connect
     }
     let mut connected = Postgres::open(options).await.map_err(|error| fault(&error))?;
     let settings = format!(
-        "SET search_path = shawk; SET join_collapse_limit = 1; SET random_page_cost = 1.1; SET statement_timeout = {}; \
-        SET idle_in_transaction_session_timeout = {}",
+        "SET search_path = shawk; SET join_collapse_limit = 1; SET random_page_cost = 1.1; \
+        SELECT set_config('jit', 'off', false) WHERE current_setting('jit', true) IS NOT NULL; \
+        SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}",
         limits.read.as_millis(),
         limits.write.as_millis()
     );

@@ -48,6 +48,10 @@ pub(crate) enum Value<'a> {
 #[derive(Clone, Debug)]
 pub(crate) enum Column {
     Int(Vec<Option<i64>>),
+    /// 32 bits: a port.
+    Port(Vec<Option<u16>>),
+    /// 16 bits: a number of ours.
+    Small(Vec<u8>),
     Text(Texts),
     Address(Vec<Option<[u8; 16]>>),
 }
@@ -118,11 +122,8 @@ impl Connection {
             made.push(make(row)?);
             Ok(())
         };
-        match self.read(sql, values, each).await {
-            Ok(()) => Ok(made),
-            Err(Trouble::Driver(error)) => Err(error),
-            Err(Trouble::Known(_)) => unreachable!("making fails with a driver's error only"),
-        }
+        self.read(sql, values, each).await.map_err(Trouble::driver)?;
+        Ok(made)
     }
 
     /// Reads all rows of a statement, one after the other.
@@ -150,42 +151,45 @@ impl Connection {
         }
     }
 
-    /// Runs a statement in which ROWS stands for some rows of `columns`. It may
-    /// be done in parts.
+    /// Runs a statement in which ROWS stands for some rows of `columns`; how
+    /// many rows it changed. It may be done in parts.
     pub(crate) async fn store(
         &mut self,
         sql: &'static str,
         columns: &[Column],
         rows: &[usize],
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         match self {
-            Connection::Sqlite(sqlite) => sqlite.store(sql, columns, rows, &mut |_| ()),
+            Connection::Sqlite(sqlite) => sqlite.store(sql, columns, rows),
             Connection::Postgres(postgres) => postgres.store(sql, columns, rows).await,
         }
     }
 
-    /// As [`Connection::store`]; splits the rows into those that the statement
-    /// found or changed and those that it did not. The first two columns are
-    /// the key by which it gives them back.
-    pub(crate) async fn split(
+    /// As [`Connection::store`], and gives what the statement reads.
+    pub(crate) async fn compare(
         &mut self,
         sql: &'static str,
         columns: &[Column],
         rows: &[usize],
-    ) -> Result<(Vec<usize>, Vec<usize>), Error> {
-        let mut found = Vec::new();
+        each: &mut Each<'_>,
+    ) -> Result<(), Trouble> {
         match self {
-            Connection::Sqlite(sqlite) => {
-                sqlite.store(sql, columns, rows, &mut |row| found.push(row))?;
-            }
-            Connection::Postgres(postgres) => {
-                found = postgres.found(sql, columns, rows).await?;
-            }
+            Connection::Sqlite(sqlite) => sqlite.compare(sql, columns, rows, each),
+            Connection::Postgres(postgres) => postgres.compare(sql, columns, rows, each).await,
         }
-        // Both are in the order of `rows`.
-        let mut next = found.iter().copied().peekable();
-        let rest = rows.iter().copied().filter(|row| next.next_if_eq(row).is_none()).collect();
-        Ok((found, rest))
+    }
+
+    /// Adds rows to a table, said as `table (column, …)`, that has none of them.
+    pub(crate) async fn insert(
+        &mut self,
+        table: &'static str,
+        columns: &[Column],
+        rows: &[usize],
+    ) -> Result<(), Error> {
+        match self {
+            Connection::Sqlite(sqlite) => sqlite.insert(table, columns, rows),
+            Connection::Postgres(postgres) => postgres.insert(table, columns, rows).await,
+        }
     }
 
     /// Hosts in lists that one statement each may be said of, so that it goes

@@ -172,6 +172,14 @@ impl Trouble {
         }
     }
 
+    /// For work that only a driver can fail.
+    pub(crate) fn driver(self) -> Error {
+        match self {
+            Trouble::Driver(error) => error,
+            Trouble::Known(fault) => unreachable!("a driver fails with its own error: {fault}"),
+        }
+    }
+
     pub(crate) fn fault(self) -> Fault {
         match self {
             Trouble::Driver(error) => fault(&error),

@@ -10,7 +10,7 @@ use crate::cmdb::fault::{Error, Fault, Trouble};
 use crate::cmdb::identity::oddities;
 use crate::cmdb::sql;
 use crate::cmdb::text::{
-    Owner, address_bytes, address_of, is_local_only, number, owners_of, small, time,
+    Owner, address_bytes, address_of, details_of, is_local_only, number, time,
 };
 use crate::flow::host::Rung;
 use crate::flow::key::{Counters, FlowKey, HostFlow};
@@ -297,7 +297,8 @@ fn raw(
     let port = |column| {
         Ok::<_, Error>(row.optional_int(column)?.and_then(|port| u16::try_from(port).ok()))
     };
-    let (owners, strange) = owners_of(row.text(14)?);
+    let (counters, owners, owners_more) =
+        details_of(row.text(14)?).ok_or_else(|| unreadable("details of a flow"))?;
     Ok(Raw {
         host,
         flow,
@@ -313,21 +314,16 @@ fn raw(
         },
         process: row.optional_int(6)?,
         owners,
-        owners_more: small(row.int(15)?).saturating_add(strange),
+        owners_more,
         counters: Counters {
-            open: small(row.int(16)?),
-            connecting: small(row.int(17)?),
-            opened: total(18)?,
-            failed: total(19)?,
-            refused: total(20)?,
-            timed_out: total(21)?,
-            unreachable: total(22)?,
-            bytes_sent: total(23)?,
-            bytes_received: total(24)?,
-            retransmits: total(25)?,
-            rtt_us: row.optional_int(26)?.map(small),
+            opened: total(15)?,
+            failed: total(16)?,
+            bytes_sent: total(17)?,
+            bytes_received: total(18)?,
+            retransmits: total(19)?,
+            ..counters
         },
-        first_seen: row.int(27)?,
+        first_seen: row.int(20)?,
         spans: vec![span],
     })
 }

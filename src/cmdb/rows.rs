@@ -9,9 +9,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::cmdb::engine::{Column, Texts};
 use crate::cmdb::sql;
-use crate::cmdb::text::{address_bytes, int, owners_text};
+use crate::cmdb::text::{address_bytes, details_text, int, owners_text};
 use crate::flow::host::{Coverage, Host};
 use crate::flow::key::{Counters, HostFlow};
 use crate::flow::process::Process;
@@ -45,7 +47,16 @@ pub(crate) fn tables(reports: &[&Report]) -> Result<Vec<Table>, serde_json::Erro
 impl Table {
     /// The host of a row: the first column of every table.
     pub(crate) fn host(&self, row: usize) -> i64 {
-        match self.columns.first() {
+        self.int(0, row)
+    }
+
+    /// The flow of a row: the second column of those tables that have it.
+    pub(crate) fn flow(&self, row: usize) -> i64 {
+        self.int(1, row)
+    }
+
+    fn int(&self, column: usize, row: usize) -> i64 {
+        match self.columns.get(column) {
             Some(Column::Int(values)) => values[row].unwrap_or_default(),
             _ => 0,
         }
@@ -105,7 +116,8 @@ struct FlowRow<'a> {
     seen: (i64, i64),
     flow: &'a HostFlow,
     process: Option<i64>,
-    owners: String,
+    /// The owners' processes.
+    owners: SmallVec<[i64; 2]>,
     /// The latest span began then.
     since: i64,
     span: SpanRow,
@@ -144,10 +156,10 @@ impl<'a> Rows<'a> {
         };
         for reported in &report.flows {
             let process = reported.flow.key.process.as_ref().map(&mut hash);
-            let owners: Vec<i64> =
+            let owners: SmallVec<[i64; 2]> =
                 reported.flow.owners.iter().map(|owner| hash(&owner.process)).collect();
             self.add_processes(host, reported, process, &owners);
-            self.add_flow(host, age, reported, process, &owners);
+            self.add_flow(host, age, reported, process, owners);
         }
     }
 
@@ -209,7 +221,7 @@ impl<'a> Rows<'a> {
         age: Age,
         reported: &'a FlowReport,
         process: Option<i64>,
-        owners: &[i64],
+        owners: SmallVec<[i64; 2]>,
     ) {
         let flow = &reported.flow;
         let key = (host, flow.key.hash_with(process));
@@ -220,7 +232,7 @@ impl<'a> Rows<'a> {
             seen: (seen, since),
             flow,
             process,
-            owners: owners_text(&flow.owners, owners, process),
+            owners,
             since,
             span: SpanRow { epoch: age.0, seen, ended: reported.ended },
         };
@@ -266,6 +278,12 @@ impl<'a> Rows<'a> {
 }
 
 impl FlowRow<'_> {
+    fn details(&self) -> String {
+        let flow = self.flow;
+        let owners = owners_text(&flow.owners, &self.owners, self.process);
+        details_text(&flow.counters, flow.owners_more, &owners)
+    }
+
     /// Epoch, and hours since 1970, of its numbers.
     fn hour(&self) -> (i64, i64) {
         (self.age.0, self.seen.0 / HOUR)
@@ -383,16 +401,18 @@ impl<'a> Rows<'a> {
     }
 
     fn flows(&self) -> Table {
-        let rows = || self.flows.values();
+        // Column by column, so not through the tree each time.
+        let flows: Vec<(&(i64, i64), &FlowRow<'_>)> = self.flows.iter().collect();
+        let rows = || flows.iter().map(|(_, row)| *row);
         let key = || rows().map(|row| &row.flow.key);
         let counters = || rows().map(|row| &row.flow.counters);
         Table {
             statement: sql::STORE_FLOWS,
             name: "flow",
-            rows: self.flows.len(),
+            rows: flows.len(),
             columns: vec![
-                ints(self.flows.keys().map(|key| key.0)),
-                ints(self.flows.keys().map(|key| key.1)),
+                ints(flows.iter().map(|(key, _)| key.0)),
+                ints(flows.iter().map(|(key, _)| key.1)),
                 ints(rows().map(|row| row.age.0)),
                 ints(rows().map(|row| row.age.1)),
                 ints(rows().map(|row| row.seen.0)),
@@ -400,25 +420,18 @@ impl<'a> Rows<'a> {
                 ints(rows().map(|row| row.since)),
                 ints(rows().map(|row| row.span.epoch)),
                 ints(rows().map(|row| row.span.seen)),
-                ints(rows().map(|row| i64::from(row.span.ended))),
-                ints(counters().map(|counters| i64::from(counters.open))),
-                ints(counters().map(|counters| i64::from(counters.connecting))),
+                Column::Small(rows().map(|row| u8::from(row.span.ended)).collect()),
                 optional_ints(counters().map(|counters| counters.opened.map(int))),
                 optional_ints(counters().map(|counters| counters.failed.map(int))),
-                optional_ints(counters().map(|counters| counters.refused.map(int))),
-                optional_ints(counters().map(|counters| counters.timed_out.map(int))),
-                optional_ints(counters().map(|counters| counters.unreachable.map(int))),
                 optional_ints(counters().map(|counters| counters.bytes_sent.map(int))),
                 optional_ints(counters().map(|counters| counters.bytes_received.map(int))),
                 optional_ints(counters().map(|counters| counters.retransmits.map(int))),
-                optional_ints(counters().map(|counters| counters.rtt_us.map(i64::from))),
-                ints(rows().map(|row| i64::from(row.flow.owners_more))),
-                texts(rows().map(|row| &row.owners)),
+                Column::Text(rows().map(|row| Some(row.details())).collect()),
                 optional_ints(rows().map(|row| row.process)),
-                optional_ints(key().map(|key| key.local_port.map(i64::from))),
-                optional_ints(key().map(|key| key.peer_port.map(i64::from))),
-                ints(key().map(|key| i64::from(key.direction.number()))),
-                ints(key().map(|key| i64::from(key.protocol.number()))),
+                Column::Port(key().map(|key| key.local_port).collect()),
+                Column::Port(key().map(|key| key.peer_port).collect()),
+                Column::Small(key().map(|key| key.direction.number()).collect()),
+                Column::Small(key().map(|key| key.protocol.number()).collect()),
                 Column::Address(key().map(|key| Some(address_bytes(key.local))).collect()),
                 Column::Address(key().map(|key| key.peer.map(address_bytes)).collect()),
                 texts(key().map(|key| &*key.scope)),
@@ -438,7 +451,7 @@ impl<'a> Rows<'a> {
                 ints(self.spans.keys().map(|key| key.2)),
                 ints(rows().map(|row| row.epoch)),
                 ints(rows().map(|row| row.seen)),
-                ints(rows().map(|row| i64::from(row.ended))),
+                Column::Small(rows().map(|row| u8::from(row.ended)).collect()),
             ],
         }
     }

@@ -25,7 +25,10 @@
 //! the tables are spread over several nodes, [`crate::cmdb::spread`]), CLUSTERED
 //! (rows kept in the order of the primary key, where the engine can), ROOMY (rows that are
 //! often changed, so that PostgreSQL should leave room for it beside them and
-//! need not touch their indexes).
+//! need not touch their indexes), DOUBLE (all of them at once: room for another
+//! copy of each). `WITH s(…) AS (ROWS)` stands at the beginning, and all that is
+//! asked of `s` in the ON of its one join: SQLite stores one row at a time, for
+//! which `s.column` is a placeholder.
 
 #[cfg(test)]
 mod lint;
@@ -88,7 +91,8 @@ pub const STEPS: &[&[&str]] = &[&[
     "CREATE INDEX process_name ON process (name)",
     // A flow with its newest span and its newest numbers, so that a report
     // about a flow that goes on changes one row and no index.
-    // epoch, sequence, seen, the numbers and owners: of the newest report that
+    // epoch, sequence, seen, the numbers and details (what is only ever read
+    // together, see text::details): of the newest report that
     // spoke of this flow; totals count from the start of the epoch. since to
     // ended: of the span that began last.
     "CREATE TABLE flow (
@@ -104,16 +108,9 @@ pub const STEPS: &[&[&str]] = &[&[
         span_seen BIGINT NOT NULL,
         opened BIGINT,
         failed BIGINT,
-        refused BIGINT,
-        timed_out BIGINT,
-        unreachable BIGINT,
         bytes_sent BIGINT,
         bytes_received BIGINT,
         retransmits BIGINT,
-        rtt_us BIGINT,
-        open BIGINT NOT NULL,
-        connecting BIGINT NOT NULL,
-        owners_more BIGINT NOT NULL,
         local_port INTEGER,
         peer_port INTEGER,
         direction SMALLINT NOT NULL,
@@ -122,13 +119,12 @@ pub const STEPS: &[&[&str]] = &[&[
         local_address BYTEA NOT NULL,
         peer_address BYTEA,
         scope TEXT NOT NULL,
-        owners TEXT NOT NULL,
+        details TEXT NOT NULL,
         PRIMARY KEY (host, flow)
-    ) CLUSTERED ROOMY",
+    ) CLUSTERED DOUBLE",
     "CREATE INDEX flow_peer ON flow (peer_address, peer_port)",
     // None but the primary keys begins with host: an index that does would be
     // taken for as good as the key by a planner without statistics.
-    "CREATE INDEX flow_process ON flow (process, host)",
     "CREATE INDEX flow_local_port ON flow (local_port, host) WHERE local_port IS NOT NULL",
     "CREATE INDEX flow_peer_port ON flow (peer_port, host) WHERE peer_port IS NOT NULL",
     // The spans before the one that stands in flow.
@@ -255,9 +251,8 @@ pub const STORE_PROCESSES: &str =
 /// a flow which goes on needs.
 macro_rules! flow_changes {
     () => {
-        "host, flow, epoch, sequence, seen, first_seen, since, span_epoch, span_seen, ended, open, connecting,
-        opened, failed, refused, timed_out, unreachable, bytes_sent, bytes_received, retransmits, rtt_us,
-        owners_more, owners"
+        "host, flow, epoch, sequence, seen, first_seen, since, span_epoch, span_seen, ended,
+        opened, failed, bytes_sent, bytes_received, retransmits, details"
     };
 }
 macro_rules! flow_columns {
@@ -270,7 +265,7 @@ macro_rules! flow_columns {
 }
 
 /// How many columns are in `flow_changes!`.
-pub const FLOW_CHANGES: usize = 23;
+pub const FLOW_CHANGES: usize = 16;
 
 /// The hour of a moment; times are never before 1970.
 macro_rules! hour {
@@ -280,28 +275,32 @@ macro_rules! hour {
 }
 
 /// The flows that are known and go on: the same span, epoch and hour, by a
-/// newer report. Gives the keys of those that it changed; for all others there
-/// are the statements below. PostgreSQL does this five times as fast as an
-/// upsert.
+/// newer report. Where it did not change all, there are the statements below.
+/// PostgreSQL does this five times as fast as an upsert.
 pub const CONTINUE_FLOWS: &str = concat!(
     "WITH s(", flow_changes!(), ") AS (ROWS)
     UPDATE flow AS f SET sequence = s.sequence, seen = s.seen, span_seen = GREATEST(s.span_seen, f.span_seen),
-    ended = GREATEST(s.ended, f.ended), open = s.open, connecting = s.connecting, opened = s.opened,
-    failed = s.failed, refused = s.refused, timed_out = s.timed_out, unreachable = s.unreachable,
-    bytes_sent = s.bytes_sent, bytes_received = s.bytes_received,
-    retransmits = s.retransmits, rtt_us = s.rtt_us, owners_more = s.owners_more, owners = s.owners
+    ended = GREATEST(s.ended, f.ended), opened = s.opened, failed = s.failed,
+    bytes_sent = s.bytes_sent, bytes_received = s.bytes_received, retransmits = s.retransmits, details = s.details
     FROM s WHERE f.host = s.host AND f.flow = s.flow AND f.epoch = s.epoch AND f.span_epoch = s.span_epoch
     AND f.since = s.since AND f.sequence < s.sequence AND f.first_seen <= s.first_seen
-    AND ", hour!("f"), " = ", hour!("s"), " SPREAD(AND f.host = ANY(HOSTS)) RETURNING f.host, f.flow"
+    AND ", hour!("f"), " = ", hour!("s"), " SPREAD(AND f.host = ANY(HOSTS))"
 );
 
-/// The keys of those flows that are stored already.
+/// The keys of those flows that are stored already, and whether with all that
+/// is to be stored of them.
 pub const KNOWN_FLOWS: &str = concat!(
     "WITH s(",
-    flow_columns!(),
+    flow_changes!(),
     ") AS (ROWS)
-    SELECT f.host, f.flow FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow SPREAD(AND f.host = ANY(HOSTS))"
+    SELECT f.host, f.flow, CASE WHEN f.epoch = s.epoch AND f.sequence = s.sequence AND f.seen = s.seen
+        AND f.first_seen <= s.first_seen AND f.since = s.since AND f.span_epoch >= s.span_epoch
+        AND f.span_seen >= s.span_seen AND f.ended >= s.ended THEN 1 ELSE 0 END
+    FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow SPREAD(AND f.host = ANY(HOSTS))"
 );
+
+/// For flows that are not stored. Columns: those of `flow_columns!`.
+pub const NEW_FLOWS: &str = concat!("flow (", flow_columns!(), ")");
 
 /// Of stored and new span, the one that began earlier leaves for `span`, or
 /// goes there at once. Nobody else writes flows of these hosts meanwhile: the
@@ -312,9 +311,9 @@ pub const LEAVE_SPANS: &str = concat!(
     ") AS (ROWS)
     INSERT INTO span (host, flow, since, epoch, seen, ended)
     SELECT f.host, f.flow, f.since, f.span_epoch, f.span_seen, f.ended
-    FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow WHERE f.since < s.since SPREAD(AND f.host = ANY(HOSTS))
+    FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow AND f.since < s.since SPREAD(AND f.host = ANY(HOSTS))
     UNION ALL SELECT s.host, s.flow, s.since, s.span_epoch, s.span_seen, s.ended
-    FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow WHERE f.since > s.since SPREAD(AND f.host = ANY(HOSTS))",
+    FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow AND f.since > s.since SPREAD(AND f.host = ANY(HOSTS))",
     on_span_conflict!()
 );
 
@@ -325,11 +324,11 @@ pub const LEAVE_HOURS: &str = concat!(
     INSERT INTO hour (host, flow, epoch, hour, sequence, opened, failed, bytes_sent, bytes_received, retransmits)
     SELECT f.host, f.flow, f.epoch, ", hour!("f"), ", f.sequence, f.opened, f.failed, f.bytes_sent, f.bytes_received, f.retransmits
     FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow
-    WHERE (f.epoch, f.sequence) < (s.epoch, s.sequence) AND (f.epoch, ", hour!("f"), ") <> (s.epoch, ", hour!("s"), ") SPREAD(AND f.host = ANY(HOSTS))
+    AND (f.epoch, f.sequence) < (s.epoch, s.sequence) AND (f.epoch, ", hour!("f"), ") <> (s.epoch, ", hour!("s"), ") SPREAD(AND f.host = ANY(HOSTS))
     UNION ALL
     SELECT s.host, s.flow, s.epoch, ", hour!("s"), ", s.sequence, s.opened, s.failed, s.bytes_sent, s.bytes_received, s.retransmits
     FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow
-    WHERE (f.epoch, f.sequence) > (s.epoch, s.sequence) AND (f.epoch, ", hour!("f"), ") <> (s.epoch, ", hour!("s"), ") SPREAD(AND f.host = ANY(HOSTS))",
+    AND (f.epoch, f.sequence) > (s.epoch, s.sequence) AND (f.epoch, ", hour!("f"), ") <> (s.epoch, ", hour!("s"), ") SPREAD(AND f.host = ANY(HOSTS))",
     on_hour_conflict!()
 );
 
@@ -339,8 +338,8 @@ pub const STORE_FLOWS: &str = concat!(
     flow_columns!(),
     ") ROWS
     ON CONFLICT (host, flow) DO UPDATE SET ",
-    newest!("flow": "epoch" "sequence" "seen" "open" "connecting" "opened" "failed" "refused" "timed_out"
-        "unreachable" "bytes_sent" "bytes_received" "retransmits" "rtt_us" "owners_more" "owners"),
+    newest!("flow": "epoch" "sequence" "seen" "opened" "failed" "bytes_sent" "bytes_received" "retransmits"
+        "details"),
     latest_span!("span_epoch" "span_seen" "ended"),
     "since = GREATEST(excluded.since, flow.since),
     first_seen = LEAST(excluded.first_seen, flow.first_seen)
@@ -367,9 +366,8 @@ pub const STORE_HOURS: &str = concat!(
 macro_rules! read_columns {
     () => {
         "f.host, f.flow, f.process, f.scope, f.direction, f.protocol, f.local_address, f.local_port,
-        f.peer_address, f.peer_port, f.owners, f.owners_more, f.open, f.connecting, f.opened, f.failed,
-        f.refused, f.timed_out, f.unreachable, f.bytes_sent, f.bytes_received, f.retransmits, f.rtt_us,
-        f.first_seen"
+        f.peer_address, f.peer_port, f.details, f.opened, f.failed, f.bytes_sent, f.bytes_received,
+        f.retransmits, f.first_seen"
     };
 }
 
@@ -518,11 +516,14 @@ pub const PEERS_BY_ADDRESS: &str = concat!(
     "f.peer_address BETWEEN $3 AND $4 LIMIT $5"
 );
 
-/// `$3` the name, `$4` the most rows.
+/// `$3` the name, `$4` the most rows. A host's flows are few enough to be read
+/// for the first one of the process: an index by process would cost each new
+/// flow a tenth.
 pub const HOSTS_BY_PROCESS: &str = concat!(
-    "SELECT DISTINCT f.host FROM process p JOIN flow f ON f.process = p.process AND f.host = p.host WHERE ",
+    "SELECT DISTINCT p.host FROM process p WHERE p.name = $3 AND EXISTS (
+        SELECT 1 FROM flow f WHERE f.host = p.host AND f.process = p.process AND ",
     alive_in_window!(),
-    "p.name = $3 LIMIT $4"
+    "1 = 1 LIMIT 1 OFFSET 0) LIMIT $4"
 );
 
 /// `$3` the port, `$4` the most rows.

@@ -112,7 +112,8 @@ impl Store {
         loop {
             let began = tokio::time::Instant::now();
             let limit = self.pool.limits().write;
-            let step = self.try_short(limit, Task::Prune(after, before), "not done").await;
+            let step =
+                self.try_short(limit, Task::Prune(after, before), late("not done", limit)).await;
             match step.with_context(|| format!("prune the CMDB {}", self.pool.url()))? {
                 Done::Pruned(Some(last), forgotten) => {
                     after = last;
@@ -131,7 +132,9 @@ impl Store {
 
     async fn ask(&self, task: Task) -> Result<Done> {
         let limit = self.pool.limits().read;
-        let asked = self.try_short(limit, task, "no answer").await;
+        let remedy = "ask for less, or narrow --since and --until";
+        let late = Fault::Away(format!("{}: {remedy}", late("no answer", limit)));
+        let asked = self.try_short(limit, task, late).await;
         asked.with_context(|| format!("look in the CMDB {}", self.pool.url()))
     }
 
@@ -149,7 +152,7 @@ impl Store {
 
     /// Tries again what may go well the next time; but who finds no connection
     /// is told at once.
-    async fn try_short(&self, limit: Duration, task: Task, else_say: &str) -> Result<Done, Fault> {
+    async fn try_short(&self, limit: Duration, task: Task, late: Fault) -> Result<Done, Fault> {
         let task = Arc::new(task);
         let trying = async {
             let mut tries = Tries::default();
@@ -161,7 +164,7 @@ impl Store {
                 }
             }
         };
-        timeout(limit, trying).await.unwrap_or_else(|_| Err(late(else_say, limit)))
+        timeout(limit, trying).await.unwrap_or(Err(late))
     }
 
     /// As [`Store::try_short`], and tries again for a connection, too.

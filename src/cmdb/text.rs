@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use crate::flow::key::Counters;
 use crate::flow::process::Instance;
 
 /// IPv6, IPv4 as IPv4-mapped: both families in one order.
@@ -49,11 +50,6 @@ pub(crate) fn number(int: i64) -> u64 {
     u64::try_from(int).unwrap_or(0)
 }
 
-/// As [`number`], 32 bits.
-pub(crate) fn small(int: i64) -> u32 {
-    u32::try_from(int.max(0)).unwrap_or(u32::MAX)
-}
-
 /// A time that was stored. One out of range was not stored by us; the nearest
 /// that can be said stands for it.
 pub(crate) fn time(microseconds: i64) -> Timestamp {
@@ -93,7 +89,7 @@ pub(crate) fn owners_text(owners: &[Instance], processes: &[i64], process: Optio
 }
 
 /// The inverse, and how many could not be understood.
-pub(crate) fn owners_of(text: &str) -> (Vec<Owner>, u32) {
+fn owners_of(text: &str) -> (Vec<Owner>, u32) {
     let mut owners = Vec::new();
     let mut strange = 0;
     for word in text.split_ascii_whitespace() {
@@ -119,6 +115,49 @@ fn owner_of(word: &str) -> Option<Owner> {
     fields.next().is_none().then_some(owner)
 }
 
+/// `open connecting refused timed_out unreachable rtt_us more`, then the owners,
+/// separated by spaces; `-` for what is not known. What is written often and
+/// asked for only with its flow is one column.
+pub(crate) fn details_text(counters: &Counters, more: u32, owners: &str) -> String {
+    let mut text = String::with_capacity(48);
+    let totals = [counters.refused, counters.timed_out, counters.unreachable];
+    let rtt = counters.rtt_us.map(u64::from);
+    let known = [Some(counters.open.into()), Some(counters.connecting.into())];
+    for number in known.into_iter().chain(totals).chain([rtt, Some(more.into())]) {
+        // Writing to a String cannot fail.
+        let _ = match number {
+            Some(number) => write!(text, "{number} "),
+            None => write!(text, "- "),
+        };
+    }
+    text.push_str(owners);
+    text
+}
+
+/// The inverse: the counters that stand there, the owners, and how many more
+/// there are. None for what is no such text.
+pub(crate) fn details_of(text: &str) -> Option<(Counters, Vec<Owner>, u32)> {
+    let mut rest = text;
+    let mut next = || {
+        let (word, after) = rest.split_once(' ')?;
+        rest = after;
+        if word == "-" { Some(None) } else { Some(Some(word.parse::<u64>().ok()?)) }
+    };
+    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    let counters = Counters {
+        open: small(next()??),
+        connecting: small(next()??),
+        refused: next()?,
+        timed_out: next()?,
+        unreachable: next()?,
+        rtt_us: next()?.map(small),
+        ..Counters::default()
+    };
+    let more = small(next()??);
+    let (owners, strange) = owners_of(rest);
+    Some((counters, owners, more.saturating_add(strange)))
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -136,6 +175,18 @@ mod tests {
         let (first, last) = range_of(&"10.0.0.0/30".parse().unwrap());
         assert_eq!(address_of(&first), Some("10.0.0.0".parse().unwrap()));
         assert_eq!(address_of(&last), Some("10.0.0.3".parse().unwrap()));
+    }
+
+    #[test]
+    fn details_come_back_as_they_went() {
+        let counters =
+            Counters { open: 3, refused: Some(0), rtt_us: Some(300), ..Counters::default() };
+        let text = details_text(&counters, 2, "1:1:7");
+        assert_eq!(text, "3 0 0 - - 300 2 1:1:7");
+        let (back, owners, more) = details_of(&text).unwrap();
+        assert_eq!((&back, owners.len(), more), (&counters, 1, 2));
+        assert!(details_of(&details_text(&counters, 0, "")).is_some());
+        assert!(details_of("3 0 0").is_none() && details_of("- 0 0 0 0 0 0 ").is_none());
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Rows → one transaction: all of them, but for those that the CMDB refuses.
 //! It must not know what is in a row.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use crate::cmdb::engine::{Access, Connection};
-use crate::cmdb::fault::{Error, Meaning, meaning};
+use crate::cmdb::engine::{Access, Connection, Row};
+use crate::cmdb::fault::{Error, Meaning, Trouble, meaning};
 use crate::cmdb::rows::Table;
 use crate::cmdb::sql;
 
@@ -63,19 +63,47 @@ async fn store_rows(
 ) -> Result<(), Error> {
     let columns = &table.columns[..];
     if table.statement != sql::STORE_FLOWS {
-        return connection.store(table.statement, columns, rows).await;
+        return connection.store(table.statement, columns, rows).await.map(|_| ());
     }
     let changes = &columns[..sql::FLOW_CHANGES];
-    let (_, rest) = connection.split(sql::CONTINUE_FLOWS, changes, rows).await?;
-    if rest.is_empty() {
+    let changed = connection.store(sql::CONTINUE_FLOWS, changes, rows).await?;
+    if changed == rows.len() as u64 {
         return Ok(());
     }
-    let (known, _) = connection.split(sql::KNOWN_FLOWS, columns, &rest).await?;
+    let (known, new) = others(connection, table, rows).await?;
     if !known.is_empty() {
         connection.store(sql::LEAVE_SPANS, columns, &known).await?;
         connection.store(sql::LEAVE_HOURS, columns, &known).await?;
+        connection.store(sql::STORE_FLOWS, columns, &known).await?;
     }
-    connection.store(sql::STORE_FLOWS, columns, &rest).await
+    // Nobody else writes flows of these hosts: the rows of the hosts, which
+    // come first, are locked.
+    connection.insert(sql::NEW_FLOWS, columns, &new).await
+}
+
+/// Of rows of flows that are not stored as they are: those of known flows and
+/// those of new ones.
+async fn others(
+    connection: &mut Connection,
+    table: &Table,
+    rows: &[usize],
+) -> Result<(Vec<usize>, Vec<usize>), Error> {
+    let changes = &table.columns[..sql::FLOW_CHANGES];
+    let mut stored: HashMap<(i64, i64), bool> = HashMap::new();
+    let compare = &mut |row: &Row<'_>| {
+        stored.insert((row.int(0)?, row.int(1)?), row.int(2)? == 1);
+        Ok(())
+    };
+    connection.compare(sql::KNOWN_FLOWS, changes, rows, compare).await.map_err(Trouble::driver)?;
+    let (mut known, mut new) = (Vec::new(), Vec::new());
+    for &row in rows {
+        match stored.get(&(table.host(row), table.flow(row))) {
+            Some(true) => (),
+            Some(false) => known.push(row),
+            None => new.push(row),
+        }
+    }
+    Ok((known, new))
 }
 
 /// Halves what is refused until the bad row stands alone. Nothing is stored of

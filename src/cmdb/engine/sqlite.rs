@@ -116,53 +116,91 @@ impl Sqlite {
         Ok(u64::try_from(statement.raw_execute()?).unwrap_or(u64::MAX))
     }
 
-    /// `found` is told each row that the statement found or changed.
     pub(crate) fn store(
         &mut self,
         sql: &'static str,
         columns: &[Column],
         rows: &[usize],
-        found: &mut (dyn FnMut(usize) + Send),
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         let sql = self.worded(sql, columns.len());
-        let mut statement = self.connection.prepare_cached(&sql)?;
-        let reads = statement.readonly();
+        self.change_each(&sql, columns, rows)
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        table: &'static str,
+        columns: &[Column],
+        rows: &[usize],
+    ) -> Result<(), Error> {
+        let sql = format!("INSERT INTO {table} {}", values(columns.len()));
+        self.change_each(&sql, columns, rows).map(drop)
+    }
+
+    fn change_each(&self, sql: &str, columns: &[Column], rows: &[usize]) -> Result<u64, Error> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut changed = 0;
         for &row in rows {
-            // One row is too few steps for the machine to look of itself.
-            if self.given_up.was_said() {
-                return Err(interrupted());
-            }
-            for (at, column) in columns.iter().enumerate() {
-                statement.raw_bind_parameter(at + 1, stored(column, row))?;
-            }
-            let changed = if reads {
-                statement.raw_query().next()?.is_some()
-            } else {
-                statement.raw_execute()? > 0
-            };
-            if changed {
-                found(row);
+            self.go_on()?;
+            bind_row(&mut statement, columns, row)?;
+            changed += statement.raw_execute()? as u64;
+        }
+        Ok(changed)
+    }
+
+    pub(crate) fn compare(
+        &mut self,
+        sql: &'static str,
+        columns: &[Column],
+        rows: &[usize],
+        each: &mut Each<'_>,
+    ) -> Result<(), Trouble> {
+        let sql = self.worded(sql, columns.len());
+        let mut statement = self.connection.prepare_cached(&sql).map_err(Error::from)?;
+        for &row in rows {
+            self.go_on()?;
+            bind_row(&mut statement, columns, row)?;
+            let mut rows = statement.raw_query();
+            while let Some(row) = rows.next().map_err(Error::from)? {
+                each(&Row::Sqlite(row))?;
             }
         }
         Ok(())
     }
 
+    /// One row is too few steps for the machine to look of itself.
+    fn go_on(&self) -> Result<(), Error> {
+        if self.given_up.was_said() {
+            let interrupted = ffi::Error::new(ffi::SQLITE_INTERRUPT);
+            return Err(rusqlite::Error::SqliteFailure(interrupted, None).into());
+        }
+        Ok(())
+    }
+
     fn worded(&mut self, sql: &'static str, columns: usize) -> Arc<str> {
-        let worded = || {
-            let row = format!("VALUES ({})", vec!["?"; columns].join(","));
-            for_sqlite(sql).replacen("ROWS", &row, 1).into()
-        };
+        let worded = || for_sqlite(sql).replacen("ROWS", &values(columns), 1).into();
         Arc::clone(self.worded.entry(sql).or_insert_with(worded))
     }
 }
 
-fn interrupted() -> Error {
-    rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_INTERRUPT), None).into()
+fn values(columns: usize) -> String {
+    format!("VALUES ({})", vec!["?"; columns].join(","))
+}
+
+fn bind_row(statement: &mut Statement<'_>, columns: &[Column], row: usize) -> Result<(), Error> {
+    // A statement has placeholders only as far as the last column it uses.
+    for (at, column) in columns.iter().enumerate().take(statement.parameter_count()) {
+        statement.raw_bind_parameter(at + 1, stored(column, row))?;
+    }
+    Ok(())
 }
 
 fn stored(column: &Column, row: usize) -> ToSqlOutput<'_> {
     ToSqlOutput::Borrowed(match column {
         Column::Int(values) => values[row].map_or(ValueRef::Null, ValueRef::Integer),
+        Column::Port(values) => {
+            values[row].map_or(ValueRef::Null, |port| ValueRef::Integer(port.into()))
+        }
+        Column::Small(values) => ValueRef::Integer(values[row].into()),
         Column::Text(texts) => {
             texts.get(row).map_or(ValueRef::Null, |text| ValueRef::Text(text.as_bytes()))
         }
@@ -236,14 +274,13 @@ const SQLITE_PAIRS: &str =
 
 /// A statement in SQLite's words.
 pub fn for_sqlite(sql: &str) -> String {
-    let mut sql = spread::worded(sql, false)
+    let mut sql = one_row(&spread::worded(sql, false))
         .replace(PAIRS, SQLITE_PAIRS)
         .replace("CMDB_TIME", "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)")
-        // One row at a time: whether it was changed is known without.
-        .replace(" RETURNING f.host, f.flow", "")
         .replace(" FOR UPDATE", "")
         .replace("BYTEA", "BLOB")
         .replace(" ROOMY", "")
+        .replace(" DOUBLE", "")
         .replace(") CLUSTERED", ") WITHOUT ROWID")
         // Here `$1` would be a name, and numbered as it comes.
         .replace('$', "?")
@@ -267,6 +304,31 @@ pub fn for_sqlite(sql: &str) -> String {
     sql
 }
 
+/// Of `WITH s(a, b) AS (ROWS) …`, the rest, in which `s.b` is `?2`.
+fn one_row(sql: &str) -> String {
+    let parts = sql.strip_prefix("WITH s(").and_then(|rest| rest.split_once(") AS (ROWS)"));
+    let Some((names, body)) = parts else { return sql.to_owned() };
+    let names: Vec<&str> = names.split(',').map(str::trim).collect();
+    let body =
+        body.replace("FROM s JOIN flow f ON", "FROM flow f WHERE").replace("FROM s WHERE", "WHERE");
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut one = String::new();
+    let mut rest = body.as_str();
+    while let Some(at) = rest.find("s.") {
+        let (before, after) = rest.split_at(at);
+        one.push_str(before);
+        let name: String = after[2..].chars().take_while(|&c| is_name(c)).collect();
+        match names.iter().position(|known| *known == name) {
+            Some(place) if !before.ends_with(is_name) => {
+                one.push_str(&format!("?{}", place + 1));
+            }
+            _ => one.push_str(&after[..2 + name.len()]),
+        }
+        rest = &after[2 + name.len()..];
+    }
+    one + rest
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
@@ -278,6 +340,22 @@ mod tests {
         assert_eq!(
             for_sqlite("a = ANY($1::bigint[]) AND b = ANY($12::bytea[])"),
             "a IN (SELECT value FROM json_each(?1)) AND b IN (SELECT unhex(value) FROM json_each(?12))"
+        );
+    }
+
+    #[test]
+    fn one_row_needs_no_table() {
+        assert_eq!(
+            for_sqlite(
+                "WITH s(host, b) AS (ROWS) UPDATE flow AS f SET b = s.b FROM s WHERE f.host = s.host"
+            ),
+            " UPDATE flow AS f SET b = ?2 WHERE f.host = ?1"
+        );
+        assert_eq!(
+            for_sqlite(
+                "WITH s(host, b) AS (ROWS) SELECT f.b FROM s JOIN flow f ON f.host = s.host AND hours.b < s.b"
+            ),
+            " SELECT f.b FROM flow f WHERE f.host = ?1 AND hours.b < ?2"
         );
     }
 
@@ -307,7 +385,7 @@ mod tests {
         assert!(rows < 100_000, "{rows}");
         sqlite.run("CREATE TABLE t (a BIGINT)").unwrap();
         let column = [Column::Int(vec![Some(1)])];
-        let error = sqlite.store("INSERT INTO t ROWS", &column, &[0], &mut |_| ()).unwrap_err();
+        let error = sqlite.store("INSERT INTO t ROWS", &column, &[0]).unwrap_err();
         assert_eq!(meaning(&error), Meaning::Slow);
     }
 }

@@ -9,7 +9,8 @@ pub const LOCK_HOSTS: &str =
     "SELECT h.host FROM host h WHERE h.host = ANY($1::bigint[]) ORDER BY h.host FOR UPDATE";
 
 /// Whether a span or an address was over before `$1`: it has ended, or its
-/// epoch said nothing since.
+/// epoch said nothing since. The OFFSET keeps PostgreSQL from reading all epochs
+/// into a hash table first, which has no limit.
 macro_rules! over {
     ($ended:literal, $at:literal, $epoch:literal) => {
         concat!(
@@ -19,7 +20,7 @@ macro_rules! over {
             $ended,
             " OR NOT EXISTS (SELECT 1 FROM epoch e WHERE ",
             $epoch,
-            " SPREAD(AND e.host = ANY($2::bigint[])) AND e.until >= $1)))"
+            " SPREAD(AND e.host = ANY($2::bigint[])) AND e.until >= $1 LIMIT 1 OFFSET 0)))"
         )
     };
 }
@@ -50,7 +51,7 @@ pub const PRUNE_HOURS: &str = "DELETE FROM hour WHERE host = ANY($2::bigint[]) A
     AND (EXISTS (SELECT 1 FROM hour n WHERE n.host = hour.host AND n.flow = hour.flow AND n.epoch = hour.epoch
             SPREAD(AND n.host = ANY($2::bigint[])) AND n.hour > hour.hour AND n.hour < $1 / 3600000000)
         OR NOT EXISTS (SELECT 1 FROM epoch e WHERE e.host = hour.host AND e.epoch = hour.epoch
-            SPREAD(AND e.host = ANY($2::bigint[])) AND e.until >= $1))";
+            SPREAD(AND e.host = ANY($2::bigint[])) AND e.until >= $1 LIMIT 1 OFFSET 0))";
 /// Addresses that are gone.
 pub const PRUNE_ADDRESSES: &str = concat!(
     "DELETE FROM address WHERE host = ANY($2::bigint[]) AND ",
@@ -64,7 +65,7 @@ pub const PRUNE_ADDRESSES: &str = concat!(
 /// the flow's own stands in a text; while the host speaks it is told again.
 pub const PRUNE_PROCESSES: &str = "DELETE FROM process WHERE host = ANY($2::bigint[]) AND $1 = $1
     AND NOT EXISTS (SELECT 1 FROM flow f WHERE f.host = process.host
-        SPREAD(AND f.host = ANY($2::bigint[])) AND (f.process = process.process OR f.owners LIKE '%:' || process.process || '%'))";
+        SPREAD(AND f.host = ANY($2::bigint[])) AND (f.process = process.process OR f.details LIKE '%:' || process.process || '%'))";
 /// Runs of which nothing is left.
 pub const PRUNE_EPOCHS: &str =
     "DELETE FROM epoch WHERE host = ANY($2::bigint[]) AND epoch.until < $1

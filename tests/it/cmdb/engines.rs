@@ -20,6 +20,7 @@ use crate::postgres;
 on_every_engine! {
     look_ups_use_an_index,
     readers_see_what_is_committed_while_somebody_writes,
+    a_question_that_takes_too_long_is_told_what_to_do,
 }
 
 /// A collector asks from tasks that may move between threads.
@@ -133,6 +134,16 @@ fn sqlite_plan(place: &Place, statement: &str) -> String {
     let path = place.directory.path().join("shawk.db");
     let explained = format!("EXPLAIN QUERY PLAN {}", for_sqlite(statement));
     sqlite(&path, &explained, 3).join("\n")
+}
+
+async fn a_question_that_takes_too_long_is_told_what_to_do(place: Place) {
+    place.cmdb().await.close().await;
+    // No time at all, so that any question takes too long.
+    let hasty = Limits { read: Duration::ZERO, ..LIMITS };
+    let cmdb = Cmdb::open(&place.url, &hasty).await.expect("open");
+    let error = cmdb.around(&[key("a")], &[], &Window::default()).await.expect_err("is late");
+    let text = format!("{error:#}");
+    assert!(is_away(&error) && text.contains("narrow --since and --until"), "{text}");
 }
 
 async fn readers_see_what_is_committed_while_somebody_writes(place: Place) {
