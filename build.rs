@@ -18,5 +18,11 @@ fn main() -> Result<()> {
         .build_and_generate(out.join("flow.skel.rs"))
         .context("compile bpf/flow.bpf.c; it needs clang")?;
     println!("cargo::rerun-if-changed=bpf");
+    // The tests that need a Citus cluster are there when one is named.
+    println!("cargo::rerun-if-env-changed=SHAWK_TEST_CITUS_URL");
+    println!("cargo::rustc-check-cfg=cfg(citus)");
+    if env::var_os("SHAWK_TEST_CITUS_URL").is_some_and(|url| !url.is_empty()) {
+        println!("cargo::rustc-cfg=citus");
+    }
     Ok(())
 }

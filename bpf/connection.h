@@ -29,7 +29,7 @@ __u32 settled;
 static __always_inline void key_of_tcp(struct flow_key *key, struct sock *sk,
 				       struct tcp_sock *tp, __u32 pid, __u8 opened)
 {
-	key->netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	key->netns = sk->__sk_common.skc_net.net->ns.inum;
 	key->pid = pid;
 	if (sk->__sk_common.skc_family == AF_INET) {
 		map_v4(key->local, sk->__sk_common.skc_rcv_saddr);
@@ -201,8 +201,9 @@ static __always_inline void connects(struct sock *sk)
 		return;
 	note_process(pid);
 	about = young_of(pid, OPENED_ACTIVE);
-	/* A socket may connect again after it was disconnected. */
-	if (enter_young(sk, about))
+	/* A socket may connect again after it was disconnected: what was kept
+	 * with it then is emptied. */
+	if (!find_track(sk) && enter_young(sk, about))
 		return;
 	track = new_track(sk);
 	if (track)
@@ -223,7 +224,7 @@ static __always_inline void listens(struct sock *sk)
 	/* It chooses a port after it has told of itself; the pass finds it. */
 	if (!d.local_port)
 		return;
-	d.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	d.netns = sk->__sk_common.skc_net.net->ns.inum;
 	listener_of(&listener, &d);
 	keep_listener(&listener, pid, true);
 }
@@ -236,7 +237,7 @@ static __always_inline void stops_listening(struct sock *sk, struct tcp_sock *tp
 	__builtin_memset(&d, 0, sizeof(d));
 	read_ends(&d, sk);
 	d.local_port = bpf_ntohs(tp->inet_conn.icsk_inet.inet_sport);
-	d.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	d.netns = sk->__sk_common.skc_net.net->ns.inum;
 	listener_of(&listener, &d);
 	/* If others listen there as well, the next pass finds them. */
 	bpf_map_delete_elem(&listeners, &listener);

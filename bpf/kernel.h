@@ -143,8 +143,6 @@ struct sock {
 	int sk_err;
 	__u8 sk_userlocks : 4;
 	__u8 sk_kern_sock : 1;
-	/* Null where no program keeps anything with the socket. */
-	void *sk_bpf_storage;
 };
 
 struct socket {

@@ -109,7 +109,7 @@ static __always_inline void count_datagram(struct sock *sk, int length, bool sen
 	if (is_new)
 		note_process(pid);
 	d.pid = pid;
-	d.netns = BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum);
+	d.netns = sk->__sk_common.skc_net.net->ns.inum;
 	key_of(&key, &d);
 	flow = counted_flow_of(&key);
 	if (!flow)

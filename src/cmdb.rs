@@ -21,6 +21,7 @@ mod read;
 mod remote;
 mod rows;
 pub mod scheme;
+pub mod spread;
 pub mod sql;
 mod store;
 mod text;
@@ -37,7 +38,7 @@ use jiff::Timestamp;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::prune::Pruned;
 use crate::cmdb::remote::Remote;
-use crate::cmdb::scheme::Change;
+use crate::cmdb::scheme::Created;
 use crate::cmdb::store::Store;
 use crate::cmdb::url::{CmdbUrl, Place};
 use crate::cmdb::write::Recorded;
@@ -69,7 +70,7 @@ impl Cmdb {
 
     /// Creates the scheme, or brings it up to date. May be called by any
     /// number at once, and again.
-    pub async fn create_scheme(url: &CmdbUrl, limits: &Limits) -> Result<Change> {
+    pub async fn create_scheme(url: &CmdbUrl, limits: &Limits) -> Result<Created> {
         Store::create_scheme(url, limits).await
     }
 

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use shawk::cli;
 
 fn main() -> ExitCode {
+    #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+    names::stay_inside();
     // A bug is still one line, and ends the process whatever thread it is on: a
     // probe whose scans have died must be restarted, not kept.
     std::panic::set_hook(Box::new(|panic| {
@@ -50,4 +52,29 @@ fn complain(line: &str) {
     let line = shawk::view::escape::terminal(line);
     // Nobody is left to be told that standard error is closed.
     writeln!(io::stderr(), "shawk: {line}").ok();
+}
+
+/// Names of hosts and users in a static binary.
+///
+/// glibc asks the modules that nsswitch.conf(5) names, and would load those of
+/// whatever glibc the host has into this one, which crashes. Files and DNS are
+/// built in, and enough.
+#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+mod names {
+    use std::ffi::{CStr, c_char, c_int};
+
+    const SOURCES: [(&CStr, &CStr); 2] = [(c"hosts", c"files dns"), (c"passwd", c"files")];
+
+    #[expect(unsafe_code, reason = "glibc's own way to leave the modules out")]
+    pub(super) fn stay_inside() {
+        unsafe extern "C" {
+            fn __nss_configure_lookup(database: *const c_char, sources: *const c_char) -> c_int;
+        }
+        for (database, sources) in SOURCES {
+            // SAFETY: both are strings that end with NUL and live for ever, and
+            // no other thread has been started (glibc's nss.h).
+            let failed = unsafe { __nss_configure_lookup(database.as_ptr(), sources.as_ptr()) };
+            debug_assert_eq!(failed, 0, "glibc knows these databases");
+        }
+    }
 }

@@ -52,8 +52,8 @@ pub fn run(invocation: Invocation) -> Result<()> {
 }
 
 async fn create_scheme(url: &CmdbUrl) -> Result<()> {
-    let change = Cmdb::create_scheme(url, &Limits::STANDARD).await?;
-    print(&format!("{change}\n"))
+    let created = Cmdb::create_scheme(url, &Limits::STANDARD).await?;
+    print(&format!("{created}\n"))
 }
 
 async fn prune(url: &CmdbUrl, before: Timestamp) -> Result<()> {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -14,6 +14,31 @@ use serde_json::Value;
 /// The platform whose dependencies are listed, so that the file is the same
 /// wherever it is generated.
 const PLATFORM: &str = "x86_64-unknown-linux-gnu";
+
+/// What is written in C: name, licence, home, and where libbpf-sys, which comes
+/// with the sources of most of it, has the text.
+const C_LIBRARIES: [(&str, &str, &str, Option<&str>); 5] = [
+    (
+        "libbpf",
+        "BSD-2-Clause, of LGPL-2.1 OR BSD-2-Clause",
+        "https://github.com/libbpf/libbpf",
+        Some("libbpf/LICENSE.BSD-2-Clause"),
+    ),
+    (
+        "libelf",
+        "LGPL-3.0-or-later, of that OR GPL-2.0-or-later",
+        "https://sourceware.org/elfutils/",
+        Some("elfutils/COPYING-LGPLV3"),
+    ),
+    ("zlib", "Zlib", "https://zlib.net", Some("zlib/LICENSE")),
+    (
+        "glibc",
+        "LGPL-2.1-or-later",
+        "https://sourceware.org/glibc/",
+        Some("libbpf/LICENSE.LGPL-2.1"),
+    ),
+    ("SQLite", "public domain", "https://sqlite.org", None),
+];
 
 #[test]
 fn credits_name_everything_in_the_binary() {
@@ -27,6 +52,9 @@ fn credits_name_everything_in_the_binary() {
         "CREDITS is stale; run: SHAWK_TEST_UPDATE=1 cargo test --test credits"
     );
     assert!(kept.contains("\nsqlx ") && kept.contains("Permission is hereby granted"));
+    for (name, ..) in C_LIBRARIES {
+        assert!(kept.contains(&format!("\n{name}  ")), "{name} is not named");
+    }
 }
 
 fn metadata() -> Value {
@@ -81,8 +109,18 @@ fn credits(metadata: &Value) -> String {
     }
     let mut all = format!(
         "shawk stands on the work of others. The binary holds these packages:\n\n{list}\n\
-         SQLite itself, in libsqlite3-sys, is in the public domain.\n"
+         and these C libraries, linked in or, in a build that is not static, beside it:\n\n"
     );
+    for (name, licence, home, _) in C_LIBRARIES {
+        writeln!(all, "{name}  {licence}  {home}").unwrap();
+    }
+    let sources = sources_of(metadata, "libbpf-sys");
+    for (name, _, _, file) in C_LIBRARIES {
+        if let Some(file) = file {
+            let text = fs::read_to_string(sources.join(file)).unwrap();
+            texts.entry(tidy(&text)).or_default().insert((*name).to_owned());
+        }
+    }
     let mut by_names: Vec<_> = texts.into_iter().map(|(text, names)| (names, text)).collect();
     by_names.sort();
     for (names, text) in by_names {
@@ -90,6 +128,17 @@ fn credits(metadata: &Value) -> String {
         write!(all, "\n{}\n{}:\n\n{text}\n", "-".repeat(78), names.join(", ")).unwrap();
     }
     all
+}
+
+/// Where a package's files are.
+fn sources_of(metadata: &Value, name: &str) -> PathBuf {
+    let packages = metadata["packages"].as_array().unwrap();
+    let package = packages.iter().find(|package| package["name"] == name).unwrap();
+    Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap().to_owned()
+}
+
+fn tidy(text: &str) -> String {
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
 /// The licence files of a package; where it offers a choice, the MIT one.
@@ -109,8 +158,5 @@ fn licence_texts(directory: &Path, licence: &str) -> Vec<String> {
         files = vec![mit.clone()];
     }
     let read = |name: &String| fs::read_to_string(directory.join(name)).unwrap();
-    let tidy = |text: String| {
-        text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim().to_owned()
-    };
-    files.iter().map(read).map(tidy).collect()
+    files.iter().map(read).map(|text| tidy(&text)).collect()
 }

@@ -19,7 +19,7 @@ use crate::agent::{lock, say_what_was_refused};
 use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::url::CmdbUrl;
-use crate::flow::report::Report;
+use crate::flow::report::{Report, merge};
 use crate::flow::tally::Tally;
 
 /// What of the tally is delivered.
@@ -177,10 +177,10 @@ impl Delivery {
 
     async fn tell_segment(&mut self, journal: &Journal, limit: Duration) -> Result<()> {
         let Some(batch) = next_segment(journal).await? else { return Ok(()) };
-        let Batch { name, kind, reports, spans, damaged } = batch;
+        let Batch { name, kind, groups, spans, damaged } = batch;
         let own = lock(&self.tally).who().is_some_and(|(_, epoch)| epoch == name.epoch);
-        for report in reports {
-            let told = self.tell_old(report, kind, own, limit).await;
+        for group in groups {
+            let told = self.tell_old(group, kind, own, limit).await;
             if told.is_err() {
                 self.cmdb = None;
                 timeout(LIMIT, ask(journal, Job::Later(name))).await.ok();
@@ -193,36 +193,40 @@ impl Delivery {
         Ok(())
     }
 
-    /// Tells a report of the backlog. What is of this run gets a new number;
-    /// of an earlier one a journal keeps its numbers, so that what the CMDB
-    /// has since is not told back to it.
+    /// Tells reports of the backlog as one. What is of this run gets a new
+    /// number; of an earlier one a journal keeps its numbers, and what the CMDB
+    /// has a later report of is not told back to it.
     async fn tell_old(
         &mut self,
-        mut report: Report,
+        mut group: Vec<Report>,
         kind: Kind,
         own: bool,
         limit: Duration,
     ) -> Result<()> {
+        let Some(last) = group.last() else { return Ok(()) };
+        let who = (last.host.hash(), last.epoch);
         let cmdb = self.connected(limit).await?;
-        if own {
-            let mut tally = lock(&self.tally);
-            tally.refresh(&mut report);
-            report.sequence = tally.next_sequence();
+        let known = if own {
+            0
         } else {
-            let asked = timeout(limit, cmdb.last_sequence(report.host.hash(), report.epoch)).await;
-            let known = asked.map_err(|_| late(limit))??.unwrap_or(0);
-            match kind {
-                Kind::Journal if report.sequence <= known => {
-                    self.cmdb = Some(cmdb);
-                    return Ok(());
-                }
-                Kind::Journal => {}
-                Kind::Spill => report.sequence = report.sequence.max(known + 1),
-            }
+            let asked = timeout(limit, cmdb.last_sequence(who.0, who.1)).await;
+            asked.map_err(|_| late(limit))??.unwrap_or(0)
+        };
+        if kind == Kind::Journal {
+            group.retain(|report| report.sequence > known);
         }
-        record(&cmdb, &mut report, limit, &self.meter).await?;
-        if own {
-            self.acknowledged = self.acknowledged.max(report.sequence);
+        if let Some(mut report) = merge(group) {
+            if own {
+                let mut tally = lock(&self.tally);
+                tally.refresh(&mut report);
+                report.sequence = tally.next_sequence();
+            } else {
+                report.sequence = report.sequence.max(known + 1);
+            }
+            record(&cmdb, &mut report, limit, &self.meter).await?;
+            if own {
+                self.acknowledged = self.acknowledged.max(report.sequence);
+            }
         }
         self.cmdb = Some(cmdb);
         Ok(())

@@ -94,7 +94,7 @@ impl Journal {
             lock(tally).spilled(spans);
             spilled?;
         }
-        let anew = self.gauge.journal_is_stale();
+        let anew = self.gauge.figures.journal_is_stale();
         write(&mut spool, tally, anew).await
     }
 

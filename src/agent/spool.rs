@@ -31,9 +31,6 @@ use crate::agent::spool::figures::Figures;
 /// Longest wait of delivery for the disk.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
-/// A journal smaller than this is not written anew.
-const SMALL_JOURNAL: u64 = 256 << 10;
-
 /// Jobs that may wait while one is done: one that is waited for, and some that
 /// nobody waits for.
 const JOBS: usize = 4;
@@ -118,11 +115,7 @@ impl Gauge {
     pub(crate) fn has_backlog(&self) -> bool {
         self.figures.backlog_files.load(Ordering::Relaxed) > 0
     }
-
-    /// Whether the journal is larger than twice what it said when it was last
-    /// written anew.
-    pub(crate) fn journal_is_stale(&self) -> bool {
-        let base = self.figures.journal_base.load(Ordering::Relaxed);
-        self.figures.journal_bytes.load(Ordering::Relaxed) > (2 * base).max(SMALL_JOURNAL)
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ use crate::cmdb::engine::Connection;
 use crate::cmdb::engine::postgres::Postgres;
 use crate::cmdb::engine::sqlite::Sqlite;
 use crate::cmdb::fault::{Fault, fault};
+use crate::cmdb::spread::is_spread;
 use crate::cmdb::url::{CmdbUrl, Place};
 
 /// How long and how wide.
@@ -229,5 +230,11 @@ async fn postgres(options: &PgConnectOptions, limits: &Limits) -> Result<Connect
         limits.write.as_millis()
     );
     connected.run(&settings).await.map_err(|error| fault(&error))?;
-    Ok(Connection::Postgres(Box::new(connected)))
+    let mut connection = Connection::Postgres(Box::new(connected));
+    if is_spread(&mut connection).await?
+        && let Connection::Postgres(postgres) = &mut connection
+    {
+        postgres.spread();
+    }
+    Ok(connection)
 }

@@ -187,6 +187,15 @@ impl Connection {
         let rest = rows.iter().copied().filter(|row| next.next_if_eq(row).is_none()).collect();
         Ok((found, rest))
     }
+
+    /// Hosts in lists that one statement each may be said of, so that it goes
+    /// to one node where the tables are spread over several.
+    pub(crate) async fn together(&mut self, hosts: Vec<i64>) -> Result<Vec<Vec<i64>>, Error> {
+        match self {
+            Connection::Sqlite(_) => Ok(vec![hosts]),
+            Connection::Postgres(postgres) => postgres.together(hosts).await,
+        }
+    }
 }
 
 impl Row<'_> {

@@ -72,22 +72,26 @@ async fn forget(
     before: Timestamp,
 ) -> Result<(Option<HostKey>, Pruned), Error> {
     let values = [Value::Int(after), Value::Int(HOSTS)];
-    // Locked by their key's order, as by a writer.
     let hosts = connection.fetch(sql::NEXT_HOSTS, &values, |row| row.int(0)).await?;
     let last = hosts.last().copied();
     let mut pruned = Pruned::default();
-    if last.is_some() {
+    if hosts.is_empty() {
+        return Ok((None, pruned));
+    }
+    for hosts in connection.together(hosts).await? {
+        // In the order in which a writer locks them.
+        connection.fetch(sql::LOCK_HOSTS, &[Value::Ints(hosts.clone())], |row| row.int(0)).await?;
         let values = [Value::Int(before.as_microsecond()), Value::Ints(hosts)];
         let mut count = async |statement| connection.change(statement, &values).await;
-        pruned.spans = count(sql::PRUNE_SPANS).await?;
-        pruned.flows = count(sql::PRUNE_FLOWS).await?;
+        pruned.spans += count(sql::PRUNE_SPANS).await?;
+        pruned.flows += count(sql::PRUNE_FLOWS).await?;
         count(sql::PRUNE_SPANS_OF_NONE).await?;
         count(sql::PRUNE_HOURS_OF_NONE).await?;
-        pruned.hours = count(sql::PRUNE_HOURS).await?;
-        pruned.addresses = count(sql::PRUNE_ADDRESSES).await?;
-        pruned.others = count(sql::PRUNE_PROCESSES).await?;
+        pruned.hours += count(sql::PRUNE_HOURS).await?;
+        pruned.addresses += count(sql::PRUNE_ADDRESSES).await?;
+        pruned.others += count(sql::PRUNE_PROCESSES).await?;
         pruned.others += count(sql::PRUNE_EPOCHS).await?;
-        pruned.hosts = count(sql::PRUNE_HOSTS).await?;
+        pruned.hosts += count(sql::PRUNE_HOSTS).await?;
     }
     Ok((last, pruned))
 }

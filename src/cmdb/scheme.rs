@@ -9,9 +9,26 @@ use std::fmt;
 
 use crate::cmdb::engine::{Access, Column, Connection, Value};
 use crate::cmdb::fault::{Error, Fault, fault};
+use crate::cmdb::spread::{self, Spread};
 use crate::cmdb::sql;
 
-/// What [`create`] did.
+/// What [`create`] and [`spread::create`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// To the tables.
+    pub change: Change,
+    /// Where they are spread over several nodes.
+    pub spread: Option<Spread>,
+}
+
+impl fmt::Display for Created {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.change.fmt(f)?;
+        self.spread.map_or(Ok(()), |spread| write!(f, "; {spread}"))
+    }
+}
+
+/// What was done to the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// There was nothing; now there is this version.
@@ -47,7 +64,7 @@ const APPLICATION: i64 = 0x5348_574b;
 
 /// The lock that those who create a scheme in PostgreSQL hold, one at a time:
 /// a number that nobody else uses, "shawkcmd" in ASCII.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(8315163859083226468)";
+pub(crate) const LOCK: &str = "SELECT pg_advisory_xact_lock(8315163859083226468)";
 
 /// A migration may rewrite a table; no reader waits for it in the meantime.
 const STEP_TIMEOUT: &str = "SET LOCAL statement_timeout = '10min'";
@@ -69,6 +86,15 @@ pub(crate) async fn check(connection: &mut Connection, steps: &Steps) -> Result<
             Err(Fault::Scheme("it has no scheme of shawk's: run shawk create-scheme".to_owned()))
         }
     }
+}
+
+/// The tables as they are to be, where they are to be.
+pub(crate) async fn create_spread(
+    connection: &mut Connection,
+    steps: &Steps,
+) -> Result<Created, Fault> {
+    let change = create(connection, steps).await?;
+    Ok(Created { change, spread: spread::create(connection).await? })
 }
 
 /// Takes the steps that have not been taken.
@@ -182,7 +208,8 @@ async fn of_this_program(connection: &mut Connection) -> Result<(), Fault> {
     ))
 }
 
-async fn single(
+/// The number that a statement gives.
+pub(crate) async fn single(
     connection: &mut Connection,
     statement: &'static str,
 ) -> Result<Option<i64>, Fault> {

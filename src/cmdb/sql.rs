@@ -20,9 +20,10 @@
 //!   statistics, in a fresh CMDB, it would choose worse (17 s instead of 0.1 s
 //!   for a host of 10,000 flows).
 //!
-//! Words that are ours: ROWS (rows to be stored), CMDB_TIME (what the CMDB's
-//! clock says), CLUSTERED (rows kept in
-//! the order of the primary key, where the engine can), ROOMY (rows that are
+//! Words that are ours: ROWS (rows to be stored), HOSTS (the hosts of these
+//! rows), CMDB_TIME (what the CMDB's clock says), SPREAD(…) (said only where
+//! the tables are spread over several nodes, [`crate::cmdb::spread`]), CLUSTERED
+//! (rows kept in the order of the primary key, where the engine can), ROOMY (rows that are
 //! often changed, so that PostgreSQL should leave room for it beside them and
 //! need not touch their indexes).
 
@@ -291,7 +292,7 @@ pub const CONTINUE_FLOWS: &str = concat!(
     retransmits = s.retransmits, rtt_us = s.rtt_us, owners_more = s.owners_more, owners = s.owners
     FROM s WHERE f.host = s.host AND f.flow = s.flow AND f.epoch = s.epoch AND f.span_epoch = s.span_epoch
     AND f.since = s.since AND f.sequence < s.sequence AND f.first_seen <= s.first_seen
-    AND ", hour!("f"), " = ", hour!("s"), " RETURNING f.host, f.flow"
+    AND ", hour!("f"), " = ", hour!("s"), " SPREAD(AND f.host = ANY(HOSTS)) RETURNING f.host, f.flow"
 );
 
 /// The keys of those flows that are stored already.
@@ -299,7 +300,7 @@ pub const KNOWN_FLOWS: &str = concat!(
     "WITH s(",
     flow_columns!(),
     ") AS (ROWS)
-    SELECT f.host, f.flow FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow"
+    SELECT f.host, f.flow FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow SPREAD(AND f.host = ANY(HOSTS))"
 );
 
 /// Of stored and new span, the one that began earlier leaves for `span`, or
@@ -311,9 +312,9 @@ pub const LEAVE_SPANS: &str = concat!(
     ") AS (ROWS)
     INSERT INTO span (host, flow, since, epoch, seen, ended)
     SELECT f.host, f.flow, f.since, f.span_epoch, f.span_seen, f.ended
-    FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow WHERE f.since < s.since
+    FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow WHERE f.since < s.since SPREAD(AND f.host = ANY(HOSTS))
     UNION ALL SELECT s.host, s.flow, s.since, s.span_epoch, s.span_seen, s.ended
-    FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow WHERE f.since > s.since",
+    FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow WHERE f.since > s.since SPREAD(AND f.host = ANY(HOSTS))",
     on_span_conflict!()
 );
 
@@ -324,11 +325,11 @@ pub const LEAVE_HOURS: &str = concat!(
     INSERT INTO hour (host, flow, epoch, hour, sequence, opened, failed, bytes_sent, bytes_received, retransmits)
     SELECT f.host, f.flow, f.epoch, ", hour!("f"), ", f.sequence, f.opened, f.failed, f.bytes_sent, f.bytes_received, f.retransmits
     FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow
-    WHERE (f.epoch, f.sequence) < (s.epoch, s.sequence) AND (f.epoch, ", hour!("f"), ") <> (s.epoch, ", hour!("s"), ")
+    WHERE (f.epoch, f.sequence) < (s.epoch, s.sequence) AND (f.epoch, ", hour!("f"), ") <> (s.epoch, ", hour!("s"), ") SPREAD(AND f.host = ANY(HOSTS))
     UNION ALL
     SELECT s.host, s.flow, s.epoch, ", hour!("s"), ", s.sequence, s.opened, s.failed, s.bytes_sent, s.bytes_received, s.retransmits
     FROM s JOIN flow f ON f.host = s.host AND f.flow = s.flow
-    WHERE (f.epoch, f.sequence) > (s.epoch, s.sequence) AND (f.epoch, ", hour!("f"), ") <> (s.epoch, ", hour!("s"), ")",
+    WHERE (f.epoch, f.sequence) > (s.epoch, s.sequence) AND (f.epoch, ", hour!("f"), ") <> (s.epoch, ", hour!("s"), ") SPREAD(AND f.host = ANY(HOSTS))",
     on_hour_conflict!()
 );
 
@@ -376,7 +377,7 @@ macro_rules! read_columns {
 /// latest, which stands beside it, then those before it. Only a flow that was
 /// seen before its latest span has any.
 macro_rules! flows {
-    ($which:literal) => {
+    ($which:literal, $of_epoch:literal, $of_span:literal) => {
         concat!(
             "SELECT f.since, CASE WHEN f.ended = 1 OR e.until < f.span_seen THEN f.span_seen ELSE e.until END,
             f.ended, f.span_epoch, ",
@@ -384,6 +385,7 @@ macro_rules! flows {
             " FROM flow f JOIN epoch e ON e.host = f.host AND e.epoch = f.span_epoch
             WHERE f.since <= $2 AND (f.span_seen >= $1 OR (f.ended = 0 AND e.until >= $1)) AND ",
             $which,
+            $of_epoch,
             " UNION ALL
             SELECT s.since, CASE WHEN s.ended = 1 OR e.until < s.seen THEN s.seen ELSE e.until END,
             s.ended, s.epoch, ",
@@ -393,6 +395,8 @@ macro_rules! flows {
             WHERE f.first_seen < f.since AND s.since <= $2
             AND (s.seen >= $1 OR (s.ended = 0 AND e.until >= $1)) AND ",
             $which,
+            $of_epoch,
+            $of_span,
             " LIMIT $4"
         )
     };
@@ -425,12 +429,13 @@ macro_rules! of_addresses_in_window {
 }
 
 macro_rules! addresses {
-    ($which:literal) => {
+    ($which:literal, $of_epoch:literal) => {
         concat!(
             "SELECT a.host, a.scope, a.address, a.since,
             CASE WHEN a.ended IS NOT NULL THEN a.ended WHEN e.until < a.since THEN a.since ELSE e.until END ",
             of_addresses_in_window!(),
             $which,
+            $of_epoch,
             " LIMIT $4"
         )
     };
@@ -439,17 +444,24 @@ macro_rules! addresses {
 /// `$3` hosts, `$4` the most rows. The list of hosts is said of one table only:
 /// said of both, a planner without statistics (a fresh CMDB) joins all flows
 /// with all spans of a host.
-pub const FLOWS_OF_HOSTS: &str = flows!("f.host = ANY($3::bigint[])");
+pub const FLOWS_OF_HOSTS: &str = flows!(
+    "f.host = ANY($3::bigint[])",
+    " SPREAD(AND e.host = ANY($3::bigint[]))",
+    " SPREAD(AND s.host = ANY($3::bigint[]))"
+);
 /// `$3` addresses, `$4` the most rows.
-pub const FLOWS_TO_ADDRESSES: &str = flows!("f.peer_address = ANY($3::bytea[])");
+pub const FLOWS_TO_ADDRESSES: &str = flows!("f.peer_address = ANY($3::bytea[])", "", "");
 /// `$3` hosts, `$4` the most rows, `$5` ports.
 pub const LISTENERS: &str = flows!(
-    "f.host = ANY($3::bigint[]) AND f.local_port = ANY($5::bigint[]) AND f.peer_address IS NULL"
+    "f.host = ANY($3::bigint[]) AND f.local_port = ANY($5::bigint[]) AND f.peer_address IS NULL",
+    " SPREAD(AND e.host = ANY($3::bigint[]))",
+    " SPREAD(AND s.host = ANY($3::bigint[]))"
 );
 /// `$3` hosts, `$4` the most rows.
-pub const ADDRESSES_OF_HOSTS: &str = addresses!("a.host = ANY($3::bigint[])");
+pub const ADDRESSES_OF_HOSTS: &str =
+    addresses!("a.host = ANY($3::bigint[])", " SPREAD(AND e.host = ANY($3::bigint[]))");
 /// `$3` addresses, `$4` the most rows.
-pub const OWNERS_OF_ADDRESSES: &str = addresses!("a.address = ANY($3::bytea[])");
+pub const OWNERS_OF_ADDRESSES: &str = addresses!("a.address = ANY($3::bytea[])", "");
 
 /// `$1` and `$2` the first and the last hour, `$3` hosts, `$4` the most rows.
 /// Of the hours before the first one, only the last of each epoch is given.
@@ -463,9 +475,10 @@ pub const HOURS_OF_HOSTS: &str = concat!(
     SELECT f.host, f.flow, f.first_seen, h.epoch, h.hour, h.sequence,
     h.opened, h.failed, h.bytes_sent, h.bytes_received, h.retransmits
     FROM flow f JOIN hour h ON h.host = f.host AND h.flow = f.flow
-    WHERE f.host = ANY($3::bigint[]) AND h.hour <= $2 AND (h.hour >= $1 OR NOT EXISTS (
+    WHERE f.host = ANY($3::bigint[]) SPREAD(AND h.host = ANY($3::bigint[])) AND h.hour <= $2
+    AND (h.hour >= $1 OR NOT EXISTS (
         SELECT 1 FROM hour n WHERE n.host = h.host AND n.flow = h.flow AND n.epoch = h.epoch
-        AND n.hour > h.hour AND n.hour < $1 LIMIT 1 OFFSET 0))
+        SPREAD(AND n.host = ANY($3::bigint[])) AND n.hour > h.hour AND n.hour < $1 LIMIT 1 OFFSET 0))
     LIMIT $4"
 );
 
@@ -477,13 +490,13 @@ pub const HOSTS: &str =
 /// `$1` hosts. What ran in the day before each last spoke.
 pub const EPOCHS_OF_HOSTS: &str = "SELECT e.host, e.epoch, e.since, e.until, e.skew, e.name
     FROM host h JOIN epoch e ON e.host = h.host
-    WHERE h.host = ANY($1::bigint[]) AND e.until >= h.last_seen - 86400000000";
+    WHERE h.host = ANY($1::bigint[]) SPREAD(AND e.host = ANY($1::bigint[])) AND e.until >= h.last_seen - 86400000000";
 
 /// `$1` hosts and `$2` processes, in pairs.
 pub const PROCESSES: &str =
     "SELECT p.process, p.name, p.exe, p.user_name, p.unit, p.container, p.pod
     FROM unnest($1::bigint[], $2::bigint[]) AS k(host, process)
-    JOIN process p ON p.host = k.host AND p.process = k.process";
+    JOIN process p ON p.host = k.host AND p.process = k.process SPREAD(AND p.host = ANY($1::bigint[]))";
 
 /// `$3` the key that the text has if it is a host's id, `$4` the text in lower
 /// case.

@@ -19,7 +19,7 @@ use crate::cmdb::engine::{Access, Connection};
 use crate::cmdb::fault::{Fault, Meaning, Trouble};
 use crate::cmdb::prune::Pruned;
 use crate::cmdb::rows::Table;
-use crate::cmdb::scheme::Change;
+use crate::cmdb::scheme::Created;
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::write::Recorded;
 use crate::cmdb::{find, hours, jittered, prune, read, rows, scheme, sql, write};
@@ -50,7 +50,7 @@ impl Store {
         Ok(store)
     }
 
-    pub(crate) async fn create_scheme(url: &CmdbUrl, limits: &Limits) -> Result<Change> {
+    pub(crate) async fn create_scheme(url: &CmdbUrl, limits: &Limits) -> Result<Created> {
         let store = Store { pool: Pool::new(url, limits) };
         // A step has a limit of its own.
         let created = store.once(Duration::MAX, Task::Create).await;
@@ -236,7 +236,7 @@ enum Task {
 
 enum Done {
     Checked,
-    Created(Change),
+    Created(Created),
     Recorded(Recorded),
     /// The last host that was looked at, if there may be more.
     Pruned(Option<HostKey>, Pruned),
@@ -297,7 +297,7 @@ async fn do_task(connection: &mut Connection, task: &Task) -> Result<Done, Troub
             scheme::check(connection, sql::STEPS).await?;
             Ok(Done::Checked)
         }
-        Task::Create => Ok(Done::Created(scheme::create(connection, sql::STEPS).await?)),
+        Task::Create => Ok(Done::Created(scheme::create_spread(connection, sql::STEPS).await?)),
         Task::Record(tables) => Ok(Done::Recorded(write::store(connection, tables).await?)),
         Task::Prune(after, before) => {
             let mut pruned = Pruned::default();

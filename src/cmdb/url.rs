@@ -189,6 +189,9 @@ fn masked(text: &str) -> String {
         Some((user, after)) => (Some(user), after),
         None => (None, rest),
     };
+    // A collector knows no users, so what stands there may well be a token.
+    let known_users = !scheme.starts_with("http");
+    let before = before.map(|user| if known_users { user } else { "***" });
     let user = match before.map(|user| user.split_once(':')) {
         Some(Some((name, _))) => format!("{name}:***@"),
         Some(None) => format!("{}@", before.unwrap_or_default()),
@@ -220,7 +223,8 @@ fn masked_query(query: &str) -> String {
     let shown = |pair: &str| match key_of(pair) {
         "password" | "options" => format!("{}=***", key_of(pair)),
         key if PARAMETERS.contains(&key) || site::is_parameter(key) => pair.to_owned(),
-        key => format!("{key}=***"),
+        key if pair.contains('=') => format!("{key}=***"),
+        _ => "***".to_owned(),
     };
     query.split('&').map(shown).collect::<Vec<_>>().join("&")
 }
@@ -279,7 +283,7 @@ mod tests {
             ("https://collector:0", "no port"),
             ("https://", "no host"),
             ("https:collector", "//"),
-            ("https://::1:7717", "no port"),
+            ("https://::1:7717", "no host"),
             ("https://collector?token=s3cr3t", "token"),
             ("https://collector?sslcert=/c", "sslkey"),
             ("https://collector/#s3cr3t", "#"),

@@ -100,12 +100,13 @@ impl Owners {
         })
     }
 
-    /// Where an address leads from a place, in that range of time: among those
-    /// that had it then, the same place comes first, then the same host.
+    /// Where an address leads from an address at a place, in that range of time:
+    /// among those that had it then, the same place comes first, then the same
+    /// host. Nothing that comes from a loopback address leaves its place.
     pub(crate) fn whose(
         &self,
         index: &Index<'_>,
-        from: PlaceId,
+        (from, local): (PlaceId, IpAddr),
         address: IpAddr,
         (since, until): (Timestamp, Timestamp),
     ) -> Whose {
@@ -120,6 +121,9 @@ impl Owners {
         // scopes with one address.
         if self.had(index, from, address, (since, until)) {
             return Whose::Place(from);
+        }
+        if local.is_loopback() {
+            return Whose::Nobody(None);
         }
         for (interface, near) in [
             (true, Near::Overlap),

@@ -124,15 +124,15 @@ impl<'i, 'r> Resolver<'i, 'r> {
             Side::Active(port) | Side::Unknown(_, port) => Some(port),
             Side::Passive(_) => None,
         };
-        let (link, claimed) =
-            match self.owners.whose(self.index, sighting.place, sighting.peer, range) {
-                Whose::Place(place) => {
-                    let keys = self.at_place(me, place, range);
-                    return Other { keys, met: false, claimed: SmallVec::new() };
-                }
-                Whose::Nobody(link) => (link, SmallVec::new()),
-                Whose::Several(places) => (None, places),
-            };
+        let from = (sighting.place, sighting.local);
+        let (link, claimed) = match self.owners.whose(self.index, from, sighting.peer, range) {
+            Whose::Place(place) => {
+                let keys = self.at_place(me, place, range);
+                return Other { keys, met: false, claimed: SmallVec::new() };
+            }
+            Whose::Nobody(link) => (link, SmallVec::new()),
+            Whose::Several(places) => (None, places),
+        };
         let peer = Key::Peer { address: sighting.peer, port, link };
         Other { keys: [peer].into_iter().collect(), met: false, claimed }
     }

@@ -39,7 +39,7 @@ pub(crate) fn settle(
             let (protocol, local, peer) = (me.protocol, me.local, me.peer);
             let opened = Pair { protocol, port: peer_port, active: local, passive: peer, within };
             let called = Pair { protocol, port, active: peer, passive: local, within };
-            let heard = match owners.whose(index, me.place, peer, range) {
+            let heard = match owners.whose(index, (me.place, local), peer, range) {
                 Whose::Place(place) => {
                     listeners.any(index, (place, protocol, peer_port), peer, range)
                 }

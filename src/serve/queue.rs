@@ -1,7 +1,8 @@
 //! Reports of many hosts, gathered into few transactions. Everybody is answered
 //! after the commit of theirs.
 
-use std::collections::{HashMap, HashSet, hash_map};
+use std::collections::hash_map::Entry as Asked;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -227,8 +228,8 @@ async fn known(
     let mut known = HashMap::new();
     for report in batch.iter().flat_map(|entry| &entry.reports) {
         let key = (report.host.hash(), report.epoch);
-        if let hash_map::Entry::Vacant(unknown) = known.entry(key) {
-            unknown.insert(cmdb.last_sequence(key.0, key.1).await?);
+        if let Asked::Vacant(unasked) = known.entry(key) {
+            unasked.insert(cmdb.last_sequence(key.0, key.1).await?);
         }
     }
     Ok(known)

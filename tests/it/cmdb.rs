@@ -1,5 +1,5 @@
-//! The CMDB's contract, the same tests on SQLite and on PostgreSQL 10, 15 and
-//! 18. Here: the places to test in, and how tests write reports.
+//! The CMDB's contract, the same tests on SQLite, on PostgreSQL 10, 15 and 18
+//! and, when [`crate::citus`] is there, on Citus. Here: the places to test in, and how tests write reports.
 
 mod contract;
 mod engines;
@@ -45,15 +45,25 @@ enum Raw {
 /// Runs a test in a new place: SQLite for no version.
 pub(crate) fn run(version: Option<u32>, test: impl AsyncFn(Place)) {
     let directory = tempfile::tempdir().expect("make a directory");
-    let (text, raw) = match version {
-        None => {
-            let path = directory.path().join("shawk.db");
-            (format!("sqlite:{}", path.display()), Raw::Sqlite(path))
-        }
-        Some(version) => {
-            let url = postgres::server(version).tcp_url_for_new_database();
-            (url.clone(), Raw::Postgres(url))
-        }
+    let raw = match version {
+        None => Raw::Sqlite(directory.path().join("shawk.db")),
+        Some(version) => Raw::Postgres(postgres::server(version).tcp_url_for_new_database()),
+    };
+    run_in(raw, directory, test);
+}
+
+/// Runs a test in a new database of the Citus cluster that is named.
+#[cfg(citus)]
+pub(crate) fn run_on_citus(test: impl AsyncFn(Place)) {
+    let database = crate::citus::Database::new();
+    let directory = tempfile::tempdir().expect("make a directory");
+    run_in(Raw::Postgres(database.url()), directory, test);
+}
+
+fn run_in(raw: Raw, directory: tempfile::TempDir, test: impl AsyncFn(Place)) {
+    let text = match &raw {
+        Raw::Sqlite(path) => format!("sqlite:{}", path.display()),
+        Raw::Postgres(url) => url.clone(),
     };
     let place = Place { url: CmdbUrl::parse(&text).expect("a test's own URL"), raw, directory };
     let runtime =
@@ -68,6 +78,8 @@ macro_rules! on_every_engine {
         mod postgres_10 { $(#[test] fn $name() { crate::cmdb::run(Some(10), super::$name); })+ }
         mod postgres_15 { $(#[test] fn $name() { crate::cmdb::run(Some(15), super::$name); })+ }
         mod postgres_18 { $(#[test] fn $name() { crate::cmdb::run(Some(18), super::$name); })+ }
+        #[cfg(citus)]
+        mod citus { $(#[test] fn $name() { crate::cmdb::run_on_citus(super::$name); })+ }
     };
 }
 pub(crate) use on_every_engine;
@@ -88,6 +100,11 @@ impl Place {
 
     pub(crate) fn is_sqlite(&self) -> bool {
         matches!(self.raw, Raw::Sqlite(_))
+    }
+
+    pub(crate) async fn is_spread(&self) -> bool {
+        let extension = "SELECT extname::text FROM pg_extension WHERE extname = 'citus'";
+        !self.is_sqlite() && !self.raw(extension).await.is_empty()
     }
 
     /// All rows of a statement's first column, as text.

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod bpf;
+#[cfg(citus)]
+mod citus;
 mod cli;
 mod cmdb;
 mod lab;
@@ -10,4 +12,5 @@ mod netns;
 mod postgres;
 mod probe;
 mod serve;
+mod spool;
 mod streaming;

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use expect_test::expect;
@@ -23,6 +24,10 @@ use crate::bpf::{Holder, config};
 
 const TRAFFIC: &str = include_str!("bpf/traffic.py");
 const MANY: &str = include_str!("bpf/many.py");
+
+/// A test that fills the maps of every probe on this machine, and one that
+/// would see it, take turns.
+static FILLING: Mutex<()> = Mutex::new(());
 
 pub(crate) fn open() -> Streaming {
     let (support, loaded) = Support::read(&config(), Rung::Streaming).unwrap();
@@ -82,6 +87,7 @@ fn say(flows: &[HostFlow]) -> String {
 
 #[test]
 fn every_connection_and_every_byte_is_counted() {
+    let _turn = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
     // Two, whose addresses and ports are the same and whose flows are not.
     let mut holder = Holder::start(TRAFFIC);
     let mut other = Holder::start(TRAFFIC);
@@ -159,7 +165,8 @@ fn what_is_open_is_what_the_iterator_finds() {
 /// before stays right, and what found no room is counted.
 #[test]
 fn a_full_map_is_counted_and_no_more_than_full() {
-    const PEERS: usize = 200_000;
+    const PEERS: usize = 1_000_000;
+    let _turn = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut holder = Holder::start(&format!("PEERS = {PEERS}\n{MANY}"));
     let mut streaming = open();
     streaming.observe().unwrap();
@@ -194,11 +201,17 @@ fn a_probe_that_is_killed_leaves_nothing_in_the_kernel() {
         let mut probe = Command::new(env!("CARGO_BIN_EXE_shawk"))
             .args(["probe", "--mode", "streaming", "--cmdb", &cmdb])
             .env("SHAWK_HOST_ID", "killed")
+            .env("SHAWK_SPOOL", "none")
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while objects_of(probe.id()).is_empty() {
+            assert!(Instant::now() < deadline, "the probe loads nothing");
+            std::thread::sleep(Duration::from_millis(1));
+        }
         // Some while they load, some after.
-        std::thread::sleep(Duration::from_millis(number * 7 % 400));
+        std::thread::sleep(Duration::from_millis(number * 7 % 250));
         objects.extend(objects_of(probe.id()));
         probe.kill().unwrap();
         probe.wait().unwrap();

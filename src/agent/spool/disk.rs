@@ -52,7 +52,8 @@ pub(crate) enum Reply {
 pub(crate) struct Batch {
     pub(crate) name: Name,
     pub(crate) kind: Kind,
-    pub(crate) reports: Vec<Report>,
+    /// Its reports, in groups that may be merged.
+    pub(crate) groups: Vec<Vec<Report>>,
     /// Spans in it, and those that were in it and cannot be read any more.
     pub(crate) spans: u64,
     pub(crate) damaged: u64,
@@ -154,6 +155,7 @@ impl Disk {
         if self.directory.as_ref().is_some_and(Directory::is_gone) {
             (self.directory, self.writer) = (None, None);
             self.journal.clear();
+            self.figures.journal_lost.store(1, Ordering::Relaxed);
         }
         if self.directory.is_none() {
             self.directory = Some(Directory::open(&self.path, self.limit)?);
@@ -187,7 +189,10 @@ impl Disk {
             if name.epoch == self.epoch {
                 self.next_number = self.next_number.max(name.number + 1);
             }
-            let read = directory.read(name)?;
+            let Ok(read) = directory.read(name) else {
+                strangers += 1;
+                continue;
+            };
             let Some((head, payloads, places)) = self.judge(&read) else {
                 match parse(&read) {
                     Segment::Torn | Segment::Unreadable => dead.push((name, bytes)),
@@ -207,7 +212,7 @@ impl Disk {
         let path = self.path.display();
         if strangers > 0 {
             warn!(
-                "{strangers} segments in '{path}' are of another host or a newer version; they are left alone"
+                "{strangers} segments in '{path}' cannot be read, or are of another host or a newer version; they are left alone"
             );
         }
         if !self.backlog.is_empty() {
@@ -249,6 +254,7 @@ impl Disk {
         if anew {
             let size = self.journal.iter().map(|(_, bytes)| bytes).sum();
             self.figures.journal_base.store(size, Ordering::Relaxed);
+            self.figures.journal_lost.store(0, Ordering::Relaxed);
         }
         written
     }
@@ -315,18 +321,26 @@ impl Disk {
     }
 
     fn next(&mut self) -> Result<Option<Batch>> {
-        let Some((&_, &(name, kept))) = self.backlog.first_key_value() else { return Ok(None) };
-        let read = self.directory.as_ref().context("it is not open")?.read(name)?;
+        let Some((_, &(name, kept))) = self.backlog.first_key_value() else { return Ok(None) };
+        let read = match self.directory.as_ref().context("it is not open")?.read(name) {
+            // Somebody removed it. Any other reason may pass; the others of
+            // the backlog do not wait for that.
+            Err(error) if is_missing(&error) => Vec::new(),
+            Err(error) => {
+                self.put_off(name.epoch);
+                return Err(error);
+            }
+            Ok(read) => read,
+        };
         let Some((head, payloads, _)) = self.judge(&read) else {
             // It was counted once, so it was whole then.
-            let damaged = kept.spans;
-            let (kind, reports) = (Kind::Journal, Vec::new());
-            return Ok(Some(Batch { name, kind, reports, spans: 0, damaged }));
+            let (kind, groups) = (Kind::Journal, Vec::new());
+            return Ok(Some(Batch { name, kind, groups, spans: 0, damaged: kept.spans }));
         };
         let content = payload::decode(&payloads);
         let spans = content.spans.min(kept.spans);
         let damaged = kept.spans - spans;
-        Ok(Some(Batch { name, kind: head.kind, reports: content.reports, spans, damaged }))
+        Ok(Some(Batch { name, kind: head.kind, groups: content.groups, spans, damaged }))
     }
 
     fn put_off(&mut self, epoch: i64) {
@@ -363,4 +377,9 @@ impl Disk {
 
 fn turn(failures: u64, name: Name, kind: Kind) -> Turn {
     (failures, name.epoch, kind == Kind::Spill, name.number)
+}
+
+fn is_missing(error: &anyhow::Error) -> bool {
+    let kind = error.root_cause().downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    kind == Some(std::io::ErrorKind::NotFound)
 }

@@ -1,6 +1,6 @@
 //! What the disk's thread tells of itself, for whoever scrapes.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Numbers of a spool.
 #[derive(Debug, Default)]
@@ -13,6 +13,8 @@ pub(crate) struct Figures {
     /// written anew.
     pub(crate) journal_bytes: AtomicU64,
     pub(crate) journal_base: AtomicU64,
+    /// 1 if somebody removed it.
+    pub(crate) journal_lost: AtomicU64,
     /// Segments that wait to be delivered.
     pub(crate) backlog_files: AtomicU64,
     /// Jobs that failed.
@@ -21,4 +23,17 @@ pub(crate) struct Figures {
     pub(crate) damaged: AtomicU64,
     /// Segments of another host or a newer version, left alone.
     pub(crate) strangers: AtomicU64,
+}
+
+/// A journal smaller than this is not written anew.
+const SMALL_JOURNAL: u64 = 256 << 10;
+
+impl Figures {
+    /// Whether the journal is to be written anew: it is larger than twice what
+    /// it said when it last was, or it is gone.
+    pub(crate) fn journal_is_stale(&self) -> bool {
+        let base = self.journal_base.load(Ordering::Relaxed);
+        let large = self.journal_bytes.load(Ordering::Relaxed) > (2 * base).max(SMALL_JOURNAL);
+        large || self.journal_lost.load(Ordering::Relaxed) == 1
+    }
 }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use anyhow::Result;
 
-use crate::flow::report::{Report, merge};
+use crate::flow::report::Report;
 use crate::wire;
 
 /// Most flows and bytes (before compression) of one record.
@@ -30,9 +30,9 @@ pub(crate) fn encode(report: &Report) -> Vec<u8> {
 /// What the payloads of a segment say.
 #[derive(Debug, Default)]
 pub(crate) struct Content {
-    /// Reports of bounded size, in order of their sequences. What several
-    /// records told of one flow is merged.
-    pub(crate) reports: Vec<Report>,
+    /// Reports in order of their sequences, in groups of which each, merged,
+    /// is a report of bounded size.
+    pub(crate) groups: Vec<Vec<Report>>,
     /// How many spans of flows, each once.
     pub(crate) spans: u64,
     /// Records that could not be understood.
@@ -50,14 +50,15 @@ pub(crate) fn decode(payloads: &[&[u8]]) -> Content {
         };
         let more: usize = reports.iter().map(|report| report.flows.len()).sum();
         if bytes + size > REPORT_BYTES || flows + more > REPORT_FLOWS {
-            content.reports.extend(merge(std::mem::take(&mut group)));
+            content.groups.push(std::mem::take(&mut group));
             (bytes, flows) = (0, 0);
         }
         (bytes, flows) = (bytes + size, flows + more);
         group.extend(reports);
     }
-    content.reports.extend(merge(group));
-    content.spans = count(&content.reports);
+    content.groups.push(group);
+    content.groups.retain(|group| !group.is_empty());
+    content.spans = count(content.groups.iter().flatten());
     content
 }
 
@@ -67,9 +68,9 @@ fn decode_one(payload: &[u8]) -> Result<(Vec<Report>, usize)> {
 }
 
 /// Spans, each once.
-pub(crate) fn count(reports: &[Report]) -> u64 {
+pub(crate) fn count<'a>(reports: impl IntoIterator<Item = &'a Report>) -> u64 {
     let hasher = RandomState::new();
-    let flows = reports.iter().flat_map(|report| &report.flows);
+    let flows = reports.into_iter().flat_map(|report| &report.flows);
     let spans = flows.map(|told| hasher.hash_one((&told.flow.key, told.since)));
     spans.collect::<HashSet<u64>>().len() as u64
 }

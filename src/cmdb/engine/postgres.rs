@@ -1,7 +1,7 @@
 //! PostgreSQL: lists are arrays, many rows are stored by one statement. It must
 //! not know a table.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::{
@@ -11,9 +11,16 @@ use sqlx::{
 
 use crate::cmdb::engine::{Access, Column, Each, Row, Value};
 use crate::cmdb::fault::{Error, Trouble};
+use crate::cmdb::spread;
 
 /// An open connection.
-pub(crate) struct Postgres(PgConnection);
+pub(crate) struct Postgres {
+    connection: PgConnection,
+    /// Whether the tables are spread over several nodes.
+    is_spread: bool,
+    /// The shards of the hosts that this transaction wrote of.
+    shards: HashMap<i64, i64>,
+}
 
 /// Most rows that one statement stores: what it can do in a fraction of its
 /// time limit.
@@ -21,26 +28,36 @@ const ROWS: usize = 4096;
 
 impl Postgres {
     pub(crate) async fn open(options: PgConnectOptions) -> Result<Postgres, Error> {
-        Ok(Postgres(options.disable_statement_logging().connect().await?))
+        let connection = options.disable_statement_logging().connect().await?;
+        Ok(Postgres { connection, is_spread: false, shards: HashMap::new() })
+    }
+
+    /// From now on statements are worded for tables that are spread.
+    pub(crate) fn spread(&mut self) {
+        self.is_spread = true;
     }
 
     pub(crate) async fn close(self) -> Result<(), Error> {
-        Ok(self.0.close().await?)
+        Ok(self.connection.close().await?)
     }
 
     pub(crate) async fn run(&mut self, sql: &str) -> Result<(), Error> {
-        sqlx::raw_sql(AssertSqlSafe(worded(sql))).execute(&mut self.0).await?;
+        sqlx::raw_sql(AssertSqlSafe(worded(sql))).execute(&mut self.connection).await?;
         Ok(())
     }
 
     pub(crate) async fn begin(&mut self, access: Access) -> Result<(), Error> {
+        self.shards.clear();
         self.run(match access {
             Access::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             // Rows to be written are looked up one by one, by their keys: for
             // a few thousand, a planner may find reading the table cheaper.
+            // With one connection to each of Citus' nodes a transaction cannot
+            // wait for itself; without Citus its setting means nothing.
             Access::Write => {
                 "BEGIN ISOLATION LEVEL READ COMMITTED;
-                SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+                SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
+                SET LOCAL citus.max_adaptive_executor_pool_size = 1"
             }
         })
         .await
@@ -52,8 +69,9 @@ impl Postgres {
         values: &[Value<'_>],
         each: &mut Each<'_>,
     ) -> Result<(), Trouble> {
-        let query = sqlx::query_with(sql, arguments(values)?);
-        for row in query.fetch_all(&mut self.0).await.map_err(Error::from)? {
+        let sql = spread::worded(sql, self.is_spread);
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values)?);
+        for row in query.fetch_all(&mut self.connection).await.map_err(Error::from)? {
             each(&Row::Postgres(&row))?;
         }
         Ok(())
@@ -64,8 +82,9 @@ impl Postgres {
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Result<u64, Error> {
-        let query = sqlx::query_with(sql, arguments(values)?);
-        Ok(query.execute(&mut self.0).await?.rows_affected())
+        let sql = spread::worded(sql, self.is_spread);
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values)?);
+        Ok(query.execute(&mut self.connection).await?.rows_affected())
     }
 
     pub(crate) async fn store(
@@ -74,10 +93,11 @@ impl Postgres {
         columns: &[Column],
         rows: &[usize],
     ) -> Result<(), Error> {
-        let sql = with_rows(sql, columns);
-        for part in rows.chunks(ROWS) {
-            let query = sqlx::query_with(AssertSqlSafe(sql.as_str()), arrays(columns, part)?);
-            query.execute(&mut self.0).await?;
+        let sql = with_rows(&spread::worded(sql, self.is_spread), columns);
+        for part in self.parts(columns, rows).await? {
+            let query =
+                sqlx::query_with(AssertSqlSafe(sql.as_str()), arrays(&sql, columns, &part)?);
+            query.execute(&mut self.connection).await?;
         }
         Ok(())
     }
@@ -90,14 +110,15 @@ impl Postgres {
         columns: &[Column],
         rows: &[usize],
     ) -> Result<Vec<usize>, Error> {
-        let sql = with_rows(sql, columns);
+        let sql = with_rows(&spread::worded(sql, self.is_spread), columns);
         let mut found = Vec::with_capacity(rows.len());
-        for part in rows.chunks(ROWS) {
-            let query = sqlx::query_with(AssertSqlSafe(sql.as_str()), arrays(columns, part)?);
-            let back = query.fetch_all(&mut self.0).await?;
+        for part in self.parts(columns, rows).await? {
+            let query =
+                sqlx::query_with(AssertSqlSafe(sql.as_str()), arrays(&sql, columns, &part)?);
+            let back = query.fetch_all(&mut self.connection).await?;
             // Most often all; then nobody need know which.
             if back.len() == part.len() {
-                found.extend_from_slice(part);
+                found.extend_from_slice(&part);
                 continue;
             }
             let keys = back.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?)));
@@ -105,7 +126,59 @@ impl Postgres {
             let is_found = |row: &usize| key(columns, *row).is_some_and(|key| keys.contains(&key));
             found.extend(part.iter().copied().filter(is_found));
         }
+        if self.is_spread {
+            found.sort_unstable();
+        }
         Ok(found)
+    }
+
+    /// The rows that one statement takes, in their order: those of the hosts of
+    /// one shard, so that no other node has a part in it.
+    async fn parts(
+        &mut self,
+        columns: &[Column],
+        rows: &[usize],
+    ) -> Result<Vec<Vec<usize>>, Error> {
+        let mut apart = vec![rows.to_vec()];
+        if let (true, Some(Column::Int(hosts))) = (self.is_spread, columns.first()) {
+            let host = |row: &usize| hosts[*row].unwrap_or_default();
+            let hosts: BTreeSet<i64> = rows.iter().map(host).collect();
+            self.look_for_shards(&hosts.into_iter().collect::<Vec<_>>()).await?;
+            apart = self.apart(rows, host);
+        }
+        Ok(apart.iter().flat_map(|rows| rows.chunks(ROWS)).map(<[usize]>::to_vec).collect())
+    }
+
+    /// Hosts that are kept together, as one list each.
+    pub(crate) async fn together(&mut self, hosts: Vec<i64>) -> Result<Vec<Vec<i64>>, Error> {
+        if !self.is_spread {
+            return Ok(vec![hosts]);
+        }
+        self.look_for_shards(&hosts).await?;
+        Ok(self.apart(&hosts, |host| *host))
+    }
+
+    /// By shard, in the order in which all writers take them.
+    fn apart<T: Copy>(&self, items: &[T], host: impl Fn(&T) -> i64) -> Vec<Vec<T>> {
+        let mut apart: BTreeMap<Option<i64>, Vec<T>> = BTreeMap::new();
+        for item in items {
+            apart.entry(self.shards.get(&host(item)).copied()).or_default().push(*item);
+        }
+        apart.into_values().collect()
+    }
+
+    /// Asks for those that are not known. One that moved since is still found,
+    /// at the cost of a statement that goes to two nodes.
+    async fn look_for_shards(&mut self, hosts: &[i64]) -> Result<(), Error> {
+        let new: Vec<i64> =
+            hosts.iter().copied().filter(|host| !self.shards.contains_key(host)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        for row in sqlx::query(spread::SHARDS).bind(new).fetch_all(&mut self.connection).await? {
+            self.shards.insert(get(&row, 0)?, get(&row, 1)?);
+        }
+        Ok(())
     }
 }
 
@@ -126,7 +199,7 @@ fn key(columns: &[Column], row: usize) -> Option<(i64, i64)> {
 
 /// A statement in PostgreSQL's words, for the words that are ours.
 fn worded(sql: &str) -> String {
-    let time = "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)";
+    let time = "CAST(EXTRACT(EPOCH FROM statement_timestamp()) * 1000000 AS BIGINT)";
     sql.replace("CMDB_TIME", time)
         .replace(") CLUSTERED", ")")
         .replace(") ROOMY", ") WITH (fillfactor = 70)")
@@ -144,10 +217,13 @@ fn with_rows(sql: &str, columns: &[Column]) -> String {
     };
     let arrays: Vec<String> = columns.iter().enumerate().map(array).collect();
     let rows = format!("SELECT * FROM unnest({})", arrays.join(","));
-    worded(sql).replacen("ROWS", &rows, 1)
+    let hosts = format!("${}::bigint[]", columns.len() + 1);
+    worded(sql).replacen("ROWS", &rows, 1).replace("HOSTS", &hosts)
 }
 
-fn arrays(columns: &[Column], rows: &[usize]) -> Result<PgArguments, Error> {
+/// The rows as one array a column and, where the statement asks for them, their
+/// hosts, each once.
+fn arrays(sql: &str, columns: &[Column], rows: &[usize]) -> Result<PgArguments, Error> {
     let mut arguments = PgArguments::default();
     for column in columns {
         match column {
@@ -162,6 +238,13 @@ fn arrays(columns: &[Column], rows: &[usize]) -> Result<PgArguments, Error> {
             }
         }
         .map_err(sqlx::Error::Encode)?;
+    }
+    if let Some(Column::Int(hosts)) = columns.first()
+        && sql.contains(&format!("${}::", columns.len() + 1))
+    {
+        let mut hosts: Vec<Option<i64>> = rows.iter().map(|&row| hosts[row]).collect();
+        hosts.dedup();
+        arguments.add(hosts).map_err(sqlx::Error::Encode)?;
     }
     Ok(arguments)
 }

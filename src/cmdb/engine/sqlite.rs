@@ -12,6 +12,7 @@ use rusqlite::{OpenFlags, Statement, ffi};
 
 use crate::cmdb::engine::{Access, Column, Each, Row, Value};
 use crate::cmdb::fault::{Error, Trouble};
+use crate::cmdb::spread;
 
 /// An open connection.
 pub(crate) struct Sqlite {
@@ -235,7 +236,7 @@ const SQLITE_PAIRS: &str =
 
 /// A statement in SQLite's words.
 pub fn for_sqlite(sql: &str) -> String {
-    let mut sql = sql
+    let mut sql = spread::worded(sql, false)
         .replace(PAIRS, SQLITE_PAIRS)
         .replace("CMDB_TIME", "CAST((julianday('now') - 2440587.5) * 86400000000.0 AS INTEGER)")
         // One row at a time: whether it was changed is known without.

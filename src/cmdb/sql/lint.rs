@@ -1,10 +1,13 @@
-//! The rules by which the tables can be spread over several machines by host,
-//! held over every statement: what joins, joins within one host.
+//! The rules by which the tables can be spread over several machines by host
+//! ([`crate::cmdb::spread`]), held over every statement on any engine: what
+//! joins, joins within one host; what is said of a list of hosts is said of
+//! every table, so that it goes to their shards alone.
 
+use crate::cmdb::spread::worded;
 use crate::cmdb::sql;
 use crate::cmdb::sql::prune;
 
-const STATEMENTS: [&str; 37] = [
+const STATEMENTS: [&str; 40] = [
     sql::STORE_HOSTS,
     sql::STORE_EPOCHS,
     sql::STORE_ADDRESSES,
@@ -32,6 +35,7 @@ const STATEMENTS: [&str; 37] = [
     sql::HOSTS_BY_PORT,
     sql::PEERS_BY_PORT,
     prune::NEXT_HOSTS,
+    prune::LOCK_HOSTS,
     prune::PRUNE_SPANS,
     prune::PRUNE_FLOWS,
     prune::PRUNE_SPANS_OF_NONE,
@@ -42,6 +46,8 @@ const STATEMENTS: [&str; 37] = [
     prune::PRUNE_EPOCHS,
     prune::PRUNE_HOSTS,
     sql::SET_VERSION,
+    sql::VERSION,
+    sql::LAST_SEQUENCE,
 ];
 
 /// What is wrong with a statement.
@@ -86,10 +92,66 @@ fn wrong(statement: &str) -> Vec<String> {
     wrong
 }
 
+/// What a write or a list of hosts lacks.
+fn lacking(statement: &str) -> Vec<String> {
+    let statement = worded(statement, true).split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut lacking = Vec::new();
+    if statement.contains("UPDATE flow AS f") && !statement.contains("f.host = s.host") {
+        lacking.push(format!("an update beyond one host: {statement}"));
+    }
+    if statement.starts_with("DELETE") && !statement.contains(" WHERE host = ANY($2::bigint[])") {
+        lacking.push(format!("a deletion that names no hosts: {statement}"));
+    }
+    let inserts = statement.split("INSERT INTO ").skip(1);
+    for insert in inserts.filter(|insert| !insert.starts_with("meta ")) {
+        if !insert.split_once(" (").is_some_and(|(_, columns)| columns.starts_with("host,")) {
+            lacking.push(format!("rows without their host: {statement}"));
+        }
+    }
+    if statement.contains(".host = ANY(") {
+        let words: Vec<&str> = statement.split([' ', '(']).collect();
+        for at in words.windows(3).filter(|at| matches!(at[0], "FROM" | "JOIN")) {
+            let named = TABLES.contains(&at[1]) && at[2].len() == 1;
+            if named && !statement.contains(&format!("{}.host = ANY(", at[2])) {
+                lacking.push(format!("all shards of {} are asked: {statement}", at[1]));
+            }
+        }
+    }
+    lacking
+}
+
+const TABLES: [&str; 7] = ["host", "epoch", "address", "process", "flow", "span", "hour"];
+
+/// The names of the constants that a source file makes.
+fn constants(source: &str) -> Vec<&str> {
+    let lines = source.lines().filter_map(|line| line.strip_prefix("pub const "));
+    lines.filter_map(|line| line.split_once(": &str")).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn no_statement_escapes() {
+    let known = include_str!("lint.rs");
+    let files = [("sql", include_str!("../sql.rs"), 20), ("prune", include_str!("prune.rs"), 10)];
+    for (module, source, least) in files {
+        let constants = constants(source);
+        assert!(constants.len() > least, "{constants:?}");
+        for name in constants.into_iter().filter(|name| *name != "CREATE_META") {
+            assert!(known.contains(&format!("    {module}::{name},")), "{name} is not looked at");
+        }
+    }
+}
+
+#[test]
+fn a_peer_is_looked_up_by_an_index() {
+    let mut steps = sql::STEPS.iter().copied().flatten();
+    assert!(steps.any(|step| step.starts_with("CREATE INDEX") && step.contains("(peer_address")));
+}
+
 #[test]
 fn every_statement_stays_within_one_host_or_asks_all() {
     let steps = sql::STEPS.iter().flat_map(|step| step.iter().copied());
-    let all: Vec<String> = STATEMENTS.into_iter().chain(steps).flat_map(wrong).collect();
+    let both = |statement| [wrong(statement), lacking(statement)].concat();
+    let all: Vec<String> = STATEMENTS.into_iter().chain(steps).flat_map(both).collect();
     assert!(all.is_empty(), "{all:#?}");
 }
 
@@ -103,5 +165,17 @@ fn the_lint_sees_what_it_is_for() {
         "WITH RECURSIVE w AS (SELECT 1) SELECT 1 FROM w",
     ] {
         assert_eq!(wrong(bad).len(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn the_lint_sees_what_is_not_said_of_hosts() {
+    for bad in [
+        "WITH s(host) AS (ROWS) UPDATE flow AS f SET seen = 1 FROM s WHERE f.flow = s.flow",
+        "DELETE FROM span WHERE seen < $1",
+        "INSERT INTO flow (flow, host) ROWS",
+        "SELECT 1 FROM flow f JOIN epoch e ON e.host = f.host WHERE f.host = ANY($1::bigint[])",
+    ] {
+        assert_eq!(lacking(bad).len(), 1, "{bad}");
     }
 }

@@ -158,14 +158,17 @@ impl Check<'_> {
         let node = &self.graph.nodes[node];
         match &node.identity {
             Identity::Peer { link: None, .. } if node.claimed_by.is_empty() => {
-                // Nobody had it in at least one span.
-                let some = |span: &Span| !self.owned(address, &[*span]);
+                // Nobody had it in at least one span, or whoever had it was out
+                // of reach.
+                let bound = record.flow.key.local.is_loopback();
+                let some = |span: &Span| bound || !self.owned(address, &[*span]);
                 assert!(record.spans.iter().any(some), "{edge:?}");
             }
             Identity::Peer { .. } => {}
             Identity::Process { place, .. } | Identity::Unseen { place, .. } => {
                 let here = place.host == record.host && place.scope == record.flow.key.scope;
-                assert!(here || !only_inside(address), "left its place: {edge:?}");
+                let inside = only_inside(address) || record.flow.key.local.is_loopback();
+                assert!(here || !inside, "left its place: {edge:?}");
                 assert!(
                     here || self.owned(address, &record.spans) || self.seen(place.host, record),
                     "{edge:?}"

@@ -19,6 +19,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 for number in range(PEERS):
     # Nobody is there; a socket that is not connected hears nothing of it.
+    # 127.0.x.x is left to the connection.
     peer = f"127.{1 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
     datagrams.sendto(b"x", (peer, 9))
 print("done", flush=True)

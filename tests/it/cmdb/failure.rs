@@ -48,11 +48,11 @@ fn a_process_killed_at_any_write_leaves_a_sqlite_scheme_old_or_new() {
             let status = create_scheme(&place, &["prlimit", &limit, "--core=0"]).status();
             let lived = status.expect("run prlimit").success();
             assert!(lived || path.exists() || limit == "--fsize=0", "it did not begin");
-            let change = Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create");
-            match change {
+            let created = Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create");
+            match created.change {
                 Change::Created(_) => killed += 1,
                 Change::Current(_) => done += 1,
-                Change::Migrated { .. } => panic!("in between: {change}"),
+                Change::Migrated { .. } => panic!("in between: {created}"),
             }
             Cmdb::open(&place.url, &LIMITS).await.expect("open").close().await;
             if lived {
@@ -96,7 +96,7 @@ fn a_process_killed_at_any_statement_leaves_a_postgres_scheme_old() {
             assert_eq!(count(&mut watcher, left).await, 0, "left after {name}");
         }
         assert_eq!(
-            Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create"),
+            Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create").change,
             Change::Created(1)
         );
         Cmdb::open(&place.url, &LIMITS).await.expect("open").close().await;
@@ -209,4 +209,26 @@ fn damage(path: &Path) {
     assert!(bytes.len() > 2 * from);
     bytes[from..].fill(0xa5);
     std::fs::write(path, bytes).expect("write");
+}
+
+/// As a process leaves it that is killed between two tables.
+#[cfg(citus)]
+#[test]
+fn tables_that_are_not_spread_yet_are_spread_with_what_is_in_them() {
+    crate::cmdb::run_on_citus(async |place: Place| {
+        let cmdb = place.cmdb().await;
+        record(&cmdb, &[report("a", 0, 1, 10, vec![open("10.0.0.1 > 10.0.0.2:80 curl", 1, 10)])])
+            .await;
+        let before = place.dump().await;
+        for table in ["flow", "span", "hour"] {
+            place.raw(&format!("SELECT undistribute_table('shawk.{table}')::text")).await;
+        }
+        let again = Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create");
+        assert_eq!(again.spread.expect("there is Citus").distributed, 3);
+        assert_eq!(place.dump().await, before);
+        let again = Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create");
+        assert_eq!(again.spread.expect("there is Citus").distributed, 0);
+        record(&cmdb, &[report("a", 0, 2, 20, vec![open("10.0.0.1 > 10.0.0.2:80 curl", 1, 20)])])
+            .await;
+    });
 }

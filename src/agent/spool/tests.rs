@@ -1,0 +1,481 @@
+//! An outage on a clock of its own: tally, journal and disk as the daemon uses
+//! them, the CMDB in four lines.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::agent::spool::disk::{Batch, Disk, Job, Reply};
+use crate::agent::spool::figures::Figures;
+use crate::agent::spool::format::Kind;
+use crate::agent::spool::payload::{RECORD_BYTES, RECORD_FLOWS};
+use crate::flow::host::{Coverage, Host, Rung};
+use crate::flow::key::{Counters, FlowKey, HostFlow, Observation};
+use crate::flow::process::Process;
+use crate::flow::report::{Report, merge};
+use crate::flow::socket::{Direction, Protocol};
+use crate::flow::tally::count::Dropped;
+use crate::flow::tally::{MAX_FLOWS, Tally};
+
+/// Seconds. The probe's own is 30; four times that makes the same day in a
+/// quarter of the time.
+const FLUSH: i64 = 120;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+/// One run of a probe.
+struct Run {
+    tally: Tally,
+    disk: Disk,
+    figures: Arc<Figures>,
+    emptied: Arc<AtomicU64>,
+    process: Arc<Process>,
+}
+
+/// Spans by flow and beginning: last seen, whether over, bytes, sequence.
+#[derive(Default)]
+struct Model(BTreeMap<(i64, FlowKey, Timestamp), (Timestamp, bool)>, BTreeMap<i64, u64>);
+
+impl Model {
+    fn record(&mut self, report: &Report) {
+        let last = self.1.entry(report.epoch).or_default();
+        assert!(report.sequence > *last, "a collector would refuse {}", report.sequence);
+        *last = report.sequence;
+        for told in &report.flows {
+            let key = (report.epoch, told.flow.key.clone(), told.since);
+            let known = self.0.entry(key).or_insert((told.seen, told.ended));
+            *known = (known.0.max(told.seen), known.1 | told.ended);
+        }
+    }
+}
+
+impl Run {
+    fn start(path: &Path, second: i64) -> Run {
+        let process = Process {
+            name: "app".into(),
+            exe: Some("/usr/bin/app".into()),
+            user: Some("app".into()),
+            unit: Some("app.service".into()),
+            container: None,
+            pod: None,
+        };
+        let tally = Tally::new(at(second), SignedDuration::from_secs(FLUSH));
+        let host = Host { id: "h".into(), name: "h".into() };
+        let who = (host.hash(), at(second).as_microsecond());
+        let (figures, emptied) = (Arc::new(Figures::default()), Arc::new(AtomicU64::new(0)));
+        let (counted, raised) = (Arc::clone(&figures), Arc::clone(&emptied));
+        let mut disk = Disk::new(path.to_owned(), 64 << 20, who, counted, raised);
+        let Reply::Done(spans) = disk.work(Job::Open).unwrap() else { panic!("no count") };
+        let mut run = Run { tally, disk, figures, emptied, process: Arc::new(process) };
+        run.tally.take_over(spans);
+        run
+    }
+
+    fn see(&mut self, second: i64, flows: &[u32]) {
+        let flow = |&number: &u32| HostFlow {
+            key: FlowKey {
+                scope: "".into(),
+                direction: Direction::Active,
+                protocol: Protocol::Tcp,
+                local: [10, 0, 0, 1].into(),
+                local_port: None,
+                peer: Some((0x0a01_0000 + number).to_be_bytes().into()),
+                peer_port: Some(443),
+                process: Some(Arc::clone(&self.process)),
+            },
+            owners: Vec::new(),
+            owners_more: 0,
+            // A tenth of all count on in each interval.
+            counters: Counters {
+                open: 1,
+                bytes_sent: Some(
+                    (second / FLUSH) as u64 / 10 * u64::from(number)
+                        + u64::from(i64::from(number % 10) <= second / FLUSH % 10),
+                ),
+                ..Counters::default()
+            },
+            tentative: false,
+        };
+        self.tally.observe(Observation {
+            taken: at(second),
+            host: Host { id: "h".into(), name: "h".into() },
+            rung: Rung::Streaming,
+            namespaces: Vec::new(),
+            flows: flows.iter().map(flow).collect(),
+            coverage: Coverage::default(),
+        });
+    }
+
+    /// As `agent::journal` does.
+    fn journal(&mut self) {
+        let anew = self.figures.journal_is_stale();
+        let report = self.tally.take_unjournaled(anew).unwrap();
+        let tally = &mut self.tally;
+        let reports = report.split(RECORD_FLOWS, RECORD_BYTES, &mut || tally.next_sequence());
+        let done = self.disk.work(Job::Journal { reports, anew }).is_ok();
+        self.tally.journaled(done);
+        assert!(done && self.tally.spans().pending == 0 && self.tally.spans().add_up());
+    }
+
+    fn deliver(&mut self, model: &mut Model) {
+        model.record(&self.tally.take().unwrap());
+        self.tally.acknowledge();
+        if self.tally.empty_journal() {
+            self.emptied.fetch_add(1, Ordering::Relaxed);
+            self.disk.work(Job::Tidy).unwrap();
+        }
+        assert!(self.tally.spans().add_up());
+    }
+
+    /// One segment of the backlog; false if there is none.
+    fn backlog(&mut self, model: &mut Model) -> bool {
+        let Reply::Batch(Some(batch)) = self.disk.work(Job::Next).unwrap() else { return false };
+        let Batch { name, kind, groups, spans, damaged } = batch;
+        assert_eq!((kind, damaged), (Kind::Journal, 0));
+        for group in groups {
+            model.record(&merge(group).unwrap());
+        }
+        self.tally.backlog_done(spans, damaged);
+        self.disk.work(Job::Remove(name)).unwrap();
+        true
+    }
+}
+
+/// 24 hours without a CMDB for a host with 1,000 flows, of which 100 count on
+/// and eight are replaced in each interval, and a kill in the middle of it.
+#[test]
+fn a_day_without_a_cmdb_costs_less_than_a_mebibyte_and_no_flow() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spool");
+    let day = 86_400 / FLUSH;
+    let mut run = Run::start(&path, 0);
+    let (mut truth, mut largest) = (BTreeMap::new(), 0);
+    for tick in 0..day {
+        if tick == day / 2 {
+            // SIGKILL: nothing is done any more. Then it starts again.
+            drop(run);
+            run = Run::start(&path, tick * FLUSH);
+            assert!(run.tally.spans().taken_over > 1000);
+        }
+        let first = tick as u32 * 8;
+        let flows: Vec<u32> = (first..first + 1000).collect();
+        run.see(tick * FLUSH, &flows);
+        for number in flows {
+            let epoch = if tick < day / 2 { 0 } else { day / 2 * FLUSH };
+            truth.insert((epoch, number), tick * FLUSH);
+        }
+        run.journal();
+        largest = largest.max(run.figures.bytes.load(Ordering::Relaxed));
+    }
+    assert!(largest < 1 << 20, "{largest} bytes");
+
+    // The CMDB is back: what is alive first, then the backlog, all of it.
+    let mut model = Model::default();
+    run.deliver(&mut model);
+    let alive = model.0.iter().filter(|(_, (_, ended))| !ended).count();
+    assert!(alive >= 1000, "{alive} of what is alive came first");
+    assert_eq!(model.1.len(), 1, "an earlier run came before what is alive");
+    let mut segments = 0;
+    while run.backlog(&mut model) {
+        segments += 1;
+        assert!(run.tally.spans().add_up());
+    }
+    assert!(segments > 0);
+    assert_eq!(run.figures.bytes.load(Ordering::Relaxed), 0);
+    let spans = run.tally.spans();
+    assert_eq!((spans.pending, spans.spooled, spans.dropped), (0, 0, [0; 4]));
+    assert_eq!(model.0.len(), truth.len());
+    for ((epoch, key, _), (seen, _)) in model.0 {
+        let std::net::IpAddr::V4(peer) = key.peer.unwrap() else { panic!("an IPv4 address") };
+        let number = u32::from(peer) - 0x0a01_0000;
+        let epoch = (epoch - at(0).as_microsecond()) / 1_000_000;
+        // Of one whose end was not seen before the run was killed, or has not
+        // come yet, the CMDB knows by the report's own time.
+        let last = truth[&(epoch, number)];
+        let end = if epoch == 0 { day / 2 } else { day };
+        let alive = last >= (end - 2) * FLUSH;
+        assert!(seen == at(last) || alive, "{number} of {epoch}: {seen}, not {}", at(last));
+    }
+}
+
+/// What is acknowledged between two writes of the journal, at any time; with
+/// kills at any time. What was journaled or acknowledged is there in the end.
+#[test]
+fn what_was_journaled_is_told_whatever_came_between() {
+    for seed in 1..60_u64 {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut random = move |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("spool");
+        let (mut model, mut safe) = (Model::default(), Vec::new());
+        let mut second = 0;
+        let mut run = Run::start(&path, second);
+        run.see(second, &[1]);
+        let mut fresh: Vec<(i64, u32)> = Vec::new();
+        let mut epoch = second;
+        for _ in 0..60 {
+            second += 1 + random(150) as i64;
+            let flows: Vec<u32> = (0..random(6)).map(|_| random(8) as u32).collect();
+            run.see(second, &flows);
+            fresh.extend(flows.iter().map(|flow| (epoch, *flow)));
+            match random(8) {
+                0 => {
+                    run.deliver(&mut model);
+                    safe.append(&mut fresh);
+                }
+                // Lost on its way.
+                1 => drop(run.tally.take()),
+                // Seen between report and acknowledgement.
+                2 => {
+                    model.record(&run.tally.take().unwrap());
+                    safe.append(&mut fresh);
+                    second += FLUSH + 5;
+                    run.see(second, &[9]);
+                    if random(2) == 0 {
+                        run.journal();
+                        safe.push((epoch, 9));
+                    }
+                    run.tally.acknowledge();
+                    if run.tally.empty_journal() {
+                        run.emptied.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                3..6 => {
+                    run.journal();
+                    safe.append(&mut fresh);
+                }
+                6 => while run.backlog_or_skip(&mut model) {},
+                _ => {
+                    drop(run);
+                    fresh.clear();
+                    second += 1;
+                    epoch = second;
+                    run = Run::start(&path, second);
+                    run.see(second, &[1]);
+                    fresh.push((epoch, 1));
+                }
+            }
+            assert!(run.tally.spans().add_up(), "seed {seed}: {:?}", run.tally.spans());
+        }
+        drop(run);
+        let mut run = Run::start(&path, second + 1);
+        run.see(second + 1, &[]);
+        while run.backlog_or_skip(&mut model) {}
+        let known: Vec<(i64, u32)> = model
+            .0
+            .keys()
+            .map(|(epoch, key, _)| {
+                let std::net::IpAddr::V4(peer) = key.peer.unwrap() else { panic!("IPv4") };
+                ((epoch - at(0).as_microsecond()) / 1_000_000, u32::from(peer) - 0x0a01_0000)
+            })
+            .collect();
+        for flow in safe {
+            assert!(known.contains(&flow), "seed {seed}: {flow:?} is lost");
+        }
+    }
+}
+
+impl Run {
+    /// As `agent::delivery` does: what the CMDB has a later word of is skipped.
+    fn backlog_or_skip(&mut self, model: &mut Model) -> bool {
+        let Reply::Batch(Some(batch)) = self.disk.work(Job::Next).unwrap() else { return false };
+        for mut group in batch.groups {
+            let known = model.1.get(&group[0].epoch).copied().unwrap_or(0);
+            group.retain(|report| report.sequence > known);
+            merge(group).iter().for_each(|report| model.record(report));
+        }
+        self.tally.backlog_done(batch.spans, batch.damaged);
+        self.disk.work(Job::Remove(batch.name)).unwrap();
+        true
+    }
+}
+
+/// More clients than memory is for come and go while the CMDB is away.
+#[test]
+fn what_is_over_leaves_memory_for_the_disk_and_is_told_from_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spool");
+    let (mut run, mut model) = (Run::start(&path, 0), Model::default());
+    // One that the CMDB knows, and must learn the end of.
+    run.see(0, &[7_000_000]);
+    run.deliver(&mut model);
+    let (wave, waves) = (9000, 5);
+    let mut spilled = 0;
+    for number in 0..waves {
+        let flows: Vec<u32> = (number * wave..(number + 1) * wave).collect();
+        run.see(i64::from(number + 1) * (FLUSH + 1), &flows);
+        if let Some(report) = run.tally.take_spill() {
+            let tally = &mut run.tally;
+            let next = &mut || tally.next_sequence();
+            let reports = report.split(RECORD_FLOWS, RECORD_BYTES, next);
+            // What is on its way is in no report.
+            let others = run.tally.take().unwrap().flows.len();
+            assert_eq!(
+                others,
+                run.tally.flows() - reports.iter().map(|r| r.flows.len()).sum::<usize>()
+            );
+            let done = run.disk.work(Job::Spill(reports)).unwrap();
+            let Reply::Done(spans) = done else { panic!("not written") };
+            run.tally.spilled(Some(spans));
+            spilled += spans;
+        }
+        assert!(run.tally.spans().add_up(), "{:?}", run.tally.spans());
+        assert!(run.tally.flows() < 30_000, "{} flows in memory", run.tally.flows());
+    }
+    assert!(spilled >= u64::from(wave) * 2, "{spilled}");
+    assert_eq!(run.tally.spans().spooled, spilled);
+    run.deliver(&mut model);
+    while let Reply::Batch(Some(batch)) = run.disk.work(Job::Next).unwrap() {
+        assert_eq!(batch.kind, Kind::Spill);
+        for group in batch.groups {
+            let mut report = merge(group).unwrap();
+            report.sequence = run.tally.next_sequence();
+            model.record(&report);
+        }
+        run.tally.backlog_done(batch.spans, batch.damaged);
+        run.disk.work(Job::Remove(batch.name)).unwrap();
+    }
+    let spans = run.tally.spans();
+    assert_eq!((spans.pending, spans.spooled, spans.dropped), (0, 0, [0; 4]));
+    assert!(spans.add_up());
+    assert_eq!(model.0.len(), (wave * waves + 1) as usize);
+    let over = model.0.values().filter(|(_, ended)| *ended).count();
+    assert_eq!(over, (wave * (waves - 1) + 1) as usize);
+}
+
+/// Without a disk the oldest of what is over goes for what is alive, counted.
+#[test]
+fn without_a_disk_what_is_over_goes_for_what_is_alive() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut run = Run::start(&directory.path().join("spool"), 0);
+    let most = MAX_FLOWS as u32;
+    run.see(0, &(0..most).collect::<Vec<u32>>());
+    run.see(1, &[most]);
+    let spans = run.tally.spans();
+    assert_eq!((spans.dropped[Dropped::NoRoom as usize], spans.observed), (1, u64::from(most) + 1));
+    run.see(2 + FLUSH, &[0]);
+    run.see(3 + FLUSH, &[0, most + 1]);
+    let spans = run.tally.spans();
+    let gone = spans.dropped[Dropped::Memory as usize];
+    assert!(gone > 0 && run.tally.flows() as u64 == u64::from(most) + 1 - gone);
+    assert!(spans.add_up(), "{spans:?}");
+    run.see(4 + FLUSH, &[0]);
+    let report = run.tally.take().unwrap();
+    assert_eq!(report.coverage.records_dropped, gone + 1);
+    assert!(report.flows.iter().any(|told| !told.ended));
+}
+
+/// What cannot be read any more is counted, and keeps nothing else back.
+#[test]
+fn a_segment_that_is_gone_or_damaged_is_counted_and_the_others_are_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spool");
+    for second in 0..3 {
+        let mut run = Run::start(&path, second);
+        run.see(second, &[second as u32]);
+        run.journal();
+    }
+    let mut run = Run::start(&path, 10);
+    assert_eq!(run.tally.spans().taken_over, 3);
+    let mut segments: Vec<_> = std::fs::read_dir(&path)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some())
+        .collect();
+    segments.sort();
+    std::fs::remove_file(&segments[0]).unwrap();
+    let mut bytes = std::fs::read(&segments[1]).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&segments[1], bytes).unwrap();
+    let mut model = Model::default();
+    while run.backlog_or_skip(&mut model) {}
+    let spans = run.tally.spans();
+    assert_eq!((spans.stored, spans.dropped[Dropped::Damaged as usize]), (1, 2));
+    assert!(spans.add_up());
+    assert_eq!(model.0.len(), 1);
+}
+
+/// Another host's (a cloned disk), and a later version's.
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spool");
+    let mut run = Run::start(&path, 0);
+    run.see(0, &[1]);
+    run.journal();
+    drop(run);
+    let (figures, emptied) = (Arc::new(Figures::default()), Arc::new(AtomicU64::new(0)));
+    let mut other = Disk::new(path.clone(), 1 << 20, (1, 1), Arc::clone(&figures), emptied);
+    assert!(matches!(other.work(Job::Open).unwrap(), Reply::Done(0)));
+    assert!(matches!(other.work(Job::Next).unwrap(), Reply::Batch(None)));
+    assert_eq!(figures.strangers.load(Ordering::Relaxed), 1);
+    drop(other);
+    assert_eq!(Run::start(&path, 5).tally.spans().taken_over, 1);
+}
+
+/// A directory that is removed with all in it is made again.
+#[test]
+fn a_directory_that_is_removed_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spool");
+    let mut run = Run::start(&path, 0);
+    run.see(0, &[1]);
+    run.journal();
+    std::fs::remove_dir_all(&path).unwrap();
+    run.see(1, &[1, 2]);
+    run.journal();
+    // That found it gone; all that was in it is written again by the next.
+    run.journal();
+    drop(run);
+    assert_eq!(Run::start(&path, 5).tally.spans().taken_over, 2);
+}
+
+/// A spool never grows beyond its limit, and what it holds stays.
+#[test]
+fn a_spool_that_is_full_keeps_what_it_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("spool");
+    let mut run = Run::start(&path, 0);
+    let limit = 10_000;
+    run.disk = {
+        let who = run.tally_key();
+        drop(std::mem::replace(
+            &mut run.disk,
+            Disk::new(path.clone(), 0, who, Arc::default(), Arc::default()),
+        ));
+        Disk::new(path.clone(), limit, who, Arc::clone(&run.figures), Arc::clone(&run.emptied))
+    };
+    let mut refused = 0;
+    for tick in 0..40 {
+        run.see(tick, &(0..(tick as u32 + 1) * 200).collect::<Vec<u32>>());
+        let report = run.tally.take_unjournaled(false).unwrap();
+        let tally = &mut run.tally;
+        let reports = report.split(RECORD_FLOWS, RECORD_BYTES, &mut || tally.next_sequence());
+        let done = run.disk.work(Job::Journal { reports, anew: false });
+        run.tally.journaled(done.is_ok());
+        refused += usize::from(done.is_err());
+        assert!(run.figures.bytes.load(Ordering::Relaxed) <= limit);
+        assert!(run.tally.spans().add_up());
+    }
+    assert!(refused > 0 && refused < 40, "{refused}");
+    let spooled = run.tally.spans().spooled;
+    assert!(spooled > 0 && run.tally.spans().pending > 0);
+    drop(run);
+    assert_eq!(Run::start(&path, 50).tally.spans().taken_over, spooled);
+}
+
+impl Run {
+    fn tally_key(&self) -> (i64, i64) {
+        let host = Host { id: "h".into(), name: "h".into() };
+        (host.hash(), at(0).as_microsecond())
+    }
+}

@@ -1,0 +1,421 @@
+//! The spool under the real binary: what was synced survives any kill, full
+//! and read-only disks, and a second process.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::{AssertSqlSafe, Executor, Row};
+use tempfile::TempDir;
+
+use crate::postgres;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A probe that is killed when it goes out of scope.
+struct Probe {
+    child: Child,
+    metrics: SocketAddr,
+    says: Option<BufReader<ChildStderr>>,
+}
+
+/// Where nobody listens.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A CMDB that is away.
+fn away() -> String {
+    format!("postgres://shawk@127.0.0.1:{}/shawk", free_port())
+}
+
+fn sqlite(directory: &Path) -> String {
+    format!("sqlite:{}", directory.join("cmdb.db").display())
+}
+
+impl Probe {
+    fn start(cmdb: &str, spool: &Path) -> Probe {
+        Probe::start_by(&[], cmdb, spool)
+    }
+
+    fn start_by(before: &[&str], cmdb: &str, spool: &Path) -> Probe {
+        let metrics = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let words: Vec<&str> =
+            before.iter().copied().chain([env!("CARGO_BIN_EXE_shawk")]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).args(["probe", "--mode", "netlink", "--interval", "100ms"]);
+        command.args(["--flush-interval", "500ms", "--cmdb", cmdb]);
+        command.args(["--metrics", &metrics.to_string()]).arg("--spool").arg(spool);
+        command.env("SHAWK_HOST_ID", "spooled").env("SHAWK_HOSTNAME", "spooled");
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let says = child.stderr.take().map(BufReader::new);
+        Probe { child, metrics, says }
+    }
+
+    /// Reads what it says until it says that.
+    fn says(&mut self, what: &str) {
+        let says = self.says.as_mut().unwrap();
+        let mut said = String::new();
+        while !said.contains(what) {
+            assert!(says.read_line(&mut said).unwrap() > 0, "it did not say {what:?}: {said}");
+        }
+    }
+
+    /// One scrape, if it answers.
+    fn scrape(&self) -> Option<Metrics> {
+        let mut stream = TcpStream::connect(self.metrics).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        let metrics = Metrics(text);
+        metrics.add_up();
+        Some(metrics)
+    }
+
+    /// Scrapes until it is so. Every scrape on the way must add up.
+    fn until(&self, what: &str, is_true: impl Fn(&Metrics) -> bool) -> Metrics {
+        until(what, || self.scrape().filter(|metrics| is_true(metrics)))
+    }
+
+    /// SIGTERM; its exit code.
+    fn stop(&mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = until("it stops", || self.child.try_wait().unwrap());
+        status.code()
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+struct Metrics(String);
+
+impl Metrics {
+    fn get(&self, name: &str) -> f64 {
+        let line =
+            self.0.lines().find_map(|line| line.strip_prefix(&format!("shawk_probe_{name} ")));
+        let line = line.unwrap_or_else(|| panic!("no {name} in {}", self.0));
+        line.parse().unwrap()
+    }
+
+    /// Every span is in one place.
+    fn add_up(&self) {
+        let dropped: f64 = self
+            .0
+            .lines()
+            .filter(|line| line.starts_with("shawk_probe_spans_dropped_total{"))
+            .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+            .sum();
+        let places = ["spans_stored_total", "spans_pending", "spans_spooled"];
+        let places: f64 = places.iter().map(|name| self.get(name)).sum();
+        let all = self.get("spans_observed_total") + self.get("spans_taken_over_total");
+        assert_eq!(all, places + dropped, "{}", self.0);
+    }
+}
+
+fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn scratch() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Whether the CMDB knows a service at that port.
+fn knows(cmdb: &str, port: u16) -> bool {
+    let mut look = Command::new(env!("CARGO_BIN_EXE_shawk"));
+    let look = look.args(["look", "--port", &port.to_string(), "-o", "csv", "--cmdb", cmdb]);
+    let said = String::from_utf8(look.output().unwrap().stdout).unwrap();
+    said.lines().any(|line| line.contains(&format!(",{port},")))
+}
+
+/// A service with one client, that a scan finds.
+fn traffic() -> (u16, TcpListener, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (address.port(), listener, TcpStream::connect(address).unwrap())
+}
+
+fn segments(spool: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(spool) else { return Vec::new() };
+    let mut found: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
+    found.sort();
+    found
+}
+
+/// SHAWK_TEST_KILLS=1000 for the long form.
+fn kills() -> usize {
+    std::env::var("SHAWK_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
+}
+
+/// Each life sees a service that no other sees, has it synced, and is killed a
+/// moment later, in the middle of whatever it does. None fails to start, and
+/// in the end the CMDB has all of them, each once.
+#[test]
+fn what_was_synced_survives_every_kill() {
+    let directory = scratch();
+    let (spool, cmdb) = (directory.path().join("spool"), sqlite(directory.path()));
+    let mut ports = Vec::new();
+    for life in 0..kills() {
+        let (port, listener, client) = traffic();
+        let probe = Probe::start(&away(), &spool);
+        let seen = probe.until("all is on disk", |metrics| {
+            metrics.get("spool_usable") == 1.0
+                && metrics.get("spans_pending") == 0.0
+                && metrics.get("spans_spooled") > metrics.get("spans_taken_over_total")
+        });
+        assert!(seen.get("spans_taken_over_total") > 0.0 || life == 0, "life {life}");
+        std::thread::sleep(Duration::from_millis((life as u64 * 37) % 700));
+        drop(probe);
+        drop((listener, client));
+        ports.push(port);
+    }
+    let mut probe = Probe::start(&cmdb, &spool);
+    probe.until("the backlog is told", |metrics| {
+        metrics.get("spans_spooled") == 0.0
+            && metrics.get("spool_backlog_segments") == 0.0
+            && metrics.get("spans_taken_over_total") > 0.0
+    });
+    assert_eq!(probe.stop(), Some(0));
+    assert_eq!(segments(&spool), Vec::<PathBuf>::new());
+    for port in ports {
+        assert!(knows(&cmdb, port), "port {port} is lost");
+    }
+}
+
+/// Killed at any moment while it delivers what an outage left, too.
+#[test]
+fn a_kill_while_the_backlog_is_told_loses_nothing() {
+    let directory = scratch();
+    let (spool, cmdb) = (directory.path().join("spool"), sqlite(directory.path()));
+    let (port, listener, client) = traffic();
+    let probe = Probe::start(&away(), &spool);
+    probe
+        .until("all is on disk", |m| m.get("spans_pending") == 0.0 && m.get("spans_spooled") > 0.0);
+    drop(probe);
+    drop((listener, client));
+    for life in 0..kills() {
+        let probe = Probe::start(&cmdb, &spool);
+        std::thread::sleep(Duration::from_millis((life as u64 * 53) % 900));
+        drop(probe);
+    }
+    let mut probe = Probe::start(&cmdb, &spool);
+    probe.until("all is told", |m| {
+        m.get("spans_spooled") == 0.0 && m.get("spans_stored_total") > 0.0
+    });
+    assert_eq!(probe.stop(), Some(0));
+    assert!(knows(&cmdb, port), "port {port} is lost");
+}
+
+#[test]
+fn a_second_process_delivers_and_does_not_spool() {
+    let directory = scratch();
+    let (spool, cmdb) = (directory.path().join("spool"), sqlite(directory.path()));
+    let first = Probe::start(&away(), &spool);
+    first.until("it has the spool", |metrics| metrics.get("spool_usable") == 1.0);
+    let mut second = Probe::start(&cmdb, &spool);
+    second.says("another process has it");
+    second.until("it delivers", |metrics| {
+        metrics.get("deliveries_total") > 0.0 && metrics.get("spool_usable") == 0.0
+    });
+    // What the first one left is the second's as soon as the first is gone.
+    drop(first);
+    second.until("it has the spool", |metrics| {
+        metrics.get("spans_taken_over_total") > 0.0 && metrics.get("spans_spooled") == 0.0
+    });
+    assert_eq!(second.stop(), Some(0));
+}
+
+/// A file system of 4 MiB, mounted where nobody else sees it.
+const MOUNT: &str = r#"
+mount -t tmpfs -o size=4m,mode=700 shawk-test "$1" && shift && exec "$@""#;
+
+fn mounted(spool: &Path, cmdb: &str) -> Probe {
+    std::fs::create_dir_all(spool).unwrap();
+    let path = spool.to_str().unwrap();
+    Probe::start_by(&["unshare", "-m", "sh", "-c", MOUNT, "sh", path], cmdb, spool)
+}
+
+/// The directory as the probe sees it.
+fn inside(probe: &Probe, spool: &Path) -> PathBuf {
+    let root = PathBuf::from(format!("/proc/{}/root", probe.child.id()));
+    root.join(spool.strip_prefix("/").unwrap())
+}
+
+#[test]
+fn a_full_disk_stops_nothing_and_is_used_again_when_there_is_room() {
+    let directory = scratch();
+    let spool = directory.path().join("spool");
+    let mut probe = mounted(&spool, &away());
+    probe.until("it spools", |metrics| metrics.get("spool_bytes") > 0.0);
+    let filler = inside(&probe, &spool).join("filler");
+    let mut file = std::fs::File::create(&filler).unwrap();
+    while file.write_all(&[7; 4096]).is_ok() {}
+    drop(file);
+    let (_, _listener, _client) = traffic();
+    probe.says("is full but for a reserve");
+    let full = probe.until("it is full", |metrics| metrics.get("spool_usable") == 0.0);
+    probe.until("it goes on", |m| m.get("scans_total") > full.get("scans_total") + 3.0);
+    let freed = Instant::now();
+    std::fs::remove_file(filler).unwrap();
+    probe.until("it spools again", |m| {
+        m.get("spool_usable") == 1.0 && m.get("spans_pending") == 0.0
+    });
+    assert!(freed.elapsed() < Duration::from_secs(10), "{:?}", freed.elapsed());
+    assert_eq!(probe.stop(), Some(0));
+}
+
+#[test]
+fn a_read_only_disk_stops_nothing() {
+    let directory = scratch();
+    let (spool, cmdb) = (directory.path().join("spool"), sqlite(directory.path()));
+    std::fs::create_dir_all(&spool).unwrap();
+    let readonly = MOUNT.replace("&& shift", "&& mount -o remount,ro \"$1\" && shift");
+    let path = spool.to_str().unwrap();
+    let words = ["unshare", "-m", "sh", "-c", &readonly, "sh", path];
+    let mut probe = Probe::start_by(&words, &cmdb, &spool);
+    probe.says("Read-only file system");
+    probe.until("it delivers", |metrics| {
+        metrics.get("deliveries_total") > 0.0 && metrics.get("spool_usable") == 0.0
+    });
+    assert_eq!(probe.stop(), Some(0));
+}
+
+/// Opening a FIFO for writing waits for a reader, who never comes: to the
+/// thread that opens it, a disk that hangs.
+#[test]
+fn a_disk_that_hangs_stops_neither_scans_nor_deliveries() {
+    use std::os::unix::fs::DirBuilderExt;
+    let directory = scratch();
+    let (spool, cmdb) = (directory.path().join("spool"), sqlite(directory.path()));
+    std::fs::DirBuilder::new().mode(0o700).create(&spool).unwrap();
+    let made = Command::new("mkfifo").arg(spool.join("lock")).status().unwrap();
+    assert!(made.success());
+    let mut probe = Probe::start(&cmdb, &spool);
+    let before = probe.until("it delivers", |metrics| metrics.get("deliveries_total") > 0.0);
+    probe.until("it goes on", |metrics| {
+        metrics.get("deliveries_total") > before.get("deliveries_total") + 2.0
+            && metrics.get("scans_total") > before.get("scans_total") + 5.0
+            && metrics.get("spool_usable") == 0.0
+    });
+    assert_eq!(probe.stop(), Some(0));
+    // With the CMDB away as well, nothing is left but to say so.
+    let mut probe = Probe::start(&away(), &spool);
+    probe.until("it scans", |metrics| metrics.get("scans_total") > 3.0);
+    assert_eq!(probe.stop(), Some(1));
+}
+
+#[test]
+fn only_the_owner_reads_a_spool_and_a_directory_of_all_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let directory = scratch();
+    let spool = directory.path().join("a/spool");
+    let mut probe = Probe::start(&away(), &spool);
+    probe.until("it spools", |metrics| metrics.get("spool_bytes") > 0.0);
+    assert_eq!(mode(&spool), 0o700);
+    for segment in segments(&spool) {
+        assert_eq!(mode(&segment), 0o600);
+    }
+    assert_eq!(probe.stop(), Some(0));
+    let open = directory.path().join("open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let mut probe = Probe::start(&away(), &open);
+    probe.says("others may write to it");
+}
+
+/// Between probe and PostgreSQL: passes everything on, but for the answer to
+/// every second COMMIT. There the connection breaks.
+fn cut_after_commit(server: u16) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let cuts = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&cuts);
+    let mut commits = 0_usize;
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut upstream) =
+                (client.unwrap(), TcpStream::connect(("127.0.0.1", server)).unwrap());
+            let mut answers = (upstream.try_clone().unwrap(), client.try_clone().unwrap());
+            let back = std::thread::spawn(move || {
+                std::io::copy(&mut answers.0, &mut answers.1).ok();
+                answers.1.shutdown(std::net::Shutdown::Both).ok();
+            });
+            let mut piece = [0; 65536];
+            while let Ok(read @ 1..) = client.read(&mut piece) {
+                if piece[..read].windows(7).any(|word| word == b"COMMIT\0") {
+                    commits += 1;
+                    if commits.is_multiple_of(2) {
+                        // The client hears nothing more; the server is done
+                        // when it has closed its end.
+                        client.shutdown(std::net::Shutdown::Write).ok();
+                        upstream.write_all(&piece[..read]).ok();
+                        upstream.shutdown(std::net::Shutdown::Write).ok();
+                        counted.fetch_add(1, Ordering::Relaxed);
+                        break;
+                    }
+                }
+                if upstream.write_all(&piece[..read]).is_err() {
+                    break;
+                }
+            }
+            back.join().unwrap();
+            client.shutdown(std::net::Shutdown::Both).ok();
+        }
+    });
+    (port, cuts)
+}
+
+/// What was committed and not acknowledged is told again, and is there once.
+#[test]
+fn a_commit_without_an_answer_counts_once() {
+    let direct = postgres::server(15).tcp_url_for_new_database();
+    let mut create = Command::new(env!("CARGO_BIN_EXE_shawk"));
+    assert!(create.args(["create-scheme", "--cmdb", &direct]).output().unwrap().status.success());
+    let after = direct.rsplit_once("127.0.0.1:").unwrap();
+    let (server, rest) = after.1.split_once('/').unwrap();
+    let (proxy, cuts) = cut_after_commit(server.parse().unwrap());
+    let directory = scratch();
+    let (port, _listener, _client) = traffic();
+    let through = format!("{}127.0.0.1:{proxy}/{rest}", after.0);
+    let mut probe = Probe::start(&through, &directory.path().join("spool"));
+    until("enough were cut", || (cuts.load(Ordering::Relaxed) >= kills()).then_some(()));
+    probe.until("all is told", |metrics| {
+        let told = metrics.get("spans_pending") + metrics.get("spans_spooled") == 0.0;
+        told && metrics.get("deliveries_total") >= kills() as f64 / 2.0
+    });
+    probe.stop();
+    assert!(knows(&direct, port), "port {port} is lost");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let spans = runtime.block_on(async {
+        let mut connection = postgres::connect(&direct).await;
+        let flows = format!(
+            "SELECT count(*), count(*) - count(DISTINCT flow), (SELECT count(*) FROM shawk.span s
+             WHERE s.flow IN (SELECT flow FROM shawk.flow WHERE peer_port = {port} OR local_port = {port}))
+             FROM shawk.flow WHERE peer_port = {port} OR local_port = {port}"
+        );
+        let row = connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(flows))).await.unwrap();
+        let number = |at: usize| row.get_unchecked::<i64, _>(at);
+        (number(0), number(1), number(2))
+    });
+    assert!(spans.0 >= 2, "{spans:?}");
+    assert_eq!((spans.1, spans.2), (0, 0), "a flow that never ended has one span");
+}
