@@ -179,11 +179,11 @@ fn key_of(pair: &str) -> &str {
 fn masked(text: &str) -> String {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None if text.starts_with("sqlite:") => return text.to_owned(),
+        None if text.starts_with("sqlite:") => return masked_file(text),
         None => (String::new(), text),
     };
     if scheme == "sqlite://" {
-        return text.to_owned();
+        return masked_file(text);
     }
     let (before, after) = match rest.rsplit_once('@') {
         Some((user, after)) => (Some(user), after),
@@ -203,6 +203,14 @@ fn masked(text: &str) -> String {
     };
     let query = query.map_or(String::new(), |query| format!("?{}", masked_query(query)));
     format!("{scheme}{user}{}{query}", masked_port(place))
+}
+
+/// A file has no parameters; what was written as one may be a secret.
+fn masked_file(text: &str) -> String {
+    match text.split_once('?') {
+        Some((path, query)) => format!("{path}?{}", masked_query(query)),
+        None => text.to_owned(),
+    }
 }
 
 fn masked_port(place: &str) -> String {
@@ -293,6 +301,7 @@ mod tests {
             ("sqlite:", "names no file"),
             ("sqlite:~/shawk.db", "whole path"),
             ("sqlite:shawk.db?mode=ro", "parameters"),
+            ("sqlite:shawk.db?key=s3cr3t", "parameters"),
         ] {
             let refusal = CmdbUrl::parse(text).unwrap_err();
             assert!(refusal.contains(says), "{refusal}");

@@ -105,7 +105,9 @@ impl Held {
     /// Whether somebody waits for it to be let go.
     fn is_waited_for(&mut self) -> bool {
         let connection = self.connection.as_mut().unwrap();
-        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+        // In this database: other tests hold others of the same server.
+        let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+            WHERE NOT l.granted AND d.datname = current_database()";
         let count = sqlx::query_scalar::<_, i64>(waiting).fetch_one(connection);
         self.runtime.block_on(count).unwrap() > 0
     }

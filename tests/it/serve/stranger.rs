@@ -223,7 +223,7 @@ fn no_password_is_told_to_anybody() {
         format!("http://user:{CANARY}@127.0.0.1:{closed}"),
         format!("https://127.0.0.1:{closed}/?token={CANARY}"),
         format!("mysql://root:{CANARY}@localhost/x"),
-        format!("sqlite:/no/such/{CANARY}/../cmdb.db?password={CANARY}"),
+        format!("sqlite:/no/such/cmdb.db?password={CANARY}"),
     ] {
         for arguments in [
             &["serve", "--listen", "127.0.0.1:0", "--cmdb", &cmdb][..],
@@ -232,8 +232,7 @@ fn no_password_is_told_to_anybody() {
             let output = shawk(arguments).output().unwrap();
             let text = said(&output);
             assert!(!output.status.success(), "{arguments:?}: {text}");
-            let shown = text.replace(&format!("/no/such/{CANARY}/"), "");
-            assert!(!shown.contains(CANARY), "{arguments:?}: {text}");
+            assert!(!text.contains(CANARY), "{arguments:?}: {text}");
         }
     }
 }
