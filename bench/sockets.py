@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 
 SHAWK = os.path.join(os.path.dirname(__file__), "..", "target", "release", "shawk")
@@ -97,6 +98,14 @@ def connect(index, count, ready):
         held.append(client)
     os.write(ready, b".")
     signal.pause()
+
+
+def peak(command, environment):
+    """Most MiB a run had resident. A small program starts it: what a process
+    begins as after fork() counts, and this one is larger than a probe."""
+    with tempfile.NamedTemporaryFile("r") as report:
+        run(["/usr/bin/time", "-q", "-f", "%M", "-o", report.name, *command], environment)
+        return int(report.read()) / 1024
 
 
 def run(command, environment):

@@ -362,6 +362,16 @@ static __always_inline void end_track(struct sock *sk, struct tcp_sock *tp, stru
 	settle(sk, tp, track, old);
 }
 
+/*
+ * Whether no process has had it: the child of a listener that nobody accepted,
+ * or that never got as far as the queue. No pass can find it, and nobody's
+ * connection is no loss.
+ */
+static __always_inline bool is_nobodys(struct sock *sk)
+{
+	return !sk->sk_socket && !(sk->__sk_common.skc_flags & (1UL << SOCK_DEAD));
+}
+
 static __always_inline void closes(struct sock *sk, int old)
 {
 	struct tcp_sock *tp = bpf_skc_to_tcp_sock(sk);
@@ -390,7 +400,8 @@ static __always_inline void closes(struct sock *sk, int old)
 	}
 	/* Not of a process outside of the probe's pid namespace, nor of the
 	 * kernel itself. */
-	if (settled && !place.inode && !BPF_CORE_READ_BITFIELD(sk, sk_kern_sock))
+	if (settled && !place.inode && !BPF_CORE_READ_BITFIELD(sk, sk_kern_sock) &&
+	    !is_nobodys(sk))
 		__sync_fetch_and_add(&losses.sockets, 1);
 }
 

@@ -64,7 +64,9 @@ typedef _Bool bool;
 /* include/linux/socket.h */
 #define MSG_PEEK 2
 
-/* enum sock_flags: the other end's FIN has come (tcp_fin). */
+/* enum sock_flags: its process has let go of it (sock_orphan); the other end's
+ * FIN has come (tcp_fin). */
+#define SOCK_DEAD 0
 #define SOCK_DONE 1
 
 /* include/net/sock.h: the process chose the port in bind(). */
@@ -135,9 +137,12 @@ typedef struct {
 	int owned;
 } socket_lock_t;
 
+struct socket;
+
 struct sock {
 	struct sock_common __sk_common;
 	socket_lock_t sk_lock;
+	struct socket *sk_socket;
 	__u16 sk_protocol;
 	__u32 sk_max_ack_backlog;
 	int sk_err;

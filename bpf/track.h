@@ -151,12 +151,14 @@ static __always_inline bool enter_young(struct sock *sk, __u64 about)
 		if (!nursery->ways[way].about && take_way(&nursery->ways[way], 0, socket, about))
 			return true;
 	/* A pass moves all that processes hold. What is there for longer is in
-	 * nobody's hands, or its end was not told. */
+	 * nobody's hands, or its end was not told: it is lost. */
 	for (int way = 0; way < WAYS; way++) {
 		before = *(volatile __u64 *)&nursery->ways[way].about;
 		age = (about >> 48) - (before >> 48);
-		if (age > 2 && take_way(&nursery->ways[way], before, socket, about))
+		if (age > 2 && take_way(&nursery->ways[way], before, socket, about)) {
+			__sync_fetch_and_add(&losses.sockets, 1);
 			return true;
+		}
 	}
 	return false;
 }

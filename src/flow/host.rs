@@ -97,7 +97,7 @@ pub struct Coverage {
     pub flows_dropped: u64,
     /// What streaming could not keep since the start: changes of flows that
     /// found no room, sockets not followed until the next scan, datagrams of
-    /// unknown peers.
+    /// unknown peers, calls that the kernel left out.
     #[serde(skip_serializing_if = "is_zero")]
     pub updates_lost: u64,
     /// Scans that were due while one was still running, or that were left out

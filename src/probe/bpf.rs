@@ -5,9 +5,9 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use crate::probe::bpf::batch::Batch;
+use crate::probe::bpf::misses::misses;
 use crate::probe::bpf::record::{
     DESCRIPTOR, Descriptor, FLOW, KEY, Key, Note, PROCESS, Sum, parse_descriptor, parse_key,
     parse_note, parse_sum,
@@ -23,6 +24,7 @@ use crate::probe::bpf::record::{
 use crate::probe::bpf::skeleton::{FlowSkel, FlowSkelBuilder, OpenFlowSkel, types};
 
 pub mod batch;
+pub mod misses;
 pub mod record;
 
 #[expect(
@@ -54,7 +56,7 @@ pub struct Pass {
     pub malformed: u64,
 }
 
-/// What the kernel side had no room for, since it was loaded.
+/// What the kernel side could not keep, since it was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Changes of flows.
@@ -65,12 +67,15 @@ pub struct Losses {
     pub processes: u64,
     /// Datagrams whose peer nobody told.
     pub datagrams: u64,
+    /// Calls that the kernel left out, as the program was running already on
+    /// that processor; any of the above may have been in one.
+    pub calls: u64,
 }
 
 impl Losses {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.flows + self.sockets + self.processes + self.datagrams
+        self.flows + self.sockets + self.processes + self.datagrams + self.calls
     }
 }
 
@@ -96,6 +101,8 @@ pub struct Kernel {
     skeleton: FlowSkel<'static>,
     pass: Link,
     events: Vec<Link>,
+    /// Those of the events that the kernel may leave out.
+    programs: Vec<OwnedFd>,
     room: Box<[u8]>,
     flows: Batch,
     processes: Batch,
@@ -149,7 +156,7 @@ impl Kernel {
         maps.flows_odd.set_max_entries(1).context("size a BPF map")?;
         let skeleton = open.load().context("load the iterator over all tasks' files")?;
         let pass = skeleton.progs.bundled.attach().context("attach the iterator")?;
-        Ok(Kernel::new(skeleton, pass, Vec::new()))
+        Ok(Kernel::new(skeleton, pass, Vec::new(), Vec::new()))
     }
 
     /// Loads the iterator and `events`, which run from now on.
@@ -181,14 +188,24 @@ impl Kernel {
         // Last, so that of no connection only the beginning is seen.
         links.push(progs.change.attach().context("attach to inet_sock_set_state")?);
         let pass = progs.streamed.attach().context("attach the iterator")?;
-        Ok(Kernel::new(skeleton, pass, links))
+        let lengths = [&progs.sent, &progs.received].into_iter().filter(|_| events.lengths);
+        let programs = lengths.chain([&progs.change]);
+        let programs = programs.map(|program| program.as_fd().try_clone_to_owned());
+        let programs = programs.collect::<io::Result<_>>().context("keep the programs")?;
+        Ok(Kernel::new(skeleton, pass, links, programs))
     }
 
-    fn new(skeleton: FlowSkel<'static>, pass: Link, events: Vec<Link>) -> Kernel {
+    fn new(
+        skeleton: FlowSkel<'static>,
+        pass: Link,
+        events: Vec<Link>,
+        programs: Vec<OwnedFd>,
+    ) -> Kernel {
         Kernel {
             skeleton,
             pass,
             events,
+            programs,
             room: vec![0; ROOM].into_boxed_slice(),
             flows: Batch::new(KEY, FLOW),
             processes: Batch::new(4, PROCESS),
@@ -263,7 +280,8 @@ impl Kernel {
     pub fn losses(&self) -> Losses {
         let Some(bss) = &self.skeleton.maps.bss_data else { return Losses::default() };
         let types::losses { flows, sockets, processes, datagrams } = bss.losses;
-        Losses { flows, sockets, processes, datagrams }
+        let calls = self.programs.iter().filter_map(|program| misses(program.as_fd())).sum();
+        Losses { flows, sockets, processes, datagrams, calls }
     }
 
     fn pass(&mut self, bundling: bool, mut descriptor: impl FnMut(Descriptor)) -> Result<Pass> {

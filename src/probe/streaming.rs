@@ -17,7 +17,7 @@ use crate::flow::key::{Counters, FlowKey, HostFlow, Observation};
 use crate::flow::process::{Instance, Process, decode};
 use crate::flow::socket::{Protocol, Snapshot};
 use crate::probe::bpf::record::{Key, Note, Sum};
-use crate::probe::bpf::{Events, Kernel};
+use crate::probe::bpf::{Events, Kernel, Losses};
 use crate::probe::iterator::{Sockets, bundle};
 use crate::probe::surroundings::{Around, Surroundings};
 use crate::probe::{ProbeConfig, iterator};
@@ -76,6 +76,11 @@ impl Streaming {
     /// The sockets that are open, one by one.
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         iterator::list(&mut self.kernel, &mut self.surroundings, Rung::Streaming)
+    }
+
+    /// What was lost so far on this host, by kind.
+    pub fn losses(&self) -> Losses {
+        self.kernel.losses()
     }
 
     /// What is open, and what happened since the last time.

@@ -6,16 +6,19 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::os::fd::AsFd as _;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use expect_test::expect;
 use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use shawk::flow::host::Rung;
 use shawk::flow::key::{Counters, HostFlow};
 use shawk::flow::socket::Protocol;
-use shawk::probe::bpf::Kernel;
+use shawk::probe::bpf::misses::misses;
+use shawk::probe::bpf::{Kernel, Losses};
 use shawk::probe::iterator::Iterator;
 use shawk::probe::streaming::Streaming;
 use shawk::probe::support::{Feature, Loaded, Support};
@@ -23,6 +26,14 @@ use shawk::probe::support::{Feature, Loaded, Support};
 use crate::bpf::{Holder, config};
 
 const TRAFFIC: &str = include_str!("bpf/traffic.py");
+const WAITING: &str = r#"
+import socket, subprocess, sys
+subprocess.run("ip link set lo up".split(), check=True)
+listener = socket.create_server(("127.0.0.1", 8001), backlog=16)
+waiting = [socket.create_connection(listener.getsockname()) for _ in range(10)]
+print("ready", flush=True)
+sys.stdin.read()
+"#;
 const MANY: &str = include_str!("bpf/many.py");
 
 /// A test that fills the maps of every probe on this machine, and one that
@@ -124,6 +135,7 @@ fn every_connection_and_every_byte_is_counted() {
         udp passive ::1 9002 ::1 many: python3, opened 1, sent 36, received 33
     "#]];
     let observation = streaming.observe().unwrap();
+    assert_eq!(streaming.losses(), Losses::default());
     assert_eq!(observation.coverage.updates_lost, 0);
     let after = holder.flows(&observation);
     expected.assert_eq(&say(&after));
@@ -189,6 +201,47 @@ fn a_full_map_is_counted_and_no_more_than_full() {
     let flows = holder.flows(&observation);
     let tcp = flows.iter().find(|flow| flow.key.peer_port == Some(8001)).unwrap();
     assert_eq!(tcp.counters.bytes_sent, Some(5));
+}
+
+/// A connection that waits to be accepted is in no process's hands, and if it
+/// began before the probe no pass and no tracepoint has come to it.
+#[test]
+fn what_nobody_ever_accepted_is_no_loss() {
+    let _turn = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
+    let holder = Holder::start(WAITING);
+    let mut streaming = open();
+    for _ in 0..2 {
+        streaming.observe().unwrap();
+    }
+    let before = streaming.losses().sockets;
+    // Its listener and all that waits there end with it.
+    drop(holder);
+    assert_eq!(streaming.losses().sockets - before, 0);
+}
+
+/// What the kernel prints of each program and what it tells by a system call.
+#[test]
+fn calls_that_were_left_out_are_read_of_programs_and_of_nothing_else() {
+    let streaming = open();
+    assert_eq!(streaming.losses().calls, 0);
+    assert_eq!(misses(std::fs::File::open("/dev/null").unwrap().as_fd()), None);
+    let own = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    let mut programs = 0;
+    for entry in std::fs::read_dir("/proc/self/fdinfo").unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let Some(line) = text.lines().find(|line| line.starts_with("recursion_misses")) else {
+            continue;
+        };
+        let number = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        // Others' tests close theirs while this one runs.
+        let Ok(program) = pidfd_getfd(&own, number, PidfdGetfdFlags::empty()) else { continue };
+        let Some(told) = misses(program.as_fd()) else { continue };
+        assert!(told >= line.rsplit('\t').next().unwrap().parse().unwrap(), "{line}");
+        programs += 1;
+    }
+    assert!(programs >= 3, "{programs} programs");
+    drop(streaming);
 }
 
 /// Programs, maps and links end with the process that loaded them.

@@ -48,7 +48,11 @@ fn snapshot(text: &str) -> Snapshot {
             peer: (words[3] != "*").then(|| address(words[3])),
             v6_only: words.contains(&"v6only"),
             opened: Direction::Unknown,
-            port_chosen: words.contains(&"chosen").then_some(true),
+            port_chosen: match words.last() {
+                Some(&"chosen") => Some(true),
+                Some(&"picked") => Some(false),
+                _ => None,
+            },
             rtt_us: None,
             inode: if words[4] == "0" { 0 } else { number as u64 + 100 },
             owners: Default::default(),
@@ -243,6 +247,32 @@ fn a_chosen_port_without_a_listener_tells_nothing() {
             udp active 10.0.0.10:many 10.0.0.11:53 ×1 dig [dig/40/40]
             tcp unknown 10.0.0.10:9999 10.0.0.11:40000 ×1 nc [nc/20/20]
             udp unknown 10.0.0.10:5060 10.0.0.11:5060 ×1 sip [sip/30/30]
+        "#]],
+    );
+}
+
+/// Nobody heard how they began: a socket with a peer on a port that the kernel
+/// picked asked; one on a port of its process's choice is told by a socket that
+/// waits on it, or at the other end, and else by nothing.
+#[test]
+fn a_udp_conversation_under_way_has_a_direction_only_where_something_tells_it() {
+    check(
+        "udp ESTAB 10.0.0.10:41000 10.0.0.11:53 dig/40 picked
+         udp ESTAB 10.0.0.10:1024 10.0.0.11:53 dig/41 picked
+         udp ESTAB 10.0.0.10:41001 10.0.0.11:5004 call/42 chosen
+         udp ESTAB 10.0.0.10:123 10.0.0.12:123 ntp/43 chosen
+         udp UNCONN 0.0.0.0:69 * tftp/44 chosen
+         udp ESTAB 10.0.0.10:69 10.0.0.13:41002 tftp/44 chosen
+         udp ESTAB 127.0.0.1:500 127.0.0.1:69 ask/45 chosen
+         blue udp ESTAB 10.0.0.10:69 10.0.0.13:41003 tftp/46 chosen",
+        expect![[r#"
+            udp active 10.0.0.10:many 10.0.0.11:53 ×2 dig [dig/40/40 dig/41/41]
+            udp active 127.0.0.1:many 127.0.0.1:69 ×1 ask [ask/45/45]
+            udp passive 0.0.0.0:69 * ×1 tftp [tftp/44/44]
+            udp passive 10.0.0.10:69 10.0.0.13:many ×1 tftp [tftp/44/44]
+            udp unknown 10.0.0.10:123 10.0.0.12:123 ×1 ntp [ntp/43/43]
+            udp unknown 10.0.0.10:41001 10.0.0.11:5004 ×1 call [call/42/42]
+            netns:blue udp unknown 10.0.0.10:69 10.0.0.13:41003 ×1 tftp [tftp/46/46]
         "#]],
     );
 }
