@@ -215,7 +215,11 @@ fn create_file(path: &Path) -> std::io::Result<()> {
 /// which a connection pooler in between may refuse. `join_collapse_limit`:
 /// tables are joined in the order in which [`crate::cmdb::sql`] writes them.
 /// `random_page_cost`: the default is a spinning disk's, for which reading all
-/// spans of all hosts is often cheaper than looking some up. `jit`: compiling a
+/// spans of all hosts is often cheaper than looking some up. `enable_hashjoin`,
+/// `enable_mergejoin`: rows are looked up one by one, by their keys; a planner
+/// may find reading a table of all hosts cheaper, which it is until there are
+/// more of them. `max_parallel_workers_per_gather`: to start a worker takes ten
+/// times as long as the answer. `jit`: compiling a
 /// statement takes longer than all of ours do, and before version 17 a server
 /// keeps some memory of each until the connection ends; version 10 has none. A
 /// writer that hangs in the middle of a transaction holds the rows of its hosts
@@ -228,6 +232,8 @@ async fn postgres(options: &PgConnectOptions, limits: &Limits) -> Result<Connect
     let mut connected = Postgres::open(options).await.map_err(|error| fault(&error))?;
     let settings = format!(
         "SET search_path = shawk; SET join_collapse_limit = 1; SET random_page_cost = 1.1; \
+        SET enable_hashjoin = off; SET enable_mergejoin = off; \
+        SET max_parallel_workers_per_gather = 0; \
         SELECT set_config('jit', 'off', false) WHERE current_setting('jit', true) IS NOT NULL; \
         SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}",
         limits.read.as_millis(),

@@ -50,13 +50,10 @@ impl Postgres {
         self.shards.clear();
         self.run(match access {
             Access::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-            // Rows to be written are looked up one by one, by their keys: for
-            // a few thousand, a planner may find reading the table cheaper.
             // With one connection to each of Citus' nodes a transaction cannot
             // wait for itself; without Citus its setting means nothing.
             Access::Write => {
                 "BEGIN ISOLATION LEVEL READ COMMITTED;
-                SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;
                 SET LOCAL citus.max_adaptive_executor_pool_size = 1"
             }
         })
