@@ -336,6 +336,9 @@ fn selectors(words: LookArguments) -> Result<Vec<Selector>, String> {
     }
     let Some(word) = words.what else { return Ok(Vec::new()) };
     text(&word)?;
+    if word == "*" {
+        return Ok(vec![Selector::All]);
+    }
     if let Ok(selector) = address(&word, |_| true) {
         return Ok(vec![selector]);
     }

@@ -19,6 +19,8 @@ pub type HostKey = i64;
 /// What a user asks about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
+    /// Every host that reports.
+    All,
     /// One address, canonical (never IPv4-mapped).
     Address(IpAddr),
     /// All addresses of a network.

@@ -152,7 +152,8 @@ pub struct ProbeArguments {
 
 #[derive(Debug, Args)]
 pub struct LookArguments {
-    /// An address, a network (10.0.0.0/24), a port, a host or a process
+    /// An address, a network (10.0.0.0/24), a port, a host, a process, or '*'
+    /// for all that is known
     /// [default: this host]
     #[arg(value_name = "WHAT")]
     pub what: Option<String>,

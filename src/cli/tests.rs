@@ -144,6 +144,7 @@ fn a_bare_word_may_mean_any_of_them() {
         ("10.0.0.9/24", vec![Selector::Network("10.0.0.0/24".parse().unwrap())]),
         ("5432", vec![Selector::Port(5432)]),
         (":5432", vec![Selector::Port(5432)]),
+        ("*", vec![Selector::All]),
         ("web-1", vec![Selector::Host("web-1".into()), Selector::Process("web-1".into())]),
         ("--ipv4 10.0.0.10", vec![ip("10.0.0.10")]),
         ("--ipv6 fd00::/64", vec![Selector::Network("fd00::/64".parse().unwrap())]),

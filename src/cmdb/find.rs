@@ -22,6 +22,10 @@ pub(crate) async fn find(
     window: &Window,
 ) -> Result<Found, Trouble> {
     match selector {
+        Selector::All => {
+            let [since, until] = ends(window);
+            hosts(connection, sql::HOSTS_IN_WINDOW, &[since, until, Value::Int(MAX_ROWS + 1)]).await
+        }
         Selector::Address(address) => by_network(connection, &IpNet::from(*address), window).await,
         Selector::Network(network) => by_network(connection, network, window).await,
         Selector::Host(text) => by_host(connection, text, window).await,

@@ -496,6 +496,10 @@ pub const PROCESSES: &str =
     FROM unnest($1::bigint[], $2::bigint[]) AS k(host, process)
     JOIN process p ON p.host = k.host AND p.process = k.process SPREAD(AND p.host = ANY($1::bigint[]))";
 
+/// `$3` the most rows.
+pub const HOSTS_IN_WINDOW: &str =
+    "SELECT DISTINCT e.host FROM epoch e WHERE e.since <= $2 AND e.until >= $1 LIMIT $3";
+
 /// `$3` the key that the text has if it is a host's id, `$4` the text in lower
 /// case.
 pub const HOSTS_BY_NAME: &str = "SELECT h.host FROM host h

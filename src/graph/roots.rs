@@ -14,6 +14,7 @@ impl Graph {
     /// it. All their edges belong to the answer, at whatever address.
     pub fn roots(&self, selector: &Selector) -> Vec<NodeId> {
         match selector {
+            Selector::All => (0..self.nodes.len()).collect(),
             Selector::Address(address) => self.at(|other| other == *address),
             Selector::Network(network) => self.at(|address| network.contains(&address)),
             Selector::Host(name) => {

@@ -253,6 +253,7 @@ pub(crate) fn selector(selector: &Selector) -> String {
         Selector::Host(name) => format!("host {}", quoted(name)),
         Selector::Process(name) => format!("process {}", quoted(name)),
         Selector::Port(port) => format!("port {port}"),
+        Selector::All => "any host".to_owned(),
     }
 }
 

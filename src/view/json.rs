@@ -271,6 +271,7 @@ fn selector(selector: &Selector) -> SelectorView {
         Selector::Host(name) => ("host", name.clone()),
         Selector::Process(name) => ("process", name.clone()),
         Selector::Port(port) => ("port", port.to_string()),
+        Selector::All => ("all", "*".to_owned()),
     };
     SelectorView { kind, value }
 }

@@ -41,7 +41,7 @@ pub(crate) struct Epoch {
 pub(crate) struct Find {
     #[prost(message, optional, tag = "1")]
     pub(crate) window: Option<Window>,
-    #[prost(oneof = "Selector", tags = "2, 3, 4, 5, 6")]
+    #[prost(oneof = "Selector", tags = "2, 3, 4, 5, 6, 7")]
     pub(crate) selector: Option<Selector>,
 }
 
@@ -57,6 +57,8 @@ pub(crate) enum Selector {
     Process(String),
     #[prost(uint32, tag = "6")]
     Port(u32),
+    #[prost(message, tag = "7")]
+    All(Nothing),
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

@@ -294,6 +294,7 @@ fn selector_message(selector: &Selector) -> asked::Selector {
         Selector::Host(name) => asked::Selector::Host(name.clone()),
         Selector::Process(name) => asked::Selector::Process(name.clone()),
         Selector::Port(port) => asked::Selector::Port((*port).into()),
+        Selector::All => asked::Selector::All(asked::Nothing {}),
     }
 }
 
@@ -307,6 +308,7 @@ fn selector(message: asked::Selector) -> Option<Selector> {
         asked::Selector::Host(name) => Selector::Host(flow::text(name)?),
         asked::Selector::Process(name) => Selector::Process(flow::text(name)?),
         asked::Selector::Port(port) => Selector::Port(u16::try_from(port).ok()?),
+        asked::Selector::All(_) => Selector::All,
     })
 }
 

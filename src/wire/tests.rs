@@ -311,6 +311,7 @@ fn any_question_comes_back_as_it_went() {
         Selector::Host("web-1".into()),
         Selector::Process("naïve\n".into()),
         Selector::Port(65_535),
+        Selector::All,
     ] {
         let question = Question::Find(selector, window);
         assert_eq!(decode_question(&encode_question(&question)), Ok(question));

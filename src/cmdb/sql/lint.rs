@@ -7,7 +7,7 @@ use crate::cmdb::spread::worded;
 use crate::cmdb::sql;
 use crate::cmdb::sql::prune;
 
-const STATEMENTS: [&str; 40] = [
+const STATEMENTS: [&str; 41] = [
     sql::STORE_HOSTS,
     sql::STORE_EPOCHS,
     sql::STORE_ADDRESSES,
@@ -28,6 +28,7 @@ const STATEMENTS: [&str; 40] = [
     sql::HOSTS,
     sql::EPOCHS_OF_HOSTS,
     sql::PROCESSES,
+    sql::HOSTS_IN_WINDOW,
     sql::HOSTS_BY_NAME,
     sql::HOSTS_BY_ADDRESS,
     sql::PEERS_BY_ADDRESS,

@@ -74,6 +74,7 @@ async fn a_selector_means_hosts_or_addresses(place: Place) {
         (Selector::Port(5433), found(&["db"], &[])),
         (Selector::Port(443), found(&["web"], &["192.0.2.7"])),
         (Selector::Port(1), found(&[], &[])),
+        (Selector::All, found(&["web", "db"], &[])),
     ] {
         let answer = cmdb.find(&selector, &Window::default()).await.expect("find");
         assert_eq!(answer, expected, "{selector:?}");
