@@ -9,10 +9,12 @@
 pub mod agent;
 pub mod cli;
 pub mod cmdb;
+pub mod daemon;
 pub mod flow;
 pub mod graph;
 pub mod look;
 pub mod probe;
+pub mod prometheus;
 pub mod recall;
 pub mod run;
 pub mod serve;

@@ -18,14 +18,14 @@ mod trust;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::ServerConfig;
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -35,6 +35,7 @@ use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::fault::{Fault, is_away};
 use crate::cmdb::url::CmdbUrl;
+use crate::daemon::{Signals, lock, notify};
 use crate::serve::metrics::Metrics;
 use crate::serve::queue::Queue;
 
@@ -95,8 +96,7 @@ struct State {
 
 /// Collects until SIGTERM or SIGINT; then finishes what it has accepted.
 pub async fn run(plan: Plan) -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("watch for SIGINT")?;
+    let mut signals = Signals::watch()?;
     raise_open_files();
     let secured = plan.tls.is_some().then(|| tls::read(&plan)).transpose()?;
     let (config, certified) = secured.unzip();
@@ -130,14 +130,13 @@ pub async fn run(plan: Plan) -> Result<()> {
     }
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
-    notify(&[sd_notify::NotifyState::Ready]);
+    notify(NotifyState::Ready);
     tokio::select! {
         () = accept(&state, &listener, config.as_ref(), &mut connections, &stopping) => {}
         () = keep_checking(&state, config.as_ref(), &offer, &tell) => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.stop() => {}
     }
-    notify(&[sd_notify::NotifyState::Stopping]);
+    notify(NotifyState::Stopping);
     drop(listener);
     let left = connections.len();
     debug!("stopping with {left} connections open");
@@ -267,23 +266,10 @@ async fn check(
     }
 }
 
-/// Tells a service manager, where there is one. Its absence is the common case.
-fn notify(states: &[sd_notify::NotifyState]) {
-    if let Err(error) = sd_notify::notify(states) {
-        debug!("the service manager cannot be told: {error}");
-    }
-}
-
 impl State {
     /// The CMDB, once it was there.
     fn cmdb(&self) -> Result<Arc<Cmdb>, Fault> {
         let cmdb = self.cmdb.borrow().clone();
         cmdb.ok_or_else(|| Fault::Away("the CMDB has not answered so far".to_owned()))
     }
-}
-
-/// A panic ends the process (see `main`), so a poisoned lock is only ever seen
-/// on the way out.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,14 +11,19 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     ("flow", &[]),
     ("probe", &["flow"]),
+    ("daemon", &[]),
+    ("prometheus", &[]),
     ("recall", &["flow"]),
     ("wire", &["flow", "recall"]),
     ("cmdb", &["flow", "recall", "wire"]),
-    ("agent", &["flow", "probe", "wire", "cmdb"]),
+    ("agent", &["flow", "probe", "daemon", "prometheus", "wire", "cmdb"]),
     ("graph", &["flow", "recall"]),
     ("view", &["flow", "recall", "graph"]),
     ("look", &["flow", "recall", "cmdb", "graph"]),
-    ("serve", &["flow", "recall", "wire", "cmdb", "graph", "view", "look", "cli"]),
+    (
+        "serve",
+        &["flow", "daemon", "prometheus", "recall", "wire", "cmdb", "graph", "view", "look", "cli"],
+    ),
     ("cli", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view"]),
     ("run", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view", "look", "cli", "serve"]),
 ];
@@ -27,7 +32,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 const MAX_LINES: usize = 550;
 
 /// Rooms that are plain functions: no clock, file, network, lock or log.
-const PURE: [&str; 5] = ["flow", "recall", "wire", "graph", "view"];
+const PURE: [&str; 6] = ["flow", "prometheus", "recall", "wire", "graph", "view"];
 
 /// What a pure room must not mention.
 const IMPURE: [&str; 10] = [

@@ -11,10 +11,11 @@ use tokio::time::timeout;
 
 use crate::cmdb::Cmdb;
 use crate::cmdb::fault::Fault;
+use crate::daemon::lock;
 use crate::flow::report::Report;
 use crate::recall::HostKey;
+use crate::serve::State;
 use crate::serve::reply::Refusal;
-use crate::serve::{State, lock};
 
 /// Transactions at once. Reports of one host are never in two of them.
 pub(crate) const WRITERS: usize = 2;

@@ -10,6 +10,7 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
+use crate::prometheus;
 use crate::serve::reply::{self, Refusal, Reply};
 use crate::serve::trust::{self, Peer, Role};
 use crate::serve::{MAX_BODIES, State, look, openapi, recall, reports};
@@ -108,7 +109,7 @@ async fn carry_out(
             caller.may(Role::Read)?;
             let ready = state.ready.borrow().is_ok();
             let text = state.metrics.text(ready, state.queue.waiting());
-            Ok(reply::body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
+            Ok(reply::body(StatusCode::OK, prometheus::TYPE, text))
         }
     }
 }
