@@ -16,6 +16,9 @@ use crate::flow::key::HostFlow;
 /// A host's key in the CMDB: [`crate::flow::host::Host::hash`].
 pub type HostKey = i64;
 
+/// One run of a probe: its host, and its epoch.
+pub type Run = (HostKey, i64);
+
 /// What a user asks about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
