@@ -91,6 +91,9 @@ pub struct HostRecord {
     pub rivals: BTreeSet<String>,
     /// Its clock less the CMDB's, when it last spoke.
     pub skew: SignedDuration,
+    /// When a probe ran there for a minute or longer: ranges in order, none
+    /// touching the next. Between them nobody looked.
+    pub watched: Vec<(Timestamp, Timestamp)>,
 }
 
 /// An address that a host had in a scope, for a range of time.

@@ -1,27 +1,35 @@
 //! Runs of a host's probes → what is odd about who reports as that host: two
-//! at once, a clock that is wrong. It must not know a flow.
+//! at once, a clock that is wrong, times at which nobody looked. It must not
+//! know a flow.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::cmdb::engine::{Connection, Row, Value};
 use crate::cmdb::fault::Trouble;
+use crate::cmdb::read::{MAX_ROWS, read};
 use crate::cmdb::sql;
+use crate::cmdb::text::time;
 use crate::recall::HostKey;
 
 /// Two probes of one name may overlap by so much, microseconds: one that is
-/// stopped while its successor starts, a `probe --once` beside a daemon.
+/// stopped while its successor starts, a `probe --once` beside a daemon. One
+/// that ran for less did not watch.
 const OVERLAP: i64 = 60_000_000;
 
 /// Most runs of one host that are compared with each other, the latest first.
 const RUNS: usize = 64;
 
-/// What is odd about one host.
+/// How long before a host's last word its runs are compared, microseconds.
+const COMPARED: i64 = 86_400_000_000;
+
+/// What is odd about one host, and when it was watched.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Oddities {
     pub(crate) rivals: BTreeSet<String>,
     pub(crate) skew: SignedDuration,
+    pub(crate) watched: Vec<(Timestamp, Timestamp)>,
 }
 
 /// One run of a probe.
@@ -33,7 +41,7 @@ struct Run {
     skew: i64,
 }
 
-/// Of these hosts, by what ran in the day before each last spoke.
+/// Of these hosts: what is odd by what ran in the day before each last spoke.
 pub(crate) async fn oddities(
     connection: &mut Connection,
     hosts: Vec<HostKey>,
@@ -49,11 +57,15 @@ pub(crate) async fn oddities(
         });
         Ok(())
     };
-    connection.read(sql::EPOCHS_OF_HOSTS, &[Value::Ints(hosts)], run).await?;
+    let values = [Value::Ints(hosts), Value::Int(MAX_ROWS + 1)];
+    read(connection, sql::EPOCHS_OF_HOSTS, &values, run).await?;
     Ok(runs.into_iter().map(|(host, runs)| (host, of(runs))).collect())
 }
 
 fn of(mut runs: Vec<Run>) -> Oddities {
+    let watched = watched(&runs);
+    let last = runs.iter().map(|run| run.until).max().unwrap_or(i64::MAX);
+    runs.retain(|run| run.until >= last.saturating_sub(COMPARED));
     runs.sort_by_key(|run| std::cmp::Reverse((run.since, run.epoch)));
     runs.truncate(RUNS);
     let newest = runs.iter().max_by_key(|run| run.epoch);
@@ -70,5 +82,19 @@ fn of(mut runs: Vec<Run>) -> Oddities {
             }
         }
     }
-    Oddities { rivals, skew }
+    Oddities { rivals, skew, watched }
+}
+
+/// The ranges in which one of the runs went on. A run of a moment has looked
+/// once, and watched nothing.
+fn watched(runs: &[Run]) -> Vec<(Timestamp, Timestamp)> {
+    let mut ranges: Vec<(i64, i64)> = runs.iter().map(|run| (run.since, run.until)).collect();
+    ranges.retain(|(since, until)| until.saturating_sub(*since) >= OVERLAP);
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, range| {
+        let touches = next.0 <= range.1;
+        range.1 = if touches { range.1.max(next.1) } else { range.1 };
+        touches
+    });
+    ranges.into_iter().map(|(since, until)| (time(since), time(until))).collect()
 }

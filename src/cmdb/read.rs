@@ -357,6 +357,7 @@ async fn hosts(
             last_seen: time(row.int(6)?),
             rivals: odd.rivals,
             skew: odd.skew,
+            watched: odd.watched,
         });
         Ok(())
     };

@@ -285,6 +285,7 @@ mod tests {
             last_seen: Timestamp::UNIX_EPOCH,
             rivals: BTreeSet::new(),
             skew: SignedDuration::from_secs(30),
+            watched: Vec::new(),
         };
         assert!(odd(&host).is_empty());
         host.skew = SignedDuration::from_secs(-45);

@@ -160,6 +160,9 @@ pub(crate) struct HostRecord {
     pub(crate) rivals: Vec<String>,
     #[prost(sint64, tag = "9")]
     pub(crate) skew_us: i64,
+    /// A span that has ended stands for a range of time.
+    #[prost(message, repeated, tag = "10")]
+    pub(crate) watched: Vec<Span>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

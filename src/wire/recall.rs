@@ -224,7 +224,13 @@ fn decode_records(bytes: &[u8], mut allowance: Allowance) -> Result<Records, Wir
 }
 
 fn host_message(host: &HostRecord) -> asked::HostRecord {
-    let HostRecord { key, id, name, rung, coverage, first_seen, last_seen, rivals, skew } = host;
+    let HostRecord { key, id, name, rung, coverage, first_seen, last_seen, rivals, skew, watched } =
+        host;
+    let range = |(since, until): &(Timestamp, Timestamp)| asked::Span {
+        since: since.as_microsecond(),
+        until: until.as_microsecond(),
+        ended: true,
+    };
     asked::HostRecord {
         key: *key,
         id: id.clone(),
@@ -236,11 +242,13 @@ fn host_message(host: &HostRecord) -> asked::HostRecord {
         rivals: rivals.iter().cloned().collect(),
         // 2^63 microseconds are 292,000 years.
         skew_us: i64::try_from(skew.as_micros()).unwrap_or(0),
+        watched: watched.iter().map(range).collect(),
     }
 }
 
 fn host(bytes: &[u8]) -> Option<HostRecord> {
     let message: asked::HostRecord = leaf::read_within(bytes, MAX_RECORD)?;
+    let range = |range: &asked::Span| Some((flow::time(range.since)?, flow::time(range.until)?));
     Some(HostRecord {
         key: message.key,
         id: message.id,
@@ -251,6 +259,7 @@ fn host(bytes: &[u8]) -> Option<HostRecord> {
         last_seen: flow::time(message.last_seen)?,
         rivals: message.rivals.into_iter().collect::<BTreeSet<_>>(),
         skew: SignedDuration::from_micros(message.skew_us),
+        watched: message.watched.iter().map(range).collect::<Option<_>>()?,
     })
 }
 

@@ -345,6 +345,7 @@ fn any_answer_comes_back_as_it_went() {
             last_seen: chance.time(),
             rivals: (0..chance.below(3)).map(|number| number.to_string()).collect(),
             skew: jiff::SignedDuration::from_micros(-7_000_001),
+            watched: (0..chance.below(3)).map(|_| (chance.time(), chance.time())).collect(),
         };
         let address = AddressRecord {
             host: host.key,

@@ -89,6 +89,7 @@ fn host(name: &str) -> HostRecord {
         last_seen: second(60),
         rivals: std::collections::BTreeSet::new(),
         skew: jiff::SignedDuration::ZERO,
+        watched: vec![(second(0), second(60))],
     }
 }
 

@@ -10,6 +10,7 @@ use crate::cmdb::{Place, at, key, on_every_engine, open, record, report};
 on_every_engine! {
     a_cloned_machine_id_is_noticed,
     a_new_name_or_a_new_start_is_no_clone,
+    what_a_probe_watched_is_known_with_its_gaps,
     a_clock_that_is_wrong_is_noticed,
     a_clock_set_back_makes_no_negative_span,
     a_reused_pid_is_another_instance,
@@ -56,6 +57,27 @@ async fn a_new_name_or_a_new_start_is_no_clone(place: Place) {
     let host = host(&cmdb).await;
     assert!(host.rivals.is_empty(), "{:?}", host.rivals);
     assert_eq!((host.name.as_str(), host.first_seen), ("after", at(0)));
+}
+
+async fn what_a_probe_watched_is_known_with_its_gaps(place: Place) {
+    const DAY: i64 = 86_400;
+    let cmdb = place.cmdb().await;
+    record(
+        &cmdb,
+        &[
+            report("a", 0, 1, 100, vec![]),
+            // At once after it, and one that looked for a moment.
+            report("a", 100, 1, 300, vec![]),
+            report("a", 500, 1, 530, vec![]),
+            // So long after that it has nothing to do with clones.
+            report("a", 5 * DAY, 1, 6 * DAY, vec![]),
+            report("a", 5 * DAY, 2, 7 * DAY, vec![]),
+        ],
+    )
+    .await;
+    let host = host(&cmdb).await;
+    assert_eq!(host.watched, [(at(0), at(300)), (at(5 * DAY), at(7 * DAY))]);
+    assert!(host.rivals.is_empty());
 }
 
 async fn a_clock_that_is_wrong_is_noticed(place: Place) {
