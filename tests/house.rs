@@ -16,18 +16,26 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cmdb", &["flow", "recall", "wire"]),
     ("agent", &["flow", "probe", "wire", "cmdb"]),
     ("graph", &["flow", "recall"]),
-    ("view", &["flow", "recall", "graph"]),
+    ("study", &["flow", "recall", "graph"]),
+    ("view", &["flow", "recall", "graph", "study"]),
     ("look", &["flow", "recall", "cmdb", "graph"]),
-    ("serve", &["flow", "recall", "wire", "cmdb", "graph", "view", "look", "cli"]),
-    ("cli", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view"]),
-    ("run", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view", "look", "cli", "serve"]),
+    ("ask", &["flow", "recall", "cmdb", "graph", "study", "look"]),
+    ("serve", &["flow", "recall", "wire", "cmdb", "graph", "study", "view", "look", "ask", "cli"]),
+    ("cli", &["flow", "probe", "recall", "cmdb", "agent", "graph", "study", "view"]),
+    (
+        "run",
+        &[
+            "flow", "probe", "recall", "cmdb", "agent", "graph", "study", "view", "look", "ask",
+            "cli", "serve",
+        ],
+    ),
 ];
 
 /// Longest file, in lines; tests may be longer, since they are data.
 const MAX_LINES: usize = 550;
 
 /// Rooms that are plain functions: no clock, file, network, lock or log.
-const PURE: [&str; 5] = ["flow", "recall", "wire", "graph", "view"];
+const PURE: [&str; 6] = ["flow", "recall", "wire", "graph", "study", "view"];
 
 /// What a pure room must not mention.
 const IMPURE: [&str; 10] = [
