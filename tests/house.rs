@@ -18,21 +18,42 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cmdb", &["flow", "recall", "wire"]),
     ("agent", &["flow", "probe", "daemon", "prometheus", "wire", "cmdb"]),
     ("graph", &["flow", "recall"]),
-    ("view", &["flow", "recall", "graph"]),
+    ("study", &["flow", "recall", "graph"]),
+    ("view", &["flow", "recall", "graph", "study"]),
     ("look", &["flow", "recall", "cmdb", "graph"]),
+    ("ask", &["flow", "recall", "cmdb", "graph", "study", "look"]),
     (
         "serve",
-        &["flow", "daemon", "prometheus", "recall", "wire", "cmdb", "graph", "view", "look", "cli"],
+        &[
+            "flow",
+            "daemon",
+            "prometheus",
+            "recall",
+            "wire",
+            "cmdb",
+            "graph",
+            "study",
+            "view",
+            "look",
+            "ask",
+            "cli",
+        ],
     ),
-    ("cli", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view"]),
-    ("run", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view", "look", "cli", "serve"]),
+    ("cli", &["flow", "probe", "recall", "cmdb", "agent", "graph", "study", "view"]),
+    (
+        "run",
+        &[
+            "flow", "probe", "recall", "cmdb", "agent", "graph", "study", "view", "look", "ask",
+            "cli", "serve",
+        ],
+    ),
 ];
 
 /// Longest file, in lines; tests may be longer, since they are data.
 const MAX_LINES: usize = 550;
 
 /// Rooms that are plain functions: no clock, file, network, lock or log.
-const PURE: [&str; 6] = ["flow", "prometheus", "recall", "wire", "graph", "view"];
+const PURE: [&str; 7] = ["flow", "prometheus", "recall", "wire", "graph", "study", "view"];
 
 /// What a pure room must not mention.
 const IMPURE: [&str; 10] = [
