@@ -91,9 +91,17 @@ pub struct HostRecord {
     pub rivals: BTreeSet<String>,
     /// Its clock less the CMDB's, when it last spoke.
     pub skew: SignedDuration,
-    /// When a probe ran there for a minute or longer: ranges in order, none
+    /// When a probe ran there for five seconds or longer: ranges in order, none
     /// touching the next. Between them nobody looked.
     pub watched: Vec<(Timestamp, Timestamp)>,
+}
+
+impl HostRecord {
+    /// Whether its clock differs so much that windows of time mean another
+    /// thing there: 30 s, the standard time between two reports.
+    pub fn is_skewed(&self) -> bool {
+        self.skew.unsigned_abs() > std::time::Duration::from_secs(30)
+    }
 }
 
 /// An address that a host had in a scope, for a range of time.

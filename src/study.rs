@@ -5,12 +5,20 @@
 //! asked of the CMDB for it is told by [`Inquiry::questions`]; how a finding
 //! looks is a view's matter.
 
+use jiff::SignedDuration;
+
 use crate::graph::search::Answer;
 use crate::graph::walk::Ways;
 use crate::recall::{Selector, Window};
+use crate::study::drain::Drain;
+use crate::study::impact::{Decommission, Impact};
 use crate::study::listeners::Listening;
 
+pub mod doubt;
+pub mod drain;
+pub mod impact;
 pub mod listeners;
+pub mod period;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -32,6 +40,15 @@ pub struct Inquiry {
 pub enum About {
     /// What listens where, and who calls it.
     Listeners,
+    /// What depends on it, over how many steps.
+    Impact {
+        /// Steps, at most.
+        depth: u32,
+        /// Whether it can be taken away is asked, too.
+        decommission: Option<Decommission>,
+    },
+    /// Whether nobody has connected to it for so long.
+    Drain(SignedDuration),
 }
 
 /// A part of a list.
@@ -70,6 +87,10 @@ pub struct Outcome {
 pub enum Finding {
     /// What listens.
     Listeners(Listening),
+    /// What depends on it.
+    Impact(Impact),
+    /// Who connects.
+    Drain(Drain),
 }
 
 impl Inquiry {
@@ -77,7 +98,8 @@ impl Inquiry {
     pub fn questions(&self) -> Vec<Asking> {
         let asking = |depth, ways| vec![Asking { window: self.window, depth, ways }];
         match self.about {
-            About::Listeners => asking(1, Ways::Up),
+            About::Listeners | About::Drain(_) => asking(1, Ways::Up),
+            About::Impact { depth, .. } => asking(depth, Ways::Up),
         }
     }
 
@@ -86,6 +108,10 @@ impl Inquiry {
     pub fn conclude(self, answers: Vec<Answer>) -> Outcome {
         let finding = match self.about {
             About::Listeners => Finding::Listeners(Listening::of(&answers[0])),
+            About::Impact { decommission, .. } => {
+                Finding::Impact(Impact::of(&answers[0], decommission))
+            }
+            About::Drain(time) => Finding::Drain(Drain::of(&answers[0], time)),
         };
         Outcome { inquiry: self, answers, finding }
     }
@@ -101,6 +127,10 @@ impl Outcome {
     pub fn exit_code(&self) -> u8 {
         match &self.finding {
             Finding::Listeners(_) => 0,
+            Finding::Impact(found) => {
+                found.judgement.as_ref().map_or(0, |judged| judged.verdict.exit_code())
+            }
+            Finding::Drain(found) => found.state.exit_code(),
         }
     }
 }

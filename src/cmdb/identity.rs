@@ -14,12 +14,15 @@ use crate::cmdb::text::time;
 use crate::recall::HostKey;
 
 /// Two probes of one name may overlap by so much, microseconds: one that is
-/// stopped while its successor starts, a `probe --once` beside a daemon. One
-/// that ran for less did not watch.
+/// stopped while its successor starts, a `probe --once` beside a daemon.
 const OVERLAP: i64 = 60_000_000;
 
 /// Most runs of one host that are compared with each other, the latest first.
 const RUNS: usize = 64;
+
+/// A probe that ran for less did not watch: `probe --once`. Microseconds; the
+/// statement has the same.
+const WATCH: i64 = 5_000_000;
 
 /// How long before a host's last word its runs are compared, microseconds.
 const COMPARED: i64 = 86_400_000_000;
@@ -89,7 +92,7 @@ fn of(mut runs: Vec<Run>) -> Oddities {
 /// once, and watched nothing.
 fn watched(runs: &[Run]) -> Vec<(Timestamp, Timestamp)> {
     let mut ranges: Vec<(i64, i64)> = runs.iter().map(|run| (run.since, run.until)).collect();
-    ranges.retain(|(since, until)| until.saturating_sub(*since) >= OVERLAP);
+    ranges.retain(|(since, until)| until.saturating_sub(*since) >= WATCH);
     ranges.sort_unstable();
     ranges.dedup_by(|next, range| {
         let touches = next.0 <= range.1;

@@ -486,11 +486,11 @@ pub const HOSTS: &str =
     FROM host h WHERE h.host = ANY($1::bigint[])";
 
 /// `$1` hosts, `$2` the most rows. What ran in the day before each last spoke,
-/// and what ran for a minute at whatever time.
+/// and what ran for five seconds at whatever time.
 pub const EPOCHS_OF_HOSTS: &str = "SELECT e.host, e.epoch, e.since, e.until, e.skew, e.name
     FROM host h JOIN epoch e ON e.host = h.host
     WHERE h.host = ANY($1::bigint[]) SPREAD(AND e.host = ANY($1::bigint[])) 
-    AND (e.until >= h.last_seen - 86400000000 OR e.until - e.since >= 60000000) LIMIT $2";
+    AND (e.until >= h.last_seen - 86400000000 OR e.until - e.since >= 5000000) LIMIT $2";
 
 /// `$1` hosts and `$2` processes, in pairs.
 pub const PROCESSES: &str =

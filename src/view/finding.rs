@@ -17,6 +17,9 @@ use crate::view::footer::{Summary, grounds, nothing};
 use crate::view::json::{self, Count, CutView, HostView, SelectorView, one_line};
 use crate::view::paint::Paint;
 
+mod drain;
+mod evidence;
+mod impact;
 mod listeners;
 
 /// Prints a finding, as JSON or else for people. `colour` is the caller's
@@ -30,6 +33,10 @@ pub fn write(
     let text = match (&outcome.finding, format) {
         (Finding::Listeners(found), Format::Json) => listeners::json(outcome, found)?,
         (Finding::Listeners(found), _) => text(outcome, &listeners::sheet(outcome, found), colour),
+        (Finding::Impact(found), Format::Json) => impact::json(outcome, found)?,
+        (Finding::Impact(found), _) => text(outcome, &impact::sheet(outcome, found), colour),
+        (Finding::Drain(found), Format::Json) => drain::json(outcome, found)?,
+        (Finding::Drain(found), _) => text(outcome, &drain::sheet(outcome, found), colour),
     };
     to.write_all(text.as_bytes())
 }

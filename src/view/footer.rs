@@ -124,17 +124,11 @@ fn unseen_lines(hosts: &[&HostRecord]) -> Vec<String> {
     lines
 }
 
-/// Whether a host's clock differs so much that windows of time mean another
-/// thing there: 30 s, the standard time between two reports.
-pub(crate) fn is_skewed(host: &HostRecord) -> bool {
-    host.skew.unsigned_abs() > std::time::Duration::from_secs(30)
-}
-
 /// What is odd about who reports as this host.
 fn odd(host: &HostRecord) -> Vec<String> {
     let name = word(&host.name);
     let mut lines = Vec::new();
-    if is_skewed(host) {
+    if host.is_skewed() {
         let by = host.skew.unsigned_abs().as_secs();
         let way = if host.skew.is_negative() { "behind" } else { "ahead of" };
         lines.push(format!("the clock of {name} is {by} s {way} the CMDB's"));

@@ -15,7 +15,7 @@ use crate::graph::walk::{Step, Way, Ways};
 use crate::graph::{Edge, Identity, NodeId, Rise};
 use crate::recall::{HostRecord, Selector};
 use crate::view::escape::is_hidden;
-use crate::view::footer::{Summary, is_skewed};
+use crate::view::footer::Summary;
 use crate::view::known::{address, used};
 use crate::view::lines::{State, nodes};
 
@@ -382,7 +382,7 @@ pub(crate) fn host(host: &HostRecord) -> HostView<'_> {
         last_seen: host.last_seen,
         coverage: coverage(&host.coverage),
         rivals: host.rivals.iter().map(String::as_str).collect(),
-        clock_skew_s: is_skewed(host).then(|| host.skew.as_secs()),
+        clock_skew_s: host.is_skewed().then(|| host.skew.as_secs()),
     }
 }
 

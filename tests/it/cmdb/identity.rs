@@ -68,7 +68,7 @@ async fn what_a_probe_watched_is_known_with_its_gaps(place: Place) {
             report("a", 0, 1, 100, vec![]),
             // At once after it, and one that looked for a moment.
             report("a", 100, 1, 300, vec![]),
-            report("a", 500, 1, 530, vec![]),
+            report("a", 500, 1, 503, vec![]),
             // So long after that it has nothing to do with clones.
             report("a", 5 * DAY, 1, 6 * DAY, vec![]),
             report("a", 5 * DAY, 2, 7 * DAY, vec![]),

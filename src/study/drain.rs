@@ -1,0 +1,175 @@
+//! Whether somebody still connects to something, or nobody has for a while.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::graph::search::Answer;
+use crate::graph::{EdgeId, NodeId};
+use crate::study::doubt::{Doubt, Watch, doubts, hosts_of};
+use crate::study::impact::leads_to_root;
+
+/// Who connects, and since when nobody does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// What it comes to.
+    pub state: State,
+    /// For how long nobody may have connected.
+    pub time: SignedDuration,
+    /// Who has a connection open, or had within the time, the latest first.
+    pub callers: Vec<Caller>,
+    /// Until when its hosts told, the earliest: nobody knows more.
+    pub told_until: Option<Timestamp>,
+    /// Since when nobody connected and its hosts were watched without a gap.
+    pub quiet_since: Option<Timestamp>,
+    /// For which `drained` cannot be said.
+    pub blind: BTreeSet<Doubt>,
+    /// What may have been missed all the same.
+    pub notes: BTreeSet<Doubt>,
+}
+
+/// Whether it is drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum State {
+    /// Nobody connected for the whole time, and somebody watched.
+    Drained,
+    /// Nobody connects, but not for long enough.
+    Quiet,
+    /// Somebody connects.
+    InUse,
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// One way in which somebody connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Who.
+    pub node: NodeId,
+    /// By which edge.
+    pub edge: EdgeId,
+    /// Whether it has connections open, as of the last word.
+    pub open: bool,
+}
+
+impl State {
+    /// The words for it in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Drained => "drained",
+            State::Quiet => "quiet, not for long enough",
+            State::InUse => "in use",
+            State::Unknown => "not known",
+        }
+    }
+
+    /// The exit code of a command that says it.
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            State::Drained => 0,
+            State::Quiet | State::InUse => 3,
+            State::Unknown => 4,
+        }
+    }
+}
+
+impl Drain {
+    /// From an answer that walked up one step. Who is meant itself does not
+    /// count: a host's own processes on a host.
+    pub fn of(answer: &Answer, time: SignedDuration) -> Drain {
+        let told_until = told_until(answer);
+        // What is not known yet is not quiet: the time ends at the last word.
+        let end = told_until.unwrap_or(answer.now);
+        let since = end.checked_sub(time).unwrap_or(Timestamp::MIN);
+        let mut edges = calls(answer);
+        edges.sort_by_key(|edge| (std::cmp::Reverse(answer.graph.edges[*edge].last_seen), *edge));
+        let last = edges.first().map(|edge| answer.graph.edges[*edge].last_seen);
+        let recent: Vec<EdgeId> = edges
+            .into_iter()
+            .filter(|edge| answer.graph.edges[*edge].last_seen >= since)
+            .collect();
+        let callers: Vec<Caller> = recent.iter().map(|edge| caller(answer, *edge)).collect();
+        let all = doubts(answer, Watch { since: end, polled: false }, &recent);
+        let (blind, notes): (BTreeSet<Doubt>, BTreeSet<Doubt>) =
+            all.into_iter().filter(|doubt| !is_of_history(doubt)).partition(is_blind);
+        let quiet_since = watched_from(answer).map(|from| last.map_or(from, |last| last.max(from)));
+        let state = if !callers.is_empty() {
+            State::InUse
+        } else if !blind.is_empty() {
+            State::Unknown
+        } else if quiet_since.is_some_and(|quiet| quiet <= since) {
+            State::Drained
+        } else {
+            State::Quiet
+        };
+        Drain { state, time, callers, told_until, quiet_since, blind, notes }
+    }
+}
+
+/// The edges that lead to the nodes asked about from others.
+fn calls(answer: &Answer) -> Vec<EdgeId> {
+    let roots: BTreeSet<NodeId> = answer.walk.roots.iter().copied().collect();
+    let steps = answer.walk.steps.iter();
+    let calls = steps.filter(|step| roots.contains(&step.from) && !roots.contains(&step.to));
+    calls.map(|step| step.edge).filter(|edge| leads_to_root(answer, *edge)).collect()
+}
+
+fn caller(answer: &Answer, id: EdgeId) -> Caller {
+    let edge = &answer.graph.edges[id];
+    let roots = &answer.walk.roots;
+    let node = if roots.contains(&edge.passive) { edge.active } else { edge.passive };
+    Caller { node, edge: id, open: !edge.ended && edge.traffic.open > 0 }
+}
+
+/// The last word of that host of the nodes asked about which spoke first.
+fn told_until(answer: &Answer) -> Option<Timestamp> {
+    let hosts = hosts_of(answer, &answer.walk.roots);
+    let records = hosts.iter().filter_map(|host| answer.graph.hosts.get(host));
+    records.map(|host| host.last_seen).min()
+}
+
+/// Since when all their hosts are watched without a gap, as of their last
+/// words; none where one is not.
+fn watched_from(answer: &Answer) -> Option<Timestamp> {
+    let tolerance = answer.question.tolerance;
+    let mut from = None;
+    for host in hosts_of(answer, &answer.walk.roots) {
+        let record = answer.graph.hosts.get(&host)?;
+        let mut until = record.last_seen;
+        let mut since = None;
+        for range in record.watched.iter().rev() {
+            if until.duration_since(range.1) > tolerance {
+                break;
+            }
+            until = range.0;
+            since = Some(range.0);
+        }
+        from = from.max(Some(since?));
+    }
+    from
+}
+
+/// What is said of the past, which [`watched_from`] says better.
+fn is_of_history(doubt: &Doubt) -> bool {
+    matches!(doubt, Doubt::Young { .. } | Doubt::Gap { .. })
+}
+
+/// Whether a doubt means that nobody looks, and not just that somebody may
+/// have missed something.
+fn is_blind(doubt: &Doubt) -> bool {
+    match doubt {
+        Doubt::Unknown
+        | Doubt::NoProbe(_)
+        | Doubt::Silent { .. }
+        | Doubt::Rivals(_)
+        | Doubt::Skewed(_)
+        | Doubt::Ambiguous(_)
+        | Doubt::Undirected(_)
+        | Doubt::Cut => true,
+        Doubt::Young { .. }
+        | Doubt::Gap { .. }
+        | Doubt::Unseen { .. }
+        | Doubt::Polled(_)
+        | Doubt::Datagrams { .. } => false,
+    }
+}

@@ -1,0 +1,120 @@
+//! `shawk drain`.
+
+use std::io;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::graph::search::Answer;
+use crate::study::Outcome;
+use crate::study::drain::{Caller, Drain, State};
+use crate::view::columns::{Column, Row, number, words};
+use crate::view::dot::label;
+use crate::view::finding::evidence::{
+    DoubtView, Evidence, doubt, doubt_words, evidence, length, listed,
+};
+use crate::view::finding::{Sheet, Who, document, who};
+use crate::view::json::Count;
+use crate::view::label::{age, told};
+use crate::view::lines;
+
+const COLUMNS: [Column; 6] = [
+    words("WHO CONNECTS"),
+    words("TO"),
+    words("STATE"),
+    number("OPEN"),
+    words("TOLD BY"),
+    number("LAST SEEN"),
+];
+
+#[derive(Serialize)]
+struct Item<'a> {
+    who: Who<'a>,
+    open_now: bool,
+    #[serde(flatten)]
+    evidence: Evidence,
+}
+
+#[derive(Serialize)]
+struct More {
+    state: &'static str,
+    for_s: Count,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told_until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quiet_since: Option<Timestamp>,
+    blind: Vec<DoubtView>,
+    notes: Vec<DoubtView>,
+}
+
+pub(crate) fn json(outcome: &Outcome, found: &Drain) -> io::Result<String> {
+    let answer = outcome.answer();
+    let page = outcome.inquiry.page.of(&found.callers);
+    let item = |caller: &Caller| Item {
+        who: who(answer, caller.node),
+        open_now: caller.open,
+        evidence: evidence(answer, &answer.graph.edges[caller.edge]),
+    };
+    let items: Vec<Item> = page.iter().map(item).collect();
+    let more = More {
+        state: found.state.name(),
+        for_s: Count(u64::try_from(found.time.as_secs()).unwrap_or(0)),
+        told_until: found.told_until,
+        quiet_since: found.quiet_since,
+        blind: found.blind.iter().map(|found| doubt(answer, found)).collect(),
+        notes: found.notes.iter().map(|found| doubt(answer, found)).collect(),
+    };
+    document(outcome, "shawk.drain/1", (found.callers.len(), items), more)
+}
+
+pub(crate) fn sheet(outcome: &Outcome, found: &Drain) -> Sheet {
+    let answer = outcome.answer();
+    let page = outcome.inquiry.page.of(&found.callers);
+    let mut notes = vec![summary(answer, found)];
+    notes.extend(listed(found.blind.iter().map(|doubt| doubt_words(answer, doubt))));
+    if !found.notes.is_empty() {
+        notes.push("what may have been missed:".to_owned());
+        notes.extend(listed(found.notes.iter().map(|doubt| doubt_words(answer, doubt))));
+    }
+    Sheet {
+        columns: &COLUMNS,
+        rows: page.iter().map(|caller| row(answer, caller)).collect(),
+        total: found.callers.len(),
+        none: "nobody was seen to connect to it in that time",
+        notes,
+    }
+}
+
+fn row(answer: &Answer, caller: &Caller) -> Row {
+    let edge = &answer.graph.edges[caller.edge];
+    let to = edge.other(caller.node);
+    let cells = vec![
+        label(answer, caller.node),
+        format!("{} {}/{}", label(answer, to), edge.protocol.name(), edge.port),
+        lines::State::of(edge, answer).name().to_owned(),
+        edge.traffic.open.to_string(),
+        told(edge).to_owned(),
+        age(answer.now, edge.last_seen),
+    ];
+    Row { cells, alarm: false }
+}
+
+/// One line: the state, and since when.
+pub(crate) fn summary(answer: &Answer, found: &Drain) -> String {
+    let time = length(found.time);
+    let quiet = found.quiet_since.map(|since| {
+        let until = found.told_until.unwrap_or(answer.now);
+        length(until.duration_since(since))
+    });
+    let quiet = quiet.unwrap_or_else(|| "an unknown time".to_owned());
+    match found.state {
+        State::Drained => format!("DRAINED: nobody connected for {quiet} (asked for {time})"),
+        State::Quiet => format!("not drained: nobody connected for {quiet} so far, of {time}"),
+        State::InUse => {
+            let open = found.callers.iter().filter(|caller| caller.open).count();
+            let recent = found.callers.len() - open;
+            format!("not drained: {open} connected, {recent} more within {time}")
+        }
+        State::Unknown => "not known: nobody was seen, but nobody who looks could tell".to_owned(),
+    }
+}

@@ -1,0 +1,258 @@
+//! What an edge, a pattern and a doubt look like in findings that stand on
+//! them.
+
+use std::net::IpAddr;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::graph::search::Answer;
+use crate::graph::{Edge, EdgeId};
+use crate::recall::HostKey;
+use crate::study::doubt::Doubt;
+use crate::study::period::{Pattern, Periodic};
+use crate::view::dot::label;
+use crate::view::json::{Count, count};
+use crate::view::label::{age, end, host};
+use crate::view::lines::State;
+
+/// An edge as evidence, in a document.
+#[derive(Serialize)]
+pub(crate) struct Evidence {
+    protocol: &'static str,
+    port: u16,
+    active_address: IpAddr,
+    passive_address: IpAddr,
+    direction: &'static str,
+    told_by: &'static str,
+    confidence: &'static str,
+    state: &'static str,
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    open: Count,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opened: Option<Count>,
+}
+
+pub(crate) fn evidence(answer: &Answer, edge: &Edge) -> Evidence {
+    Evidence {
+        protocol: edge.protocol.name(),
+        port: edge.port,
+        active_address: edge.active_address,
+        passive_address: edge.passive_address,
+        direction: if edge.directed { "known" } else { "unknown" },
+        told_by: edge.told_by.name(),
+        confidence: edge.confidence.words(),
+        state: state(answer, edge),
+        first_seen: edge.first_seen,
+        last_seen: edge.last_seen,
+        open: Count(edge.traffic.open),
+        opened: edge.traffic.opened.map(Count),
+    }
+}
+
+fn state(answer: &Answer, edge: &Edge) -> &'static str {
+    match State::of(edge, answer) {
+        State::Alive => "alive",
+        State::Failing => "failing",
+        State::Ended => "ended",
+        State::Silent => "silent",
+    }
+}
+
+/// How many connections an edge stands for: those opened, where somebody
+/// counted, else those open.
+pub(crate) fn connections(edge: &Edge) -> String {
+    match edge.traffic.opened {
+        Some(opened) => format!("{opened} opened"),
+        None => format!("{} open", edge.traffic.open),
+    }
+}
+
+/// A pattern, in a document.
+#[derive(Serialize)]
+pub(crate) struct Comes {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    times: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    every_s: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missed: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overdue: Option<bool>,
+    words: String,
+}
+
+pub(crate) fn comes(pattern: &Pattern, now: Timestamp) -> Comes {
+    let none = Comes {
+        kind: "",
+        times: None,
+        every_s: None,
+        missed: None,
+        last: None,
+        next: None,
+        overdue: None,
+        words: pattern_words(pattern, now),
+    };
+    match pattern {
+        Pattern::Steady { since } => Comes { kind: "steady", last: Some(*since), ..none },
+        Pattern::Once { at } => Comes { kind: "once", last: Some(*at), ..none },
+        Pattern::Irregular { times } => {
+            Comes { kind: "irregular", times: Some(count(*times)), ..none }
+        }
+        Pattern::Periodic(found) => Comes {
+            kind: "periodic",
+            times: Some(count(found.times)),
+            every_s: Some(found.every.as_secs()),
+            missed: Some(count(found.missed)),
+            last: Some(found.last),
+            next: Some(found.next),
+            overdue: Some(found.overdue),
+            ..none
+        },
+    }
+}
+
+/// A pattern in words: `every day about 02:00 UTC, last 14h ago, next
+/// 2026-01-31T02:00:00Z`.
+pub(crate) fn pattern_words(pattern: &Pattern, now: Timestamp) -> String {
+    match pattern {
+        Pattern::Steady { .. } => "all the time".to_owned(),
+        Pattern::Once { at } => format!("seen once, {} ago", age(now, *at)),
+        Pattern::Irregular { times } => format!("{times} times, at no interval"),
+        Pattern::Periodic(found) => {
+            let due = if found.overdue { "was due" } else { "next" };
+            let missed = match found.missed {
+                0 => String::new(),
+                missed => format!(", {missed} missed"),
+            };
+            format!(
+                "{}, {} times{missed}, last {} ago, {due} {}",
+                interval(found),
+                found.times,
+                age(now, found.last),
+                minute(found.next)
+            )
+        }
+    }
+}
+
+/// `every day about 02:00 UTC`, `every Sunday about 03:10 UTC`, `every 15 min`.
+fn interval(found: &Periodic) -> String {
+    let at = found.last;
+    let minutes = found.every.as_mins();
+    match (minutes, minutes % 60) {
+        (10_080, _) => format!("every {} about {} UTC", at.strftime("%A"), at.strftime("%H:%M")),
+        (1_440, _) => format!("every day about {} UTC", at.strftime("%H:%M")),
+        (60, _) => format!("every hour about :{}", at.strftime("%M")),
+        (_, 0) => format!("every {} h", minutes / 60),
+        _ => format!("every {minutes} min"),
+    }
+}
+
+fn minute(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// A doubt, in a document.
+#[derive(Serialize)]
+pub(crate) struct DoubtView {
+    kind: &'static str,
+    words: String,
+}
+
+pub(crate) fn doubt(answer: &Answer, doubt: &Doubt) -> DoubtView {
+    DoubtView { kind: kind(doubt), words: doubt_words(answer, doubt) }
+}
+
+fn kind(doubt: &Doubt) -> &'static str {
+    match doubt {
+        Doubt::Unknown => "unknown",
+        Doubt::NoProbe(_) => "no_probe",
+        Doubt::Young { .. } => "young",
+        Doubt::Silent { .. } => "silent",
+        Doubt::Gap { .. } => "gap",
+        Doubt::Unseen { .. } => "unseen",
+        Doubt::Polled(_) => "polled",
+        Doubt::Datagrams { .. } => "datagrams",
+        Doubt::Rivals(_) => "rivals",
+        Doubt::Skewed(_) => "skewed",
+        Doubt::Ambiguous(_) => "ambiguous",
+        Doubt::Undirected(_) => "undirected",
+        Doubt::Cut => "cut",
+    }
+}
+
+/// A doubt in words, with the remedy where there is one.
+pub(crate) fn doubt_words(answer: &Answer, doubt: &Doubt) -> String {
+    let name = |key: &HostKey| host(&answer.graph, *key);
+    let ago = |then: &Timestamp| age(answer.now, *then);
+    match doubt {
+        Doubt::Unknown => "the CMDB knows nothing of it".to_owned(),
+        Doubt::NoProbe(node) => format!("no probe looks at {}", label(answer, *node)),
+        Doubt::Young { host, since } => {
+            format!("{} was watched for {} only", name(host), ago(since))
+        }
+        Doubt::Silent { host, since } => {
+            format!("{} has not spoken for {}", name(host), ago(since))
+        }
+        Doubt::Gap { host, since, until } => format!(
+            "nobody watched {} for {}, until {} ago",
+            name(host),
+            length(until.duration_since(*since)),
+            ago(until)
+        ),
+        Doubt::Unseen { host, what } => format!("not seen on {}: {what}", name(host)),
+        Doubt::Polled(host) => format!(
+            "{} is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)",
+            name(host)
+        ),
+        Doubt::Datagrams { node, listen } => format!(
+            "{} at udp {}: who sends to it is seen by streaming only",
+            label(answer, *node),
+            end(listen.address, Some(listen.port))
+        ),
+        Doubt::Rivals(host) => format!("more than one probe reports as {}", name(host)),
+        Doubt::Skewed(host) => format!("the clock of {} is wrong", name(host)),
+        Doubt::Ambiguous(edge) => format!("{}: several hosts have the address", way(answer, *edge)),
+        Doubt::Undirected(edge) => format!("{}: nothing tells who opened it", way(answer, *edge)),
+        Doubt::Cut => "limits left something out; see below".to_owned(),
+    }
+}
+
+/// The two ends of an edge.
+fn way(answer: &Answer, edge: EdgeId) -> String {
+    let edge = &answer.graph.edges[edge];
+    let between = if edge.directed { "to" } else { "and" };
+    format!(
+        "{} {between} {} {}/{}",
+        label(answer, edge.active),
+        label(answer, edge.passive),
+        edge.protocol.name(),
+        edge.port
+    )
+}
+
+/// A length of time, as an age is written.
+pub(crate) fn length(length: SignedDuration) -> String {
+    let then = Timestamp::UNIX_EPOCH;
+    age(then.checked_add(length).unwrap_or(Timestamp::MAX), then)
+}
+
+/// Most reasons of a kind that are listed for people.
+const LISTED: usize = 8;
+
+/// Lines, the first of them; the rest is counted.
+pub(crate) fn listed(lines: impl ExactSizeIterator<Item = String>) -> Vec<String> {
+    let count = lines.len();
+    let mut listed: Vec<String> = lines.take(LISTED).map(|line| format!("  - {line}")).collect();
+    if count > LISTED {
+        listed.push(format!("  - and {} more", count - LISTED));
+    }
+    listed
+}

@@ -1,0 +1,196 @@
+//! `shawk impact`.
+
+use std::io;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::graph::EdgeId;
+use crate::graph::search::Answer;
+use crate::study::Outcome;
+use crate::study::impact::{Dependent, Hop, Impact, Judgement};
+use crate::view::columns::{Column, Row, number, words};
+use crate::view::dot::label;
+use crate::view::finding::evidence::{
+    Comes, DoubtView, Evidence, comes, connections, doubt, doubt_words, evidence, length, listed,
+    pattern_words,
+};
+use crate::view::finding::{Sheet, Who, document, who};
+use crate::view::json::{Count, count};
+use crate::view::label::{age, told};
+use crate::view::lines::State;
+
+const COLUMNS: [Column; 9] = [
+    number("STEPS"),
+    words("WHO DEPENDS ON IT"),
+    words("BY WAY OF"),
+    words("STATE"),
+    number("CONNECTIONS"),
+    words("TOLD BY"),
+    number("FIRST SEEN"),
+    number("LAST SEEN"),
+    words("COMES"),
+];
+
+#[derive(Serialize)]
+struct Item<'a> {
+    who: Who<'a>,
+    depth: Count,
+    path: Vec<HopView<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    others: Vec<Evidence>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comes: Option<Comes>,
+}
+
+#[derive(Serialize)]
+struct HopView<'a> {
+    to: Who<'a>,
+    #[serde(flatten)]
+    evidence: Evidence,
+}
+
+#[derive(Serialize)]
+struct More<'a> {
+    by_depth: Vec<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watched_since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decommission: Option<JudgementView<'a>>,
+}
+
+#[derive(Serialize)]
+struct JudgementView<'a> {
+    verdict: &'static str,
+    since: Timestamp,
+    used_by: Vec<Who<'a>>,
+    formerly_used_by: Vec<Who<'a>>,
+    doubts: Vec<DoubtView>,
+}
+
+pub(crate) fn json(outcome: &Outcome, found: &Impact) -> io::Result<String> {
+    let answer = outcome.answer();
+    let page = outcome.inquiry.page.of(&found.dependents);
+    let items: Vec<Item> = page.iter().map(|dependent| item(answer, dependent)).collect();
+    let more = More {
+        by_depth: found.by_depth.iter().map(|number| count(*number)).collect(),
+        watched_since: found.since,
+        decommission: found.judgement.as_ref().map(|judged| {
+            let who = |at: &usize| who(answer, found.dependents[*at].node);
+            JudgementView {
+                verdict: judged.verdict.name(),
+                since: judged.since,
+                used_by: judged.users.iter().map(who).collect(),
+                formerly_used_by: judged.former.iter().map(who).collect(),
+                doubts: judged.doubts.iter().map(|found| doubt(answer, found)).collect(),
+            }
+        }),
+    };
+    document(outcome, "shawk.impact/1", (found.dependents.len(), items), more)
+}
+
+fn item<'a>(answer: &'a Answer, dependent: &Dependent) -> Item<'a> {
+    let told = |edge: EdgeId| evidence(answer, &answer.graph.edges[edge]);
+    let hop = |hop: &Hop| HopView { to: who(answer, hop.to), evidence: told(hop.edge) };
+    Item {
+        who: who(answer, dependent.node),
+        depth: count(dependent.depth),
+        path: dependent.path.iter().map(hop).collect(),
+        others: dependent.others.iter().map(|edge| told(*edge)).collect(),
+        comes: dependent.pattern.as_ref().map(|pattern| comes(pattern, answer.now)),
+    }
+}
+
+pub(crate) fn sheet(outcome: &Outcome, found: &Impact) -> Sheet {
+    let answer = outcome.answer();
+    let page = outcome.inquiry.page.of(&found.dependents);
+    let mut notes = Vec::new();
+    if !found.dependents.is_empty() {
+        let counts = found.by_depth.iter().enumerate();
+        let counts: Vec<String> = counts
+            .map(|(at, number)| match at {
+                0 => format!("{number} at 1 step"),
+                at => format!("{number} at {}", at + 1),
+            })
+            .collect();
+        notes.push(format!("{} depend on it: {}", found.dependents.len(), counts.join(", ")));
+    }
+    notes.extend(found.judgement.iter().flat_map(|judged| verdict(answer, found, judged)));
+    Sheet {
+        columns: &COLUMNS,
+        rows: page.iter().map(|dependent| row(answer, dependent)).collect(),
+        total: found.dependents.len(),
+        none: "nothing was seen to depend on it",
+        notes,
+    }
+}
+
+fn row(answer: &Answer, dependent: &Dependent) -> Row {
+    let first = &answer.graph.edges[dependent.path[0].edge];
+    let state = State::of(first, answer);
+    let others = match dependent.others.len() {
+        0 => String::new(),
+        1 => ", and 1 more way".to_owned(),
+        more => format!(", and {more} more ways"),
+    };
+    let unknown = if first.directed { "" } else { ", direction unknown" };
+    let cells = vec![
+        dependent.depth.to_string(),
+        label(answer, dependent.node),
+        format!("{}{others}", path(answer, dependent)),
+        state.name().to_owned(),
+        connections(first),
+        format!("{}{unknown}", told(first)),
+        age(answer.now, first.first_seen),
+        age(answer.now, first.last_seen),
+        dependent
+            .pattern
+            .as_ref()
+            .map_or(String::new(), |pattern| pattern_words(pattern, answer.now)),
+    ];
+    Row { cells, alarm: state == State::Failing }
+}
+
+/// `web-1 'nginx' :80 > db-1 'redis' :6379`
+fn path(answer: &Answer, dependent: &Dependent) -> String {
+    let hop = |hop: &Hop| {
+        let edge = &answer.graph.edges[hop.edge];
+        let between = if edge.directed { ">" } else { "-" };
+        format!("{between} {} {}/{}", label(answer, hop.to), edge.protocol.name(), edge.port)
+    };
+    dependent.path.iter().map(hop).collect::<Vec<_>>().join(" ")
+}
+
+/// The verdict, its reasons, and what it stands on.
+fn verdict(answer: &Answer, found: &Impact, judged: &Judgement) -> Vec<String> {
+    let mut lines = vec![format!("verdict: {}", judged.verdict.name().to_uppercase())];
+    let user = |at: &usize| {
+        let dependent = &found.dependents[*at];
+        let edge = &answer.graph.edges[dependent.path[0].edge];
+        let when = State::of(edge, answer).when(edge, answer.now);
+        let comes = dependent.pattern.as_ref().map(|pattern| pattern_words(pattern, answer.now));
+        let comes = comes.map_or(String::new(), |comes| format!("; {comes}"));
+        format!("{} uses it: {when}{comes}", label(answer, dependent.node))
+    };
+    lines.extend(listed(judged.users.iter().map(user)));
+    let former = |at: &usize| {
+        let dependent = &found.dependents[*at];
+        let edge = &answer.graph.edges[dependent.path[0].edge];
+        let comes = dependent.pattern.as_ref().map(|pattern| pattern_words(pattern, answer.now));
+        let comes = comes.unwrap_or_else(|| format!("last {} ago", age(answer.now, edge.last_seen)));
+        format!("{} used it before that: {comes}", label(answer, dependent.node))
+    };
+    lines.extend(listed(judged.former.iter().map(former)));
+    if !judged.doubts.is_empty() {
+        lines.push("what may not have been seen:".to_owned());
+        lines.extend(listed(judged.doubts.iter().map(|doubt| doubt_words(answer, doubt))));
+    }
+    let asked = length(answer.now.duration_since(judged.since));
+    let watched = found.since.map_or("never watched".to_owned(), |since| {
+        format!("watched for {}", age(answer.now, since))
+    });
+    lines.push(format!(
+        "judged by the last {asked}, {watched}; coverage is as of the last reports, and what 'shawk prune' forgot is not known"
+    ));
+    lines
+}
