@@ -3,6 +3,8 @@
 //! It decides nothing: what to fetch is [`Search`]'s matter, and how the
 //! answer looks a view's.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use tracing::debug;
@@ -37,6 +39,7 @@ pub fn question(selectors: Vec<Selector>, window: Window, depth: u32, ways: Ways
         reach: Reach { depth, ways, edges: MAX_EDGES },
         hosts: MAX_HOSTS,
         tolerance: TOLERANCE,
+        labels: Arc::default(),
     }
 }
 

@@ -17,9 +17,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("wire", &["flow", "recall"]),
     ("cmdb", &["flow", "recall", "wire"]),
     ("agent", &["flow", "probe", "daemon", "prometheus", "wire", "cmdb"]),
-    ("graph", &["flow", "recall"]),
-    ("view", &["flow", "recall", "graph"]),
-    ("look", &["flow", "recall", "cmdb", "graph"]),
+    ("labels", &[]),
+    ("graph", &["flow", "recall", "labels"]),
+    ("view", &["flow", "recall", "labels", "graph"]),
+    ("look", &["flow", "recall", "labels", "cmdb", "graph"]),
     (
         "serve",
         &["flow", "daemon", "prometheus", "recall", "wire", "cmdb", "graph", "view", "look", "cli"],
@@ -32,7 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 const MAX_LINES: usize = 550;
 
 /// Rooms that are plain functions: no clock, file, network, lock or log.
-const PURE: [&str; 6] = ["flow", "prometheus", "recall", "wire", "graph", "view"];
+const PURE: [&str; 7] = ["flow", "prometheus", "recall", "wire", "labels", "graph", "view"];
 
 /// What a pure room must not mention.
 const IMPURE: [&str; 10] = [
@@ -77,8 +78,10 @@ const DEPENDENCIES: &[&str] = &[
     "sqlx",
     "tokio",
     "tokio-rustls",
+    "toml",
     "tracing",
     "tracing-subscriber",
+    "wildmatch",
     "zstd",
     "expect-test",
     "rcgen",

@@ -294,7 +294,7 @@ fn selector_message(selector: &Selector) -> asked::Selector {
         Selector::Host(name) => asked::Selector::Host(name.clone()),
         Selector::Process(name) => asked::Selector::Process(name.clone()),
         Selector::Port(port) => asked::Selector::Port((*port).into()),
-        Selector::All => asked::Selector::All(asked::Nothing {}),
+        Selector::All | Selector::Label(_) => asked::Selector::All(asked::Nothing {}),
     }
 }
 
