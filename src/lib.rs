@@ -7,6 +7,7 @@
 //! `ARCHITECTURE.md` has the map.
 
 pub mod agent;
+pub mod ask;
 pub mod cli;
 pub mod cmdb;
 pub mod daemon;
@@ -19,5 +20,6 @@ pub mod prometheus;
 pub mod recall;
 pub mod run;
 pub mod serve;
+pub mod study;
 pub mod view;
 pub mod wire;

@@ -5,6 +5,7 @@
 //! It must not know SQL, nor how an answer is joined or printed.
 
 mod connection;
+mod inquiry;
 mod look;
 mod metrics;
 mod openapi;

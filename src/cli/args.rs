@@ -6,6 +6,10 @@
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use crate::cli::args::inquiry::InquiryWord;
+
+pub mod inquiry;
+
 /// What talks to what on a fleet of Linux hosts, which process, and since when.
 #[derive(Debug, Parser)]
 #[command(
@@ -48,6 +52,8 @@ pub enum Word {
     Probe(ProbeArguments),
     /// Print what depends on a host, process or port, and what it depends on
     Look(LookArguments),
+    #[command(flatten)]
+    Inquiry(InquiryWord),
     /// Collect reports of many probes over HTTP, record them and answer questions
     Serve(ServeArguments),
     /// Create the CMDB's schema, or bring it up to date
@@ -152,13 +158,32 @@ pub struct ProbeArguments {
 
 #[derive(Debug, Args)]
 pub struct LookArguments {
-    /// An address, a network (10.0.0.0/24), a port, a host, a process, or '*'
-    /// for all that is known
-    /// [default: this host]
-    #[arg(value_name = "WHAT")]
-    pub what: Option<String>,
+    #[command(flatten)]
+    pub of: SelectorArguments,
     #[command(flatten)]
     pub cmdb: CmdbArguments,
+    /// How many steps to walk
+    #[arg(long, value_name = "STEPS", default_value = "1")]
+    pub depth: String,
+    /// Only what depends on it
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub up: bool,
+    /// Only what it depends on
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub down: bool,
+    #[command(flatten)]
+    pub window: WindowArguments,
+    /// tree, table, json, csv, dot or mermaid
+    #[arg(long, short = 'o', value_name = "FORMAT", default_value = "tree")]
+    pub output: String,
+}
+
+#[derive(Debug, Default, Args)]
+pub struct SelectorArguments {
+    /// An address, a network (10.0.0.0/24), a port, a host, a process, or '*'
+    /// for all that is known [default: of look this host, of all others '*']
+    #[arg(value_name = "WHAT")]
+    pub what: Option<String>,
     /// An address or a network
     #[arg(long, value_name = "ADDRESS", group = "selector", conflicts_with = "what")]
     pub ip: Option<String>,
@@ -177,15 +202,10 @@ pub struct LookArguments {
     /// A service, by port, on any host
     #[arg(long, value_name = "PORT", group = "selector", conflicts_with = "what")]
     pub port: Option<String>,
-    /// How many steps to walk
-    #[arg(long, value_name = "STEPS", default_value = "1")]
-    pub depth: String,
-    /// Only what depends on it
-    #[arg(long, action = ArgAction::SetTrue)]
-    pub up: bool,
-    /// Only what it depends on
-    #[arg(long, action = ArgAction::SetTrue)]
-    pub down: bool,
+}
+
+#[derive(Debug, Default, Args)]
+pub struct WindowArguments {
     /// Only what was alive since then: 15m, 2h45m, or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "MOMENT")]
     pub since: Option<String>,
@@ -195,7 +215,4 @@ pub struct LookArguments {
     /// Only what was alive at that moment
     #[arg(long, value_name = "MOMENT", conflicts_with_all = ["since", "until"])]
     pub at: Option<String>,
-    /// tree, table, json, csv, dot or mermaid
-    #[arg(long, short = 'o', value_name = "FORMAT", default_value = "tree")]
-    pub output: String,
 }

@@ -16,7 +16,7 @@ use crate::graph::walk::{Reach, Walk};
 use crate::graph::{Graph, NodeId};
 use crate::labels::Labels;
 use crate::recall::{
-    AddressRecord, Found, HostKey, HostRecord, Records, Selector, Traffic, Window,
+    AddressRecord, FlowRecord, Found, HostKey, HostRecord, Records, Selector, Traffic, Window,
 };
 
 /// What is asked.
@@ -76,6 +76,8 @@ pub struct Answer {
     pub graph: Graph,
     /// The part of it that answers.
     pub walk: Walk,
+    /// The records that told of it, which the graph refers to.
+    pub flows: Vec<FlowRecord>,
     /// What limits left out.
     pub cut: Cut,
     /// Where nothing was found: what is known of it at other times.
@@ -173,8 +175,9 @@ impl Search {
             edges: walk.edges_cut,
             rises: traffic.is_none(),
         };
-        let Search { question, selector, graph, .. } = self;
-        Answer { question, selector, now, graph, walk, cut, otherwise: None }
+        let Search { question, selector, graph, records, .. } = self;
+        let flows = records.flows;
+        Answer { question, selector, now, graph, walk, flows, cut, otherwise: None }
     }
 
     /// Hosts whose own records the walk needs: those of every node but the

@@ -4,7 +4,7 @@
 use hyper::StatusCode;
 use jiff::Timestamp;
 
-use crate::cli::args::{CmdbArguments, LookArguments};
+use crate::cli::args::{CmdbArguments, LookArguments, SelectorArguments, WindowArguments};
 use crate::cli::{self, Asked};
 use crate::look;
 use crate::serve::reply::{self, Refusal, Reply};
@@ -37,34 +37,26 @@ pub(crate) async fn answer(state: &State, caller: Caller, query: &str) -> Result
 /// A query's words are those of the command line, without the dashes.
 fn understand(query: &str, now: Timestamp) -> Result<Asked, String> {
     let mut words = LookArguments {
-        what: None,
+        of: SelectorArguments::default(),
         cmdb: CmdbArguments { cmdb: None },
-        ip: None,
-        ipv4: None,
-        ipv6: None,
-        host: None,
-        process: None,
-        port: None,
         depth: "1".to_owned(),
         up: false,
         down: false,
-        since: None,
-        until: None,
-        at: None,
+        window: WindowArguments::default(),
         output: Format::Json.name().to_owned(),
     };
     let mut selectors = 0;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let value = value.into_owned();
         let word = match name.as_ref() {
-            "what" => &mut words.what,
-            "ip" => &mut words.ip,
-            "host" => &mut words.host,
-            "process" => &mut words.process,
-            "port" => &mut words.port,
-            "since" => &mut words.since,
-            "until" => &mut words.until,
-            "at" => &mut words.at,
+            "what" => &mut words.of.what,
+            "ip" => &mut words.of.ip,
+            "host" => &mut words.of.host,
+            "process" => &mut words.of.process,
+            "port" => &mut words.of.port,
+            "since" => &mut words.window.since,
+            "until" => &mut words.window.until,
+            "at" => &mut words.window.at,
             "depth" => {
                 words.depth = value;
                 continue;
@@ -88,7 +80,8 @@ fn understand(query: &str, now: Timestamp) -> Result<Asked, String> {
     if selectors != 1 {
         return Err("give one of what, ip, host, process and port".to_owned());
     }
-    if words.at.is_some() && (words.since.is_some() || words.until.is_some()) {
+    let window = &words.window;
+    if window.at.is_some() && (window.since.is_some() || window.until.is_some()) {
         return Err("give at, or since and until".to_owned());
     }
     cli::asked(words, now).map_err(|error| error.replace("--", ""))

@@ -14,6 +14,7 @@ use crate::labels::Labels;
 use crate::recall::{FlowRecord, Found, Records, Selector, Sums, Traffic, Window};
 use crate::view::{Format, write};
 
+mod finding;
 mod hostile;
 
 /// The answer, ten seconds after the last word of the hosts, of a CMDB that
