@@ -123,7 +123,7 @@ pub struct ProbeArguments {
     #[command(flatten)]
     pub cmdb: CmdbArguments,
     /// How sockets are read: polling (at the interval, by the best way this
-    /// host offers) [default], streaming, auto (the best of all), or one way by
+    /// host offers; the default), streaming, auto (the best of all), or one way by
     /// its name: iterator, netlink, procfs
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
@@ -136,7 +136,7 @@ pub struct ProbeArguments {
     /// Scan once, record it and exit
     #[arg(long, action = ArgAction::SetTrue)]
     pub once: bool,
-    /// Which peers to report: all [default], public or private
+    /// Which peers to report: all (the default), public or private
     #[arg(long, value_name = "WHICH")]
     pub filter: Option<String>,
     /// Where a daemon keeps what it cannot deliver, a directory of its own, or
