@@ -16,11 +16,13 @@ use smallvec::SmallVec;
 use crate::flow::host::Rung;
 use crate::flow::process::Process;
 use crate::flow::socket::Protocol;
+use crate::labels::Label;
 use crate::recall::{AddressRecord, HostKey, HostRecord};
 
 mod address;
 mod index;
 pub mod join;
+mod label;
 mod merge;
 mod mirror;
 mod resolve;
@@ -113,6 +115,8 @@ pub struct Node {
     pub listens: BTreeSet<Listen>,
     /// For an address that several hosts have: these.
     pub claimed_by: BTreeSet<HostKey>,
+    /// What people call it.
+    pub label: Option<Label>,
 }
 
 /// A port that a process listens at.

@@ -13,6 +13,7 @@ pub mod cmdb;
 pub mod daemon;
 pub mod flow;
 pub mod graph;
+pub mod labels;
 pub mod look;
 pub mod probe;
 pub mod prometheus;

@@ -144,6 +144,7 @@ fn build(records: &Records, index: &Index<'_>, merging: Merging<'_>, seen: Seen)
             owners_more: facts.owners_more,
             listens: facts.listens,
             claimed_by: facts.claimed_by,
+            label: None,
         })
         .enumerate()
         .collect();

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::mem;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,6 +14,7 @@ use crate::graph::join::join;
 use crate::graph::rise;
 use crate::graph::walk::{Reach, Walk};
 use crate::graph::{Graph, NodeId};
+use crate::labels::Labels;
 use crate::recall::{
     AddressRecord, FlowRecord, Found, HostKey, HostRecord, Records, Selector, Traffic, Window,
 };
@@ -32,6 +34,8 @@ pub struct Question {
     /// How far apart in time two hosts' words about one thing may be. A host
     /// silent for longer is not taken to be alive.
     pub tolerance: SignedDuration,
+    /// What people call things.
+    pub labels: Arc<Labels>,
 }
 
 /// What to fetch: the records around these.
@@ -143,6 +147,7 @@ impl Search {
     pub fn take(&mut self, records: Records) {
         add(&mut self.records, records);
         self.graph = join(&self.records, self.question.tolerance);
+        self.graph.label(&self.question.labels);
         self.roots = self.graph.roots(&self.selector);
         self.unasked = None;
     }

@@ -118,7 +118,7 @@ fn is_meant(selector: &Selector, listen: &Listen) -> bool {
         Selector::Network(network) => {
             listen.address.is_unspecified() || network.contains(&listen.address)
         }
-        Selector::All | Selector::Host(_) | Selector::Process(_) => true,
+        Selector::All | Selector::Host(_) | Selector::Process(_) | Selector::Label(_) => true,
     }
 }
 

@@ -28,7 +28,8 @@ pub(crate) fn outcome(text: &str, selector: Selector, about: About) -> Outcome {
 fn answer(text: &str, selector: Selector, window: Window, reach: Reach) -> Answer {
     let tolerance = SignedDuration::from_secs(30);
     let selectors = vec![selector.clone()];
-    let question = Question { selectors, window, reach, hosts: 100, tolerance };
+    let question =
+        Question { selectors, window, reach, hosts: 100, tolerance, labels: Default::default() };
     let records = records(text);
     let hosts = records.hosts.iter().map(|host| host.key).collect();
     let found = Found { hosts, ..Found::default() };

@@ -259,6 +259,7 @@ pub(crate) fn selector(selector: &Selector) -> String {
         Selector::Process(name) => format!("process {}", quoted(name)),
         Selector::Port(port) => format!("port {port}"),
         Selector::All => "any host".to_owned(),
+        Selector::Label(word) => format!("label {}", quoted(word)),
     }
 }
 

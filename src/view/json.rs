@@ -82,7 +82,19 @@ struct NodeView<'a> {
     listens: Vec<ListenView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     claimed_by: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<LabelView<'a>>,
     root: bool,
+}
+
+#[derive(Serialize)]
+struct LabelView<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -279,6 +291,7 @@ pub(crate) fn selector(selector: &Selector) -> SelectorView {
         Selector::Process(name) => ("process", name.clone()),
         Selector::Port(port) => ("port", port.to_string()),
         Selector::All => ("all", "*".to_owned()),
+        Selector::Label(word) => ("label", word.clone()),
     };
     SelectorView { kind, value }
 }
@@ -315,6 +328,11 @@ fn node(answer: &Answer, id: NodeId, root: bool, used: Option<IpAddr>) -> NodeVi
             })
             .collect(),
         claimed_by: claimed.map(|host| host.name.as_str()).collect(),
+        label: node.label.as_ref().map(|label| LabelView {
+            name: label.name.as_deref(),
+            role: label.role.as_deref(),
+            group: label.group.as_deref(),
+        }),
         root,
     }
 }
