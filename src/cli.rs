@@ -299,16 +299,21 @@ fn look(words: LookArguments, settings: &Settings, now: Timestamp) -> Result<Loo
 /// What the words of a question mean.
 pub fn asked(words: LookArguments, now: Timestamp) -> Result<Asked, String> {
     let window = window(&words.window, now)?;
-    let depth = words.depth.parse().ok().filter(|depth| (1..=MAX_DEPTH).contains(depth));
-    let depth = depth.ok_or_else(|| {
-        format!("--depth: '{}' is not a number of steps; choose from 1 to {MAX_DEPTH}", words.depth)
-    })?;
+    let depth = depth(&words.depth)?;
     let ways = match (words.up, words.down) {
         (true, false) => Ways::Up,
         (false, true) => Ways::Down,
         _ => Ways::Both,
     };
     Ok(Asked { selectors: selectors(words.of)?, window, depth, ways })
+}
+
+/// How many steps to walk.
+fn depth(text: &str) -> Result<u32, String> {
+    let depth = text.parse().ok().filter(|depth| (1..=MAX_DEPTH).contains(depth));
+    depth.ok_or_else(|| {
+        format!("--depth: '{text}' is not a number of steps; choose from 1 to {MAX_DEPTH}")
+    })
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ use crate::recall::Selector;
 use crate::serve;
 use crate::view;
 
+mod watch;
+
 /// The licences of everything the binary holds; a test keeps it current.
 const CREDITS: &str = include_str!("../CREDITS");
 
@@ -161,6 +163,9 @@ async fn look(options: LookOptions) -> Result<()> {
 /// An inquiry answered; the exit code is what scripts ask for.
 async fn inquire(options: InquiryOptions) -> Result<u8> {
     let cmdb = read(&options.cmdb).await?;
+    if let Some(repeat) = options.watch {
+        return watch::watch(options, repeat, &cmdb).await;
+    }
     let outcome = ask::ask(&cmdb, options.inquiry, &options.labels, Timestamp::now()).await?;
     cmdb.close().await;
     let (mut stdout, colour) = stdout();

@@ -25,7 +25,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("ask", "flow recall labels cmdb graph study look"),
     ("cli", "flow probe recall cmdb agent labels graph study view"),
     ("serve", "flow daemon prometheus recall wire cmdb labels graph study view look ask cli"),
-    ("run", "flow probe recall cmdb agent labels graph study view look ask cli serve"),
+    ("run", "flow daemon probe recall cmdb agent labels graph study view look ask cli serve"),
 ];
 
 /// Longest file, in lines; tests may be longer, since they are data.

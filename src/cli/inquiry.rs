@@ -4,18 +4,20 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, CommandFactory, Parser};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::args::inquiry::{InquiryArguments, InquiryWord, Query};
 use crate::cli::labels::labels;
 use crate::cli::selector::{selectors, window};
 use crate::cli::settings::Settings;
-use crate::cli::{Command, cmdb, one_line};
+use crate::cli::{Command, cmdb, depth, duration, one_line};
 use crate::cmdb::url::CmdbUrl;
 use crate::labels::Labels;
 use crate::recall::{Selector, Window};
+use crate::study::impact::Decommission;
 use crate::study::{About, Inquiry, Page};
 use crate::view::Format;
 
@@ -30,6 +32,17 @@ pub struct InquiryOptions {
     pub labels: Arc<Labels>,
     /// How to print the answer.
     pub format: Format,
+    /// Whether to ask again and again.
+    pub watch: Option<Repeat>,
+}
+
+/// How an inquiry is asked again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeat {
+    /// Between two questions.
+    pub interval: Duration,
+    /// In all, at most.
+    pub timeout: Option<Duration>,
 }
 
 /// Most lines of one answer.
@@ -37,15 +50,32 @@ const MAX_LINES: usize = 100_000;
 
 /// What a query may say. Whatever else the command line takes (where the CMDB
 /// is, say, or a file) is not for strangers.
-const ASKED_OVER_HTTP: [&str; 13] = [
-    "what", "ip", "ipv4", "ipv6", "host", "process", "port", "label", "since", "until", "at",
-    "limit", "offset",
+const ASKED_OVER_HTTP: [&str; 18] = [
+    "what",
+    "ip",
+    "ipv4",
+    "ipv6",
+    "host",
+    "process",
+    "port",
+    "label",
+    "since",
+    "until",
+    "at",
+    "limit",
+    "offset",
+    "depth",
+    "decommission",
+    "watched",
+    "trust-polling",
+    "for",
 ];
 
 /// What an inquiry's words have in common once they are read.
 struct Read {
     shared: InquiryArguments,
     inquiry: Inquiry,
+    watch: Option<Repeat>,
 }
 
 /// An inquiry of the command line.
@@ -54,14 +84,14 @@ pub(crate) fn command(
     settings: &Settings,
     now: Timestamp,
 ) -> Result<Command, String> {
-    let Read { shared, inquiry } = read(word, now)?;
+    let Read { shared, inquiry, watch } = read(word, now)?;
     let format: Format = shared.output.parse().map_err(|error| format!("--output: {error}"))?;
     if !matches!(format, Format::Table | Format::Json) {
         return Err(format!("--output: '{}' is not for this; choose table or json", format.name()));
     }
     let cmdb = cmdb(shared.cmdb.cmdb, settings)?;
-    let options =
-        InquiryOptions { cmdb, inquiry, labels: labels(shared.labels, settings)?, format };
+    let labels = labels(shared.labels, settings)?;
+    let options = InquiryOptions { cmdb, inquiry, labels, format, watch };
     Ok(Command::Inquire(Box::new(options)))
 }
 
@@ -117,12 +147,40 @@ pub fn asked<'q>(
 
 /// The one place that knows which words an inquiry has.
 fn read(word: InquiryWord, now: Timestamp) -> Result<Read, String> {
-    let (shared, time, about) = match word {
+    match word {
         InquiryWord::Listeners(words) => {
-            (words.shared, window(&words.window, now)?, About::Listeners)
+            inquiry(words.shared, window(&words.window, now)?, About::Listeners)
         }
-    };
-    inquiry(shared, time, about)
+        InquiryWord::Impact(words) => {
+            let depth = depth(&words.depth)?;
+            let watched = length("--watched", &words.watched)?;
+            let decommission = Decommission { watched, polled: words.trust_polling };
+            let decommission = words.decommission.then_some(decommission);
+            let about = About::Impact { depth, decommission };
+            inquiry(named("impact", words.shared)?, window(&words.window, now)?, about)
+        }
+        InquiryWord::Drain(words) => {
+            let time = length("--for", &words.time)?;
+            let shared = named("drain", words.shared)?;
+            let timeout = words.timeout.as_deref().map(|text| pause("--timeout", text));
+            let repeat = Repeat {
+                interval: pause("--interval", &words.interval)?,
+                timeout: timeout.transpose()?,
+            };
+            let read = inquiry(shared, Window::default(), About::Drain(time))?;
+            Ok(Read { watch: words.watch.then_some(repeat), ..read })
+        }
+    }
+}
+
+/// Some questions are about something; the whole fleet is no answer to them.
+fn named(command: &str, shared: InquiryArguments) -> Result<InquiryArguments, String> {
+    let of = &shared.of;
+    let all = [&of.what, &of.ip, &of.ipv4, &of.ipv6, &of.host, &of.process, &of.port, &of.label];
+    if all.iter().all(|word| word.is_none()) {
+        return Err(format!("{command} of what? name a host, process, port or address"));
+    }
+    Ok(shared)
 }
 
 fn inquiry(mut shared: InquiryArguments, window: Window, about: About) -> Result<Read, String> {
@@ -133,7 +191,21 @@ fn inquiry(mut shared: InquiryArguments, window: Window, about: About) -> Result
     let limit = number("--limit", &shared.limit, 1..=MAX_LINES)?;
     let offset = number("--offset", &shared.offset, 0..=usize::MAX)?;
     let page = Page { offset, limit };
-    Ok(Read { shared, inquiry: Inquiry { selectors, window, page, about } })
+    Ok(Read { shared, inquiry: Inquiry { selectors, window, page, about }, watch: None })
+}
+
+/// A length of time that is longer than nothing.
+fn pause(flag: &str, text: &str) -> Result<Duration, String> {
+    let length = duration::parse(text).map_err(|error| format!("{flag}: {error}"))?;
+    if length.is_zero() {
+        return Err(format!("{flag}: '{text}' is no time at all; write 1s or more"));
+    }
+    Ok(length)
+}
+
+fn length(flag: &str, text: &str) -> Result<SignedDuration, String> {
+    let length = SignedDuration::try_from(pause(flag, text)?);
+    length.map_err(|_| format!("{flag}: '{text}' is too long"))
 }
 
 fn number(

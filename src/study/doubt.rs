@@ -145,11 +145,13 @@ fn of_host(answer: &Answer, host: &HostRecord, watch: Watch) -> Vec<Doubt> {
         doubts.push(Doubt::Silent { host: key, since: host.last_seen });
     }
     doubts.extend(
-        gaps(host, watch.since, tolerance)
-            .into_iter()
-            .map(|(since, until)| Doubt::Gap { host: key, since, until }),
+        gaps(host, watch.since, tolerance).into_iter().map(|(since, until)| Doubt::Gap {
+            host: key,
+            since,
+            until,
+        }),
     );
-    let by_process = matches!(answer.selector, Selector::Process(_));
+    let by_process = matches!(answer.selector, Selector::Process(_) | Selector::Label(_));
     if let Some(what) = blind(&host.coverage, by_process).unseen() {
         doubts.push(Doubt::Unseen { host: key, what });
     }

@@ -84,10 +84,8 @@ impl Drain {
         let mut edges = calls(answer);
         edges.sort_by_key(|edge| (std::cmp::Reverse(answer.graph.edges[*edge].last_seen), *edge));
         let last = edges.first().map(|edge| answer.graph.edges[*edge].last_seen);
-        let recent: Vec<EdgeId> = edges
-            .into_iter()
-            .filter(|edge| answer.graph.edges[*edge].last_seen >= since)
-            .collect();
+        let recent: Vec<EdgeId> =
+            edges.into_iter().filter(|edge| answer.graph.edges[*edge].last_seen >= since).collect();
         let callers: Vec<Caller> = recent.iter().map(|edge| caller(answer, *edge)).collect();
         let all = doubts(answer, Watch { since: end, polled: false }, &recent);
         let (blind, notes): (BTreeSet<Doubt>, BTreeSet<Doubt>) =

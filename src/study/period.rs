@@ -178,7 +178,7 @@ struct Fitted {
 /// How far from its time a job may begin: jobs are spread at random, wait for
 /// each other, and hosts are seen once a second.
 fn slack(every: i64) -> i64 {
-    (every / 48).clamp(45, 30 * MINUTE)
+    (every / 48).clamp(5, 30 * MINUTE)
 }
 
 /// Whether nearly all beginnings are this far apart, or a few times as far

@@ -41,6 +41,24 @@ pub fn write(
     to.write_all(text.as_bytes())
 }
 
+/// A finding in one line, for who asks again and again.
+#[derive(Debug)]
+pub struct News {
+    /// Equal for findings that say the same but for the time.
+    pub what: String,
+    /// With the time.
+    pub line: String,
+}
+
+/// A finding in one line.
+pub fn news(outcome: &Outcome) -> News {
+    let (what, line) = match &outcome.finding {
+        Finding::Drain(found) => drain::news(outcome.answer(), found),
+        _ => Default::default(),
+    };
+    News { what, line: format!("{:.0} {line}", outcome.answer().now) }
+}
+
 /// A page of a finding, for people.
 struct Sheet {
     columns: &'static [Column],

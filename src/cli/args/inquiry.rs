@@ -2,7 +2,7 @@
 //! and the collector's queries are read by the same.
 #![expect(missing_docs, reason = "a doc comment here is a line of the manual")]
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::cli::args::{CmdbArguments, LabelsArguments, SelectorArguments, WindowArguments};
 
@@ -10,6 +10,10 @@ use crate::cli::args::{CmdbArguments, LabelsArguments, SelectorArguments, Window
 pub enum InquiryWord {
     /// Print what listens where, by which process, and who calls it
     Listeners(ListenersArguments),
+    /// Print what depends on it, over all steps, and whether it can be taken away
+    Impact(ImpactArguments),
+    /// Print who still connects to it, until nobody does
+    Drain(DrainArguments),
 }
 
 /// An inquiry alone, as a query of HTTP asks it.
@@ -46,4 +50,43 @@ pub struct ListenersArguments {
     pub shared: InquiryArguments,
     #[command(flatten)]
     pub window: WindowArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct ImpactArguments {
+    #[command(flatten)]
+    pub shared: InquiryArguments,
+    #[command(flatten)]
+    pub window: WindowArguments,
+    /// How many steps to walk [default: to the end]
+    #[arg(long, value_name = "STEPS", default_value = "100", hide_default_value = true)]
+    pub depth: String,
+    /// Judge whether it can be taken away: exit 0 safe, 3 unsafe, 4 not enough evidence
+    #[arg(long, action = ArgAction::SetTrue, conflicts_with_all = ["since", "until", "at"])]
+    pub decommission: bool,
+    /// For how long it has to have been watched and unused
+    #[arg(long, value_name = "TIME", default_value = "168h", requires = "decommission")]
+    pub watched: String,
+    /// Polled hosts are evidence, too: nothing that matters connects for less
+    /// than a scan's interval
+    #[arg(long, action = ArgAction::SetTrue, requires = "decommission")]
+    pub trust_polling: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct DrainArguments {
+    #[command(flatten)]
+    pub shared: InquiryArguments,
+    /// For how long nobody may have connected
+    #[arg(long = "for", value_name = "TIME", default_value = "5m")]
+    pub time: String,
+    /// Ask again and again, until nobody connects
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub watch: bool,
+    /// Between two questions
+    #[arg(long, value_name = "TIME", default_value = "5s", requires = "watch")]
+    pub interval: String,
+    /// Give up after so long
+    #[arg(long, value_name = "TIME", requires = "watch")]
+    pub timeout: Option<String>,
 }

@@ -7,8 +7,10 @@ use crate::study::tests::outcome;
 use crate::study::{About, Finding};
 
 fn listeners(text: &str, selector: Selector) -> (Vec<Listener>, usize) {
-    let Finding::Listeners(listening) = outcome(text, selector, About::Listeners).finding;
-    (listening.listeners, listening.ended)
+    match outcome(text, selector, About::Listeners).finding {
+        Finding::Listeners(listening) => (listening.listeners, listening.ended),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -11,9 +11,9 @@ use crate::study::drain::{Caller, Drain, State};
 use crate::view::columns::{Column, Row, number, words};
 use crate::view::dot::label;
 use crate::view::finding::evidence::{
-    DoubtView, Evidence, doubt, doubt_words, evidence, length, listed,
+    DoubtView, Evidence, doubt, doubt_words, evidence, kind, length, listed,
 };
-use crate::view::finding::{Sheet, Who, document, who};
+use crate::view::finding::{Sheet, Who, document, named, who};
 use crate::view::json::Count;
 use crate::view::label::{age, told};
 use crate::view::lines;
@@ -100,7 +100,7 @@ fn row(answer: &Answer, caller: &Caller) -> Row {
 }
 
 /// One line: the state, and since when.
-pub(crate) fn summary(answer: &Answer, found: &Drain) -> String {
+fn summary(answer: &Answer, found: &Drain) -> String {
     let time = length(found.time);
     let quiet = found.quiet_since.map(|since| {
         let until = found.told_until.unwrap_or(answer.now);
@@ -117,4 +117,21 @@ pub(crate) fn summary(answer: &Answer, found: &Drain) -> String {
         }
         State::Unknown => "not known: nobody was seen, but nobody who looks could tell".to_owned(),
     }
+}
+
+/// What there is to say, without and with how long it has been so. Of a
+/// connection that was over at once, only that one more was opened is left.
+pub(crate) fn news(answer: &Answer, found: &Drain) -> (String, String) {
+    let caller = |caller: &Caller| {
+        let traffic = &answer.graph.edges[caller.edge].traffic;
+        let open = if caller.open { format!("{} open", traffic.open) } else { "closed".to_owned() };
+        let opened = traffic.opened.map_or(String::new(), |n| format!(", {n} opened so far"));
+        format!("{} ({open}{opened})", label(answer, caller.node))
+    };
+    let names = named(found.callers.iter().map(caller));
+    let kinds: Vec<&str> = found.blind.iter().map(kind).collect();
+    let reasons = named(found.blind.iter().map(|doubt| doubt_words(answer, doubt)));
+    let after = |text: &str| if text.is_empty() { String::new() } else { format!("; {text}") };
+    let what = format!("{}{}{}", found.state.name(), after(&names), kinds.concat());
+    (what, format!("{}{}{}", summary(answer, found), after(&names), after(&reasons)))
 }

@@ -170,7 +170,8 @@ pub(crate) fn doubt(answer: &Answer, doubt: &Doubt) -> DoubtView {
     DoubtView { kind: kind(doubt), words: doubt_words(answer, doubt) }
 }
 
-fn kind(doubt: &Doubt) -> &'static str {
+/// The word for it in a document.
+pub(crate) fn kind(doubt: &Doubt) -> &'static str {
     match doubt {
         Doubt::Unknown => "unknown",
         Doubt::NoProbe(_) => "no_probe",

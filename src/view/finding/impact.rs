@@ -177,7 +177,8 @@ fn verdict(answer: &Answer, found: &Impact, judged: &Judgement) -> Vec<String> {
         let dependent = &found.dependents[*at];
         let edge = &answer.graph.edges[dependent.path[0].edge];
         let comes = dependent.pattern.as_ref().map(|pattern| pattern_words(pattern, answer.now));
-        let comes = comes.unwrap_or_else(|| format!("last {} ago", age(answer.now, edge.last_seen)));
+        let comes =
+            comes.unwrap_or_else(|| format!("last {} ago", age(answer.now, edge.last_seen)));
         format!("{} used it before that: {comes}", label(answer, dependent.node))
     };
     lines.extend(listed(judged.former.iter().map(former)));

@@ -1,0 +1,105 @@
+//! Who still connects, and since when nobody does.
+
+use jiff::SignedDuration;
+
+use crate::flow::host::Rung;
+use crate::graph::tests::notation::{records, second};
+use crate::recall::{Records, Selector};
+use crate::study::doubt::Doubt;
+use crate::study::drain::{Drain, State};
+use crate::study::tests::outcome_of;
+use crate::study::{About, Finding};
+
+const WORLD: &str = "host a
+    host b
+    a has 10.0.0.1 0-600
+    b has 10.0.0.2 0-600
+    a tcp 10.0.0.1:80 listens nginx/4 0-600";
+
+/// Both hosts watched from 0 to 600, and it is 610.
+fn world(more: &str) -> Records {
+    let mut records = records(&format!("{WORLD}\n{more}"));
+    for host in &mut records.hosts {
+        host.watched = vec![(second(0), second(600))];
+        host.last_seen = second(600);
+        host.rung = Rung::Streaming;
+    }
+    records
+}
+
+fn drain(records: &Records, seconds: i64) -> Drain {
+    let about = About::Drain(SignedDuration::from_secs(seconds));
+    let selector = Selector::Host("a".to_owned());
+    let outcome = outcome_of(records, selector, about, second(610));
+    assert_eq!(
+        outcome.exit_code(),
+        match &outcome.finding {
+            Finding::Drain(found) => found.state.exit_code(),
+            _ => panic!("not a drain"),
+        }
+    );
+    let Finding::Drain(found) = outcome.finding else { panic!("not a drain") };
+    found
+}
+
+#[test]
+fn it_is_drained_once_nobody_connected_for_the_time() {
+    let ended = world("a tcp 10.0.0.1:80 <- 10.0.0.2 nginx/4 100-400.");
+    assert_eq!(drain(&ended, 150).state, State::Drained);
+    assert_eq!(drain(&ended, 200).state, State::InUse, "a moment ago is within the time");
+    assert_eq!(drain(&ended, 150).quiet_since, Some(second(400)));
+
+    let open = world("a tcp 10.0.0.1:80 <- 10.0.0.2 nginx/4 100-600");
+    let found = drain(&open, 150);
+    assert_eq!((found.state, found.callers[0].open), (State::InUse, true));
+    // The other end alone tells of it, too.
+    let open = world("b tcp 10.0.0.2 -> 10.0.0.1:80 wrk/9 100-600");
+    assert_eq!(drain(&open, 150).state, State::InUse);
+    // Its own processes do not count.
+    let own = world("a tcp 10.0.0.1 -> 10.0.0.1:80 curl/9 100-600");
+    assert_eq!(drain(&own, 150).state, State::Drained);
+}
+
+#[test]
+fn a_probe_that_is_silent_or_was_down_drains_nothing() {
+    let mut silent = world("");
+    assert_eq!(drain(&silent, 500).state, State::Drained);
+    let a = silent.hosts.iter().position(|host| host.name == "a").unwrap();
+    silent.hosts[a].last_seen = second(560);
+    silent.hosts[a].watched = vec![(second(0), second(560))];
+    let found = drain(&silent, 100);
+    assert_eq!(found.state, State::Unknown);
+    assert!(matches!(found.blind.first(), Some(Doubt::Silent { .. })), "{:?}", found.blind);
+
+    let mut gap = world("");
+    for host in &mut gap.hosts {
+        host.watched = vec![(second(0), second(300)), (second(400), second(600))];
+    }
+    assert_eq!(drain(&gap, 150).state, State::Drained);
+    let found = drain(&gap, 250);
+    assert_eq!((found.state, found.quiet_since), (State::Quiet, Some(second(400))));
+}
+
+#[test]
+fn what_nobody_looks_at_is_not_drained() {
+    let mut records = world("");
+    records.hosts.clear();
+    let about = About::Drain(SignedDuration::from_secs(60));
+    let address = Selector::Address("10.9.9.9".parse().unwrap());
+    let outcome = outcome_of(&records, address, about, second(610));
+    assert_eq!(outcome.exit_code(), 4);
+    // An address without a probe, of which others tell.
+    let records = world("b tcp 10.0.0.2 -> 10.0.0.9:80 wrk/9 100-200.");
+    let about = About::Drain(SignedDuration::from_secs(60));
+    let address = Selector::Address("10.0.0.9".parse().unwrap());
+    let outcome = outcome_of(&records, address, about, second(610));
+    assert_eq!(outcome.exit_code(), 4);
+    // Polling is said, and is no reason to wait for ever.
+    let mut polled = world("");
+    for host in &mut polled.hosts {
+        host.rung = Rung::Netlink;
+    }
+    let found = drain(&polled, 60);
+    assert_eq!(found.state, State::Drained);
+    assert!(matches!(found.notes.first(), Some(Doubt::Polled(_))), "{:?}", found.notes);
+}
