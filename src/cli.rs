@@ -7,6 +7,7 @@ pub mod args;
 pub mod duration;
 pub mod inquiry;
 pub mod labels;
+mod policy;
 mod probe;
 mod selector;
 mod serve;

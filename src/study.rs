@@ -13,12 +13,15 @@ use crate::recall::{Selector, Window};
 use crate::study::drain::Drain;
 use crate::study::impact::{Decommission, Impact};
 use crate::study::listeners::Listening;
+use crate::study::policy::{Plan, Policy};
 
+pub mod audit;
 pub mod doubt;
 pub mod drain;
 pub mod impact;
 pub mod listeners;
 pub mod period;
+pub mod policy;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -49,6 +52,8 @@ pub enum About {
     },
     /// Whether nobody has connected to it for so long.
     Drain(SignedDuration),
+    /// What may come in and go out.
+    Policy(Plan),
 }
 
 /// A part of a list.
@@ -91,27 +96,35 @@ pub enum Finding {
     Impact(Impact),
     /// Who connects.
     Drain(Drain),
+    /// What may come in and go out.
+    Policy(Policy),
 }
 
 impl Inquiry {
     /// What is to be asked of the graph, in this order.
     pub fn questions(&self) -> Vec<Asking> {
         let asking = |depth, ways| vec![Asking { window: self.window, depth, ways }];
-        match self.about {
+        match &self.about {
             About::Listeners | About::Drain(_) => asking(1, Ways::Up),
-            About::Impact { depth, .. } => asking(depth, Ways::Up),
+            About::Impact { depth, .. } => asking(*depth, Ways::Up),
+            About::Policy(plan) => match (plan.inward, plan.outward) {
+                (true, false) => asking(1, Ways::Up),
+                (false, true) => asking(1, Ways::Down),
+                _ => asking(1, Ways::Both),
+            },
         }
     }
 
     /// The finding, from the answers to [`Inquiry::questions`], of which there
     /// is one at least.
     pub fn conclude(self, answers: Vec<Answer>) -> Outcome {
-        let finding = match self.about {
+        let finding = match &self.about {
             About::Listeners => Finding::Listeners(Listening::of(&answers[0])),
             About::Impact { decommission, .. } => {
-                Finding::Impact(Impact::of(&answers[0], decommission))
+                Finding::Impact(Impact::of(&answers[0], *decommission))
             }
-            About::Drain(time) => Finding::Drain(Drain::of(&answers[0], time)),
+            About::Drain(time) => Finding::Drain(Drain::of(&answers[0], *time)),
+            About::Policy(plan) => Finding::Policy(Policy::of(&answers[0], plan)),
         };
         Outcome { inquiry: self, answers, finding }
     }
@@ -131,6 +144,7 @@ impl Outcome {
                 found.judgement.as_ref().map_or(0, |judged| judged.verdict.exit_code())
             }
             Finding::Drain(found) => found.state.exit_code(),
+            Finding::Policy(found) => found.exit_code(),
         }
     }
 }

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::args::inquiry::{InquiryArguments, InquiryWord, Query};
 use crate::cli::labels::labels;
+use crate::cli::policy;
 use crate::cli::selector::{selectors, window};
 use crate::cli::settings::Settings;
 use crate::cli::{Command, cmdb, depth, duration, one_line};
@@ -50,26 +51,8 @@ const MAX_LINES: usize = 100_000;
 
 /// What a query may say. Whatever else the command line takes (where the CMDB
 /// is, say, or a file) is not for strangers.
-const ASKED_OVER_HTTP: [&str; 18] = [
-    "what",
-    "ip",
-    "ipv4",
-    "ipv6",
-    "host",
-    "process",
-    "port",
-    "label",
-    "since",
-    "until",
-    "at",
-    "limit",
-    "offset",
-    "depth",
-    "decommission",
-    "watched",
-    "trust-polling",
-    "for",
-];
+const ASKED_OVER_HTTP: &str = "what ip ipv4 ipv6 host process port label since until at limit offset \
+    depth decommission watched trust-polling for format direction aggregate enforce";
 
 /// What an inquiry's words have in common once they are read.
 struct Read {
@@ -103,7 +86,7 @@ pub fn parameters(name: &str) -> BTreeSet<String> {
         Some(long) => long.to_owned(),
         None => argument.get_id().to_string(),
     });
-    words.filter(|word| ASKED_OVER_HTTP.contains(&word.as_str())).collect()
+    words.filter(|word| ASKED_OVER_HTTP.split(' ').any(|known| known == word)).collect()
 }
 
 /// An inquiry of a query: the command line's words without the dashes. A flag
@@ -169,6 +152,10 @@ fn read(word: InquiryWord, now: Timestamp) -> Result<Read, String> {
             };
             let read = inquiry(shared, Window::default(), About::Drain(time))?;
             Ok(Read { watch: words.watch.then_some(repeat), ..read })
+        }
+        InquiryWord::Policy(words) => {
+            let about = About::Policy(policy::plan(&words)?);
+            inquiry(named("policy", words.shared)?, window(&words.window, now)?, about)
         }
     }
 }

@@ -21,6 +21,7 @@ mod drain;
 mod evidence;
 mod impact;
 mod listeners;
+mod policy;
 
 /// Prints a finding, as JSON or else for people. `colour` is the caller's
 /// decision. The errors are those of `to`.
@@ -36,6 +37,8 @@ pub fn write(
         (Finding::Impact(found), Format::Json) => impact::json(outcome, found)?,
         (Finding::Impact(found), _) => text(outcome, &impact::sheet(outcome, found), colour),
         (Finding::Drain(found), Format::Json) => drain::json(outcome, found)?,
+        (Finding::Policy(found), Format::Json) => policy::json(outcome, found)?,
+        (Finding::Policy(found), _) => policy::text(outcome, found),
         (Finding::Drain(found), _) => text(outcome, &drain::sheet(outcome, found), colour),
     };
     to.write_all(text.as_bytes())

@@ -14,6 +14,9 @@ pub enum InquiryWord {
     Impact(ImpactArguments),
     /// Print who still connects to it, until nobody does
     Drain(DrainArguments),
+    /// Print rules for a firewall that let through what was seen, or hold a
+    /// ruleset against it
+    Policy(PolicyArguments),
 }
 
 /// An inquiry alone, as a query of HTTP asks it.
@@ -89,4 +92,28 @@ pub struct DrainArguments {
     /// Give up after so long
     #[arg(long, value_name = "TIME", requires = "watch")]
     pub timeout: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PolicyArguments {
+    #[command(flatten)]
+    pub shared: InquiryArguments,
+    #[command(flatten)]
+    pub window: WindowArguments,
+    /// nftables, iptables, ip6tables or k8s-networkpolicy
+    #[arg(long, value_name = "LANGUAGE", default_value = "nftables")]
+    pub format: String,
+    /// What may be opened from elsewhere (in), from here (out), or both
+    #[arg(long, value_name = "WAY", default_value = "in")]
+    pub direction: String,
+    /// Allow whole networks of this prefix, as in /24 for IPv4 or /24,/64 for both
+    #[arg(long, value_name = "PREFIX")]
+    pub aggregate: Option<String>,
+    /// Refuse what has no rule, in place of counting it
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub enforce: bool,
+    /// A ruleset as 'nft -j list ruleset' prints it: name the rules that nothing
+    /// needed, and what it would have refused; exit 3 if there is any
+    #[arg(long, value_name = "FILE")]
+    pub audit: Option<String>,
 }

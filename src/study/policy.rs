@@ -1,0 +1,298 @@
+//! What may come in and go out, by what was seen to: allow rules of one
+//! network namespace of one host.
+//!
+//! A rule is made of addresses and ports, which are values; names are evidence
+//! and are left to the view.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::flow::socket::Protocol;
+use crate::graph::search::Answer;
+use crate::graph::{EdgeId, Listen, NodeId, Place};
+use crate::recall::Selector;
+use crate::study::audit::{Audit, Ruleset};
+use crate::study::impact::leads_to_root;
+
+/// What is asked of a policy beside whom it is for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// What it is written as.
+    pub syntax: Syntax,
+    /// What comes in.
+    pub inward: bool,
+    /// What goes out.
+    pub outward: bool,
+    /// Peers are widened to networks of these prefixes, of IPv4 and of IPv6.
+    pub prefixes: (u8, u8),
+    /// What was not seen is refused, and not only counted.
+    pub enforce: bool,
+    /// A ruleset that is held against what was seen.
+    pub audit: Option<Ruleset>,
+}
+
+/// What rules are written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    /// nft(8).
+    Nftables,
+    /// iptables-restore(8).
+    Iptables,
+    /// ip6tables-restore(8).
+    Ip6tables,
+    /// A NetworkPolicy of Kubernetes.
+    Kubernetes,
+}
+
+impl Syntax {
+    /// All of them.
+    pub const ALL: [Syntax; 4] =
+        [Syntax::Nftables, Syntax::Iptables, Syntax::Ip6tables, Syntax::Kubernetes];
+
+    /// The word for it on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Syntax::Nftables => "nftables",
+            Syntax::Iptables => "iptables",
+            Syntax::Ip6tables => "ip6tables",
+            Syntax::Kubernetes => "k8s-networkpolicy",
+        }
+    }
+}
+
+/// Which way a connection is opened, seen from the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hook {
+    /// To it.
+    Input,
+    /// From it.
+    Output,
+}
+
+/// The rules for one place.
+#[derive(Debug)]
+pub struct Policy {
+    /// Whose.
+    pub subject: Subject,
+    /// By hook, protocol and port.
+    pub rules: Vec<Rule>,
+    /// It is about all that its host does, so that what has no rule may be
+    /// refused. Otherwise it is about these ports only.
+    pub whole: bool,
+    /// Where something waits that nobody was seen to call.
+    pub unused: Vec<(NodeId, Listen)>,
+    /// Attempts that all failed: no rule is made of them.
+    pub failed: Vec<EdgeId>,
+    /// Connections inside of the place, which no rule is needed for.
+    pub inside: usize,
+    /// Edges of other network namespaces of the host, which have rules of
+    /// their own.
+    pub elsewhere: usize,
+    /// What a ruleset would do to what was seen.
+    pub audit: Option<Audit>,
+}
+
+/// Whom rules are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// One place.
+    Place(Place),
+    /// No probe looks there.
+    Nobody,
+    /// Several hosts, which need rules each.
+    Several(usize),
+}
+
+/// What is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Which way.
+    pub hook: Hook,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The port that is called.
+    pub port: u16,
+    /// By whom, or who is.
+    pub peers: BTreeSet<IpNet>,
+    /// What was seen.
+    pub edges: Vec<EdgeId>,
+}
+
+/// A connection that was seen, as its first packet is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Packet {
+    /// Which way.
+    pub hook: Hook,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// From whom.
+    pub source: IpAddr,
+    /// To whom.
+    pub destination: IpAddr,
+    /// The port that is called.
+    pub port: u16,
+}
+
+impl Policy {
+    /// From an answer that walked one step, up for what comes in and down for
+    /// what goes out.
+    pub fn of(answer: &Answer, plan: &Plan) -> Policy {
+        let subject = subject(answer);
+        let mut policy = Policy {
+            subject,
+            rules: Vec::new(),
+            whole: matches!(answer.selector, Selector::Host(_)),
+            unused: Vec::new(),
+            failed: Vec::new(),
+            inside: 0,
+            elsewhere: 0,
+            audit: None,
+        };
+        let Subject::Place(place) = policy.subject.clone() else { return policy };
+        let seen = packets(answer, &place, &mut policy);
+        let wanted = |hook| if hook == Hook::Input { plan.inward } else { plan.outward };
+        let mut rules: BTreeMap<(Hook, Protocol, u16), (BTreeSet<IpNet>, Vec<EdgeId>)> =
+            BTreeMap::new();
+        for (packet, edge) in seen.iter().filter(|(packet, _)| wanted(packet.hook)) {
+            let peer = if packet.hook == Hook::Input { packet.source } else { packet.destination };
+            let rule = rules.entry((packet.hook, packet.protocol, packet.port)).or_default();
+            rule.0.insert(widened(peer, plan.prefixes));
+            rule.1.push(*edge);
+        }
+        let rule =
+            |((hook, protocol, port), (peers, edges))| Rule { hook, protocol, port, peers, edges };
+        policy.rules = rules.into_iter().map(rule).collect();
+        if plan.inward {
+            policy.unused = unused(answer, &place, &policy.rules);
+        }
+        policy.audit = plan.audit.as_ref().map(|ruleset| {
+            let seen = seen.into_iter().filter(|(packet, _)| wanted(packet.hook));
+            Audit::of(ruleset, seen.collect())
+        });
+        policy
+    }
+
+    /// The exit code of its command.
+    pub fn exit_code(&self) -> u8 {
+        match (&self.subject, &self.audit) {
+            (Subject::Place(_), Some(audit)) => audit.exit_code(),
+            (Subject::Place(_), None) => 0,
+            (Subject::Nobody, _) => 4,
+            (Subject::Several(_), _) => 2,
+        }
+    }
+
+    /// The ports that the rules of a hook are about, and those of what waits
+    /// without a rule.
+    pub fn ports(&self, hook: Hook) -> BTreeMap<Protocol, BTreeSet<u16>> {
+        let mut ports: BTreeMap<Protocol, BTreeSet<u16>> = BTreeMap::new();
+        for rule in self.rules.iter().filter(|rule| rule.hook == hook) {
+            ports.entry(rule.protocol).or_default().insert(rule.port);
+        }
+        for (_, listen) in self.unused.iter().filter(|_| hook == Hook::Input) {
+            ports.entry(listen.protocol).or_default().insert(listen.port);
+        }
+        ports
+    }
+}
+
+/// The place that the roots are in: the host's own, if there are several.
+fn subject(answer: &Answer) -> Subject {
+    let nodes = answer.walk.roots.iter().map(|root| &answer.graph.nodes[*root]);
+    let places: BTreeSet<&Place> = nodes.filter_map(|node| node.identity.place()).collect();
+    let hosts: BTreeSet<_> = places.iter().map(|place| place.host).collect();
+    match (hosts.len(), places.first()) {
+        (1, Some(first)) => {
+            let own = places.iter().find(|place| place.scope.is_empty());
+            Subject::Place((*own.unwrap_or(first)).clone())
+        }
+        (0, _) | (_, None) => Subject::Nobody,
+        (hosts, _) => Subject::Several(hosts),
+    }
+}
+
+/// What was seen to come to the place's roots and to go from them.
+fn packets(answer: &Answer, place: &Place, policy: &mut Policy) -> Vec<(Packet, EdgeId)> {
+    let roots: BTreeSet<NodeId> = answer.walk.roots.iter().copied().collect();
+    let edges: BTreeSet<EdgeId> = answer.walk.steps.iter().map(|step| step.edge).collect();
+    let mut packets = Vec::new();
+    for id in edges {
+        let edge = &answer.graph.edges[id];
+        let here = |node: NodeId| answer.graph.nodes[node].identity.place() == Some(place);
+        let is_root = |node: NodeId| roots.contains(&node);
+        if here(edge.active) && here(edge.passive) {
+            policy.inside += 1;
+            continue;
+        }
+        let comes = is_root(edge.passive) && leads_to_root(answer, id);
+        let goes = is_root(edge.active) && !by_port(&answer.selector);
+        let (into, out) = (comes && here(edge.passive), goes && here(edge.active));
+        // An attempt that was never answered says nothing of what should be.
+        if edge.failing && edge.traffic.opened.unwrap_or(0) == 0 {
+            if into || out {
+                policy.failed.push(id);
+            }
+            continue;
+        }
+        policy.elsewhere += usize::from((comes || goes) && !into && !out);
+        let packet = |hook| Packet {
+            hook,
+            protocol: edge.protocol,
+            source: edge.active_address,
+            destination: edge.passive_address,
+            port: edge.port,
+        };
+        packets.extend(into.then(|| (packet(Hook::Input), id)));
+        packets.extend(out.then(|| (packet(Hook::Output), id)));
+        if let Some(active_port) = edge.active_port {
+            // Nothing tells who opened it, so both may have.
+            let turned = |hook| Packet {
+                source: edge.passive_address,
+                destination: edge.active_address,
+                port: active_port,
+                ..packet(hook)
+            };
+            let (into, out) = (goes && here(edge.active), comes && here(edge.passive));
+            packets.extend(into.then(|| (turned(Hook::Input), id)));
+            packets.extend(out.then(|| (turned(Hook::Output), id)));
+        }
+    }
+    packets.sort_unstable();
+    packets
+}
+
+/// A port that is asked about is one that is called; what its process calls
+/// itself is another matter.
+fn by_port(selector: &Selector) -> bool {
+    matches!(selector, Selector::Port(_))
+}
+
+fn widened(address: IpAddr, (v4, v6): (u8, u8)) -> IpNet {
+    let prefix = if address.is_ipv4() { v4 } else { v6 };
+    let whole = IpNet::from(address);
+    IpNet::new(address, prefix).map_or(whole, |network| network.trunc())
+}
+
+/// What waits at the place for others than itself, and has no rule.
+fn unused(answer: &Answer, place: &Place, rules: &[Rule]) -> Vec<(NodeId, Listen)> {
+    let called: BTreeSet<(Protocol, u16)> = rules
+        .iter()
+        .filter(|rule| rule.hook == Hook::Input)
+        .map(|rule| (rule.protocol, rule.port))
+        .collect();
+    let roots = answer.walk.roots.iter();
+    let here = roots.filter(|root| answer.graph.nodes[**root].identity.place() == Some(place));
+    let listens = here.flat_map(|root| {
+        answer.graph.nodes[*root].listens.iter().map(move |listen| (*root, *listen))
+    });
+    let meant = |listen: &Listen| match answer.selector {
+        Selector::Port(port) => listen.port == port,
+        _ => true,
+    };
+    listens
+        .filter(|(_, listen)| !listen.address.is_loopback() && meant(listen))
+        .filter(|(_, listen)| !called.contains(&(listen.protocol, listen.port)))
+        .collect()
+}
