@@ -40,11 +40,14 @@ enum Route {
 }
 
 /// Every path with its method. docs/openapi.json has the same; a test holds it.
-const ROUTES: [(&str, Method, Route); 8] = [
+const ROUTES: [(&str, Method, Route); 11] = [
     ("/v1/reports", Method::POST, Route::Reports),
     ("/v1/recall", Method::POST, Route::Recall),
     ("/api/v1/look", Method::GET, Route::Look),
     ("/api/v1/listeners", Method::GET, Route::Inquiry("listeners")),
+    ("/api/v1/impact", Method::GET, Route::Inquiry("impact")),
+    ("/api/v1/drain", Method::GET, Route::Inquiry("drain")),
+    ("/api/v1/policy", Method::GET, Route::Inquiry("policy")),
     ("/metrics", Method::GET, Route::Metrics),
     ("/healthz", Method::GET, Route::Healthz),
     ("/readyz", Method::GET, Route::Readyz),
