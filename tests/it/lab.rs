@@ -15,7 +15,7 @@
 //! from a shawk that did.
 //!
 //! The lab needs root and Debian's nginx, redis, PostgreSQL, haproxy, dnsmasq,
-//! curl, wrk, python3, iproute2 and util-linux. Where one is missing the tests
+//! curl, wrk, python3, iproute2, nftables, iptables and util-linux. Where one is missing the tests
 //! fail and say so.
 
 mod cmdb;
@@ -30,7 +30,9 @@ mod wait;
 mod addresses;
 mod daemons;
 mod fleet;
+mod impact;
 mod names;
 mod namespaces;
 mod owners;
+mod policy;
 mod states;

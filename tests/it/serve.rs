@@ -1,6 +1,6 @@
 //! `shawk serve`, driven as a probe, a person and a stranger would.
 
-mod collector;
+pub(crate) mod collector;
 mod labels;
 mod replicas;
 mod schema;
@@ -90,7 +90,11 @@ fn each_inquiry_is_answered_over_http_as_by_its_command() {
     for (words, query, total) in [
         (&["listeners"][..], "listeners", 1..),
         (&["impact", "--host", "served"], "impact?host=served", 0..),
-        (&["policy", "--host", "served", "--direction", "both"], "policy?host=served&direction=both", 0..),
+        (
+            &["policy", "--host", "served", "--direction", "both"],
+            "policy?host=served&direction=both",
+            0..,
+        ),
         (&["listeners", "served", "--limit", "1"], "listeners?what=served&limit=1", 1..),
     ] {
         for cmdb in [&cmdb, &collector.url()] {

@@ -122,7 +122,7 @@ pub(crate) fn comes(pattern: &Pattern, now: Timestamp) -> Comes {
 /// 2026-01-31T02:00:00Z`.
 pub(crate) fn pattern_words(pattern: &Pattern, now: Timestamp) -> String {
     match pattern {
-        Pattern::Steady { .. } => "all the time".to_owned(),
+        Pattern::Steady { since } => format!("without a pause for {}", age(now, *since)),
         Pattern::Once { at } => format!("seen once, {} ago", age(now, *at)),
         Pattern::Irregular { times } => format!("{times} times, at no interval"),
         Pattern::Periodic(found) => {

@@ -6,13 +6,14 @@ use std::process::Command;
 use std::rc::Rc;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::lab::cmdb::Cmdb;
 use crate::lab::host::{self, Host, Program};
 use crate::lab::network::Lab;
 use crate::lab::ss;
 use crate::lab::truth::{self, Edge, End};
-use crate::lab::wait::{self, LIMIT};
+use crate::lab::wait::{self, LIMIT, Said};
 
 const SHAWK: &str = env!("CARGO_BIN_EXE_shawk");
 
@@ -223,7 +224,22 @@ impl Cmdb {
         wait::success(&mut self.command(arguments), LIMIT)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// Runs `shawk` with this CMDB; how it ended and what it said.
+    pub(crate) fn says(&self, arguments: &[&str]) -> Said {
+        wait::output(&mut self.command(arguments), LIMIT)
+    }
+
+    /// Asks a question with a name of its own; the document, and the exit code.
+    pub(crate) fn asks(&self, arguments: &[&str]) -> (Value, i32) {
+        let said = self.says(&[arguments, &["-o", "json"]].concat());
+        let text = String::from_utf8_lossy(&said.stdout);
+        let document = serde_json::from_str(&text).unwrap_or_else(|error| {
+            panic!("{}: {arguments:?} gave no document: {error}\n{text}{}", self.name, said.stderr)
+        });
+        (document, said.status.code().unwrap_or(-1))
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(SHAWK);
         host::clean(&mut command);
         command.env("SHAWK_CMDB_URL", &self.url).args(arguments);
