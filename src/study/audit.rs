@@ -292,17 +292,24 @@ impl<'r> Way<'r> {
                 self.accepted.push(&rule.name);
             }
             match applies {
+                Some(_) if matches!(said, Said::Nothing) => return open.settle(chain.end()),
                 Some(_) => return open.settle(said),
                 // Whether it ends here is open.
                 None => open.add(&said, &rule.name),
             }
         }
-        let end = match chain.hook {
-            Some(_) if chain.drops => Said::Drop("the policy of its chain"),
+        open.settle(chain.end())
+    }
+}
+
+impl Chain {
+    /// What is said where no rule says anything.
+    fn end(&self) -> Said<'static> {
+        match self.hook {
+            Some(_) if self.drops => Said::Drop("the policy of its chain"),
             Some(_) => Said::Accept,
             None => Said::Nothing,
-        };
-        open.settle(end)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the questions, on records that are written down.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod audit;
 mod drain;
 mod impact;
 mod listeners;

@@ -16,6 +16,7 @@ use crate::view::{Format, write};
 
 mod finding;
 mod hostile;
+mod policy;
 
 /// The answer, ten seconds after the last word of the hosts, of a CMDB that
 /// has just these records.

@@ -150,7 +150,100 @@ fn a_nightly_job_makes_it_unsafe_and_thirty_quiet_days_make_it_safe() {
         assert_eq!(ask(&["drain", "db-1", "--for", "24h"]).1, 3);
         assert_eq!(ask(&["drain", "db-2"]).1, 4);
         let (rules, code) = ask(&["policy", "--host", "db-1", "--enforce"]);
-        let rule = "tcp dport 5432 ip saddr { 10.9.0.2/32 } counter accept";
+        let rule = "tcp dport 5432 ip saddr { 10.9.0.2 } counter accept";
         assert!(code == 0 && rules.contains(rule) && rules.contains("app-1 ('pg_dump'"), "{rules}");
     }
+}
+
+/// What only a name could do: end a line, a comment, a string, a document.
+const HOSTILE: [&str; 12] = [
+    "x\n\t\taccept",
+    "x\r}\rdelete table inet shawk_policy",
+    "x\u{85}- evil: [",
+    "x\u{2028}COMMIT\u{2029}",
+    "x\n-A INPUT -j ACCEPT",
+    "*/ --- %YAML 9.9 \\",
+    "\"; include \"/etc/passwd\"",
+    "{{ evil }} &a *a !!python/object:os.system",
+    "$(reboot) `reboot` ${x}",
+    "\\",
+    "\u{1b}[2J\u{202e}",
+    "#\n#\n",
+];
+
+/// Runs a parser on rules, in a network namespace of its own.
+fn parses(words: &[&str], rules: &str) -> String {
+    use std::io::Write;
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(rules.as_bytes()).unwrap();
+    let mut command = std::process::Command::new("unshare");
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").arg("--net").args(words);
+    let output = command.arg(file.path()).output().expect("util-linux is installed");
+    assert!(output.status.success(), "{words:?}: {}\n{rules}", said(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_real_parsers_find_no_more_in_hostile_names_than_comments() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let now = Timestamp::now();
+    let rules = |format: &str, names: &[&str]| {
+        let kind = if names == HOSTILE { "hostile" } else { "plain" };
+        let url = format!("sqlite:{}/{format}-{kind}.db", directory.path().display());
+        let mut reports = Vec::new();
+        let mut of_server = Vec::new();
+        for (number, name) in names.iter().enumerate() {
+            for address in [format!("10.9.1.{number}"), format!("fd99::{number}")] {
+                let own = if address.contains(':') { "fd99::ff" } else { "10.9.0.1" };
+                let passive = flow(name, Direction::Passive, own, Some(&address), 5432);
+                of_server.push(always(passive, now));
+            }
+            let client = format!("10.9.1.{number}");
+            let active = flow(name, Direction::Active, &client, Some("10.9.0.1"), 5432);
+            let mut told =
+                report(&format!("client-{number}"), &client, now, vec![always(active, now)]);
+            told.host.name = (*name).to_owned();
+            reports.push(told);
+        }
+        let mut server = report("server", "10.9.0.1", now, of_server);
+        server.host.name = names.concat();
+        reports.push(server);
+        runtime.block_on(recorded(&url, &reports));
+        let words = ["policy", "--host", "server", "--enforce", "--format", format];
+        let output = shawk(&words).args(["--cmdb", &url]).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let plain: Vec<String> = (0..HOSTILE.len()).map(|number| format!("n{number}")).collect();
+    let plain: Vec<&str> = plain.iter().map(String::as_str).collect();
+    // nft prints back what it would load, without comments.
+    let nft = ["sh", "-c", "nft -c -f \"$0\" && nft -f \"$0\" && nft list ruleset"];
+    let loaded = parses(&nft, &rules("nftables", &HOSTILE));
+    assert_eq!(loaded, parses(&nft, &rules("nftables", &plain)));
+    assert_eq!(loaded.matches("accept").count(), 6, "{loaded}");
+    for program in ["iptables", "ip6tables"] {
+        let script =
+            format!("{program}-restore --test \"$0\" && {program}-restore \"$0\" && {program} -S");
+        let loaded = parses(&["sh", "-c", &script], &rules(program, &HOSTILE));
+        assert_eq!(loaded, parses(&["sh", "-c", &script], &rules(program, &plain)));
+        assert_eq!(loaded.matches("--dport 5432").count(), HOSTILE.len(), "{loaded}");
+    }
+    let read =
+        "import json, sys, yaml; print(json.dumps(list(yaml.safe_load_all(open(sys.argv[1])))))";
+    let document = |names: &[&str]| -> Value {
+        let text = parses(&["/usr/bin/python3", "-c", read], &rules("k8s-networkpolicy", names));
+        serde_json::from_str(&text).unwrap()
+    };
+    let (hostile, plain) = (document(&HOSTILE), document(&plain));
+    assert_eq!(hostile.as_array().map(Vec::len), Some(1));
+    assert_eq!(hostile[0]["spec"], plain[0]["spec"]);
+    let ingress = &hostile[0]["spec"]["ingress"][0];
+    assert_eq!(ingress["ports"], serde_json::json!([{"protocol": "TCP", "port": 5432}]));
+    assert_eq!(ingress["from"].as_array().map(Vec::len), Some(2 * HOSTILE.len()));
+    assert_eq!(ingress["from"][0]["ipBlock"]["cidr"], "10.9.1.0/32");
+    assert_eq!(
+        (&hostile[0]["apiVersion"], &hostile[0]["kind"]),
+        (&"networking.k8s.io/v1".into(), &"NetworkPolicy".into())
+    );
 }

@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::flow::socket::Protocol;
-use crate::graph::EdgeId;
 use crate::graph::search::Answer;
+use crate::graph::{EdgeId, NodeId};
 use crate::study::audit::Audit;
-use crate::study::doubt::{Watch, doubts, watched_since};
+use crate::study::doubt::{Watch, doubts, is_peer, watched_since};
 use crate::study::policy::{Hook, Packet, Plan, Policy, Rule, Subject, Syntax};
 use crate::study::{About, Outcome};
 use crate::view::dot::label;
@@ -287,12 +288,15 @@ impl Text<'_> {
     fn seen(&self, id: EdgeId) -> String {
         let edge = &self.answer.graph.edges[id];
         let unknown = if edge.directed { "" } else { ", direction unknown" };
+        // An address without a probe is its own name.
+        let end = |node: NodeId, address: IpAddr| match is_peer(self.answer, node) {
+            true => label(self.answer, node),
+            false => format!("{address} {}", label(self.answer, node)),
+        };
         format!(
-            "{} {} -> {} {}: {} to {}, {}, {}{unknown}",
-            edge.active_address,
-            label(self.answer, edge.active),
-            edge.passive_address,
-            label(self.answer, edge.passive),
+            "{} -> {}: {} to {}, {}, {}{unknown}",
+            end(edge.active, edge.active_address),
+            end(edge.passive, edge.passive_address),
             moment(edge.first_seen),
             moment(edge.last_seen),
             connections(edge),
@@ -303,7 +307,11 @@ impl Text<'_> {
     /// The peers of a rule of one family, as this language writes them.
     fn peers(&self, rule: &Rule, v4: bool) -> Vec<String> {
         let family = rule.peers.iter().filter(|peer| peer.addr().is_ipv4() == v4);
-        family.map(ToString::to_string).collect()
+        let text = |peer: &IpNet| match peer.prefix_len() == peer.max_prefix_len() {
+            true => peer.addr().to_string(),
+            false => peer.to_string(),
+        };
+        family.map(text).collect()
     }
 
     /// The ports that are refused where it is not the whole host.

@@ -11,7 +11,7 @@ use crate::view::Format;
 use crate::view::escape::{is_hidden, visible};
 use crate::view::tests::{answer, print};
 
-const NAMES: [&str; 22] = [
+pub(super) const NAMES: [&str; 22] = [
     "a) R 1 1\n2 (",
     "\u{1b}[31mred\u{1b}[0m",
     "\u{9b}31m\u{7f}\u{85}",
