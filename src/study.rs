@@ -8,8 +8,10 @@
 use crate::graph::search::Answer;
 use crate::graph::walk::Ways;
 use crate::recall::{Selector, Window};
+use crate::study::diff::{Difference, Moments};
 use crate::study::listeners::Listening;
 
+pub mod diff;
 pub mod listeners;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -32,6 +34,8 @@ pub struct Inquiry {
 pub enum About {
     /// What listens where, and who calls it.
     Listeners,
+    /// What differs between two moments.
+    Diff(Moments),
 }
 
 /// A part of a list.
@@ -70,6 +74,8 @@ pub struct Outcome {
 pub enum Finding {
     /// What listens.
     Listeners(Listening),
+    /// What differs.
+    Diff(Moments, Difference),
 }
 
 impl Inquiry {
@@ -78,14 +84,20 @@ impl Inquiry {
         let asking = |depth, ways| vec![Asking { window: self.window, depth, ways }];
         match self.about {
             About::Listeners => asking(1, Ways::Up),
+            About::Diff(moments) => [moments.before(), moments.after()]
+                .map(|around| Asking { window: around.into(), depth: 1, ways: Ways::Both })
+                .to_vec(),
         }
     }
 
     /// The finding, from the answers to [`Inquiry::questions`], of which there
-    /// is one at least.
+    /// are as many as those.
     pub fn conclude(self, answers: Vec<Answer>) -> Outcome {
         let finding = match self.about {
             About::Listeners => Finding::Listeners(Listening::of(&answers[0])),
+            About::Diff(moments) => {
+                Finding::Diff(moments, Difference::of(&moments, &answers[0], &answers[1]))
+            }
         };
         Outcome { inquiry: self, answers, finding }
     }
@@ -101,6 +113,7 @@ impl Outcome {
     pub fn exit_code(&self) -> u8 {
         match &self.finding {
             Finding::Listeners(_) => 0,
+            Finding::Diff(moments, found) => found.is_told_by(moments),
         }
     }
 }

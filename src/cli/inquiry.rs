@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use clap::{Arg, ArgAction, CommandFactory, Parser};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::cli::args::inquiry::{InquiryArguments, InquiryWord, Query};
+use crate::cli::args::inquiry::{DiffArguments, InquiryArguments, InquiryWord, Query};
 use crate::cli::selector::{selectors, window};
 use crate::cli::settings::Settings;
-use crate::cli::{Command, cmdb, one_line};
+use crate::cli::{Command, cmdb, duration, one_line};
 use crate::cmdb::url::CmdbUrl;
 use crate::recall::{Selector, Window};
+use crate::study::diff::Moments;
 use crate::study::{About, Inquiry, Page};
 use crate::view::Format;
 
@@ -32,9 +33,9 @@ const MAX_LINES: usize = 100_000;
 
 /// What a query may say. Whatever else the command line takes (where the CMDB
 /// is, say, or a file) is not for strangers.
-const ASKED_OVER_HTTP: [&str; 12] = [
+const ASKED_OVER_HTTP: [&str; 15] = [
     "what", "ip", "ipv4", "ipv6", "host", "process", "port", "since", "until", "at", "limit",
-    "offset",
+    "offset", "from", "to", "window",
 ];
 
 /// What an inquiry's words have in common once they are read.
@@ -114,8 +115,29 @@ fn read(word: InquiryWord, now: Timestamp) -> Result<Read, String> {
         InquiryWord::Listeners(words) => {
             (words.shared, window(&words.window, now)?, About::Listeners)
         }
+        InquiryWord::Diff(words) => {
+            let moments = moments(&words, now)?;
+            (words.shared, Window::default(), About::Diff(moments))
+        }
     };
     inquiry(shared, time, about)
+}
+
+fn moments(words: &DiffArguments, now: Timestamp) -> Result<Moments, String> {
+    let moment = |flag: &str, value: &str| {
+        duration::parse_moment(value, now).map_err(|error| format!("{flag}: {error}"))
+    };
+    let from = moment("--from", &words.from)?;
+    let to = words.to.as_deref().map(|to| moment("--to", to)).transpose()?.unwrap_or(now);
+    if from >= to {
+        return Err(format!("--from {from} is not before --to {to}; swap them"));
+    }
+    let window = duration::parse(&words.window).and_then(|window| {
+        let known = SignedDuration::try_from(window).ok().filter(|window| window.is_positive());
+        known.ok_or_else(|| format!("'{}' is no length of time to look at", words.window))
+    });
+    let window = window.map_err(|error| format!("--window: {error}"))?;
+    Ok(Moments { from, to, window, exit_code: words.exit_code })
 }
 
 fn inquiry(mut shared: InquiryArguments, window: Window, about: About) -> Result<Read, String> {

@@ -5,5 +5,5 @@ mod join;
 pub(crate) mod notation;
 mod search;
 mod sound;
-mod truth;
+pub(crate) mod truth;
 mod walk;

@@ -40,11 +40,12 @@ enum Route {
 }
 
 /// Every path with its method. docs/openapi.json has the same; a test holds it.
-const ROUTES: [(&str, Method, Route); 8] = [
+const ROUTES: [(&str, Method, Route); 9] = [
     ("/v1/reports", Method::POST, Route::Reports),
     ("/v1/recall", Method::POST, Route::Recall),
     ("/api/v1/look", Method::GET, Route::Look),
     ("/api/v1/listeners", Method::GET, Route::Inquiry("listeners")),
+    ("/api/v1/diff", Method::GET, Route::Inquiry("diff")),
     ("/metrics", Method::GET, Route::Metrics),
     ("/healthz", Method::GET, Route::Healthz),
     ("/readyz", Method::GET, Route::Readyz),

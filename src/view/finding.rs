@@ -17,6 +17,7 @@ use crate::view::footer::{Summary, grounds, nothing};
 use crate::view::json::{self, Count, CutView, HostView, SelectorView, one_line};
 use crate::view::paint::Paint;
 
+mod diff;
 mod listeners;
 
 /// Prints a finding, as JSON or else for people. `colour` is the caller's
@@ -30,6 +31,10 @@ pub fn write(
     let text = match (&outcome.finding, format) {
         (Finding::Listeners(found), Format::Json) => listeners::json(outcome, found)?,
         (Finding::Listeners(found), _) => text(outcome, &listeners::sheet(outcome, found), colour),
+        (Finding::Diff(moments, found), Format::Json) => diff::json(outcome, moments, found)?,
+        (Finding::Diff(moments, found), _) => {
+            text(outcome, &diff::sheet(outcome, moments, found), colour)
+        }
     };
     to.write_all(text.as_bytes())
 }

@@ -2,7 +2,7 @@
 //! and the collector's queries are read by the same.
 #![expect(missing_docs, reason = "a doc comment here is a line of the manual")]
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::cli::args::{CmdbArguments, SelectorArguments, WindowArguments};
 
@@ -10,6 +10,8 @@ use crate::cli::args::{CmdbArguments, SelectorArguments, WindowArguments};
 pub enum InquiryWord {
     /// Print what listens where, by which process, and who calls it
     Listeners(ListenersArguments),
+    /// Print which edges and listeners are new, gone or changed between two moments
+    Diff(DiffArguments),
 }
 
 /// An inquiry alone, as a query of HTTP asks it.
@@ -44,4 +46,22 @@ pub struct ListenersArguments {
     pub shared: InquiryArguments,
     #[command(flatten)]
     pub window: WindowArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArguments {
+    #[command(flatten)]
+    pub shared: InquiryArguments,
+    /// The earlier moment, before the change: 15m, or 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "MOMENT")]
+    pub from: String,
+    /// The later moment [default: now]
+    #[arg(long, value_name = "MOMENT")]
+    pub to: Option<String>,
+    /// How much time before each moment stands for it
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub window: String,
+    /// Exit with 3 if anything differs, with 4 if that cannot be told
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub exit_code: bool,
 }

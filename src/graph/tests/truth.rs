@@ -10,17 +10,17 @@ use crate::graph::join::join;
 use crate::graph::tests::notation::{print, records};
 
 /// xorshift64: a truth is its seed.
-pub(super) struct Dice(pub(super) u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    pub(super) fn below(&mut self, sides: usize) -> usize {
+    pub(crate) fn below(&mut self, sides: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         usize::try_from(self.0 >> 33).unwrap() % sides
     }
 
-    fn chance(&mut self, of_ten: usize) -> bool {
+    pub(crate) fn chance(&mut self, of_ten: usize) -> bool {
         self.below(10) < of_ten
     }
 }

@@ -7,7 +7,9 @@ use crate::study::tests::outcome;
 use crate::study::{About, Finding};
 
 fn listeners(text: &str, selector: Selector) -> (Vec<Listener>, usize) {
-    let Finding::Listeners(listening) = outcome(text, selector, About::Listeners).finding;
+    let Finding::Listeners(listening) = outcome(text, selector, About::Listeners).finding else {
+        panic!("another finding");
+    };
     (listening.listeners, listening.ended)
 }
 
