@@ -116,6 +116,15 @@ impl Moments {
         Around { since: since.max(self.from), at: self.to }
     }
 
+    /// Whether what was there at the earlier moment has been quiet at the later
+    /// one for more than twice its longest pause before.
+    fn is_over(&self, old: &Fact, new: Option<&Fact>) -> bool {
+        let is_there = new.is_some_and(|new| new.presence.is_there);
+        let last = new.unwrap_or(old).presence.last;
+        let quiet = last.map(|last| self.to.duration_since(last));
+        !is_there && quiet.is_some_and(|quiet| quiet > old.presence.pause * 2)
+    }
+
     fn verdict(&self, before: Option<&Fact>, after: Option<&Fact>) -> Verdict {
         use crate::study::diff::presence::Kind::{Absent, Rare, Regular, Steady};
         let kind = |fact: Option<&Fact>| fact.map_or(Absent, |fact| fact.presence.kind);
@@ -123,24 +132,21 @@ impl Moments {
         let first_ever = first_seen > self.from;
         match (kind(before), kind(after)) {
             (Absent, Absent) => Verdict::Same,
-            // What never was before is news, however short; but a port that
-            // somebody opened for a moment is none.
-            (Absent, Rare) if first_ever && after.is_some_and(Fact::is_edge) => Verdict::New,
+            // What never was before is news, however short.
+            (Absent, Rare) if first_ever && after.is_some_and(Fact::is_news) => Verdict::New,
             (Absent, Rare) => Verdict::Occasional,
-            (Absent, Regular(_) | Steady) if first_ever => Verdict::New,
+            (Absent, Regular | Steady) if first_ever => Verdict::New,
             // What was known long ago may be a job of the night.
-            (Absent, Steady | Regular(_)) => {
+            (Absent, Steady | Regular) => {
                 let all = self.to.duration_since(self.after().since) >= self.window;
                 if all { Verdict::New } else { Verdict::Occasional }
             }
-            (Steady, Absent | Rare) => Verdict::Gone,
-            (Regular(pause), Absent) => {
-                let last = before.and_then(|fact| fact.presence.last).unwrap_or(self.from);
-                let long = self.to.duration_since(last) > pause * 2;
-                if long { Verdict::Gone } else { Verdict::Undecided }
+            (Steady | Regular, _) if before.is_some_and(|old| self.is_over(old, after)) => {
+                Verdict::Gone
             }
+            (Steady | Regular, Absent) => Verdict::Undecided,
             (Rare, Absent) => Verdict::Occasional,
-            (Rare | Regular(_) | Steady, _) => Verdict::Same,
+            (Rare | Regular | Steady, _) => Verdict::Same,
         }
     }
 }
@@ -165,7 +171,7 @@ impl Difference {
                 Key::Listener(ListenerKey::of(&answer.graph, node, &listen, Grade::Loose))
             }
         };
-        let mut left: BTreeMap<Key, (Vec<&Fact>, Vec<&Fact>)> = BTreeMap::new();
+        let mut left: BTreeMap<Key, Left> = BTreeMap::new();
         let edges = was.edges.keys().chain(is.edges.keys()).collect::<BTreeSet<_>>();
         let edges = edges.into_iter().map(|key| (was.edges.get(key), is.edges.get(key)));
         let listeners = was.listeners.keys().chain(is.listeners.keys()).collect::<BTreeSet<_>>();
@@ -175,27 +181,38 @@ impl Difference {
             let there = |fact: &&Fact| !fact.presence.is_absent();
             let (old, new) = (old.filter(there), new.filter(there));
             match (old, new) {
-                (Some(old), Some(new))
-                    if !matches!(moments.verdict(Some(old), Some(new)), Verdict::Gone) =>
-                {
+                (Some(old), Some(new)) if !moments.is_over(old, Some(new)) => {
                     difference.compare(old, new);
+                    // It may be in a pause, or go on as another.
+                    if !new.presence.is_there {
+                        left.entry(loosely(after, new)).or_default().paused += 1;
+                    }
                 }
                 // What ended after the first moment may go on as another.
-                (Some(old), _) => left.entry(loosely(before, old)).or_default().0.push(old),
-                (None, Some(new)) => left.entry(loosely(after, new)).or_default().1.push(new),
+                (Some(old), new) => {
+                    left.entry(loosely(before, old)).or_default().old.push((old, new));
+                }
+                (None, Some(new)) => left.entry(loosely(after, new)).or_default().new.push(new),
                 (None, None) => {}
             }
         }
-        let (was_unseen, is_unseen) = (was.loosely(before), is.loosely(after));
-        for (key, (mut old, mut new)) in left {
-            old.sort_by_key(|fact| std::cmp::Reverse(fact.rank()));
+        let (was_loosely, is_loosely) = (was.loosely(before, false), is.loosely(after, true));
+        let at_first: BTreeSet<Key> = was
+            .facts()
+            .filter(|fact| fact.presence.is_there)
+            .map(|fact| loosely(before, fact))
+            .collect();
+        for (key, Left { mut old, mut new, paused }) in left {
+            // What had ended by the first moment and went on as another.
+            old.retain(|(fact, _)| fact.presence.is_there || !at_first.contains(&key));
+            old.sort_by_key(|(fact, _)| std::cmp::Reverse(fact.rank()));
             new.sort_by_key(|fact| std::cmp::Reverse(fact.rank()));
+            new.truncate(new.len().saturating_sub(paused).max(old.len()));
             for at in 0..old.len().max(new.len()) {
-                let pair = (old.get(at).copied(), new.get(at).copied());
-                let explained = match pair {
-                    (Some(_), None) => is_unseen.explains(&key),
-                    (None, Some(_)) => was_unseen.explains(&key),
-                    _ => false,
+                let (pair, explained) = match (old.get(at), new.get(at)) {
+                    (Some((old, _)), Some(new)) => ((Some(*old), Some(*new)), false),
+                    (Some((old, own)), None) => ((Some(*old), *own), is_loosely.explains(&key)),
+                    (None, new) => ((None, new.copied()), was_loosely.explains(&key)),
                 };
                 if !explained {
                     difference.judge(moments, (&was, &is), pair);
@@ -288,6 +305,16 @@ impl Difference {
             (entry.change.clone(), key)
         });
     }
+}
+
+/// What is at one moment only by its exact key, or ended after the first one:
+/// then with what was seen of it since.
+#[derive(Default)]
+struct Left<'f> {
+    old: Vec<(&'f Fact, Option<&'f Fact>)>,
+    new: Vec<&'f Fact>,
+    /// How many that are at both are not there at the second moment.
+    paused: usize,
 }
 
 /// What is matched loosely.

@@ -88,6 +88,7 @@ fn each_inquiry_is_answered_over_http_as_by_its_command() {
     assert!(output.status.success(), "{}", said(&output));
     for (words, query, total) in [
         (&["listeners"][..], "listeners", 1..),
+        (&["diff", "--from", "2026-01-31T12:00:00Z"], "diff?from=2026-01-31T12:00:00Z", 0..),
         (&["listeners", "served", "--limit", "1"], "listeners?what=served&limit=1", 1..),
     ] {
         for cmdb in [&cmdb, &collector.url()] {

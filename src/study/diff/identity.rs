@@ -162,8 +162,13 @@ fn end(graph: &Graph, node: NodeId, grade: Grade) -> End {
 /// A scope; loosely one without the id that a container or an unnamed
 /// namespace has for its life.
 fn scope(scope: &Arc<str>, grade: Grade) -> Arc<str> {
-    match (grade, scope.split_once(':')) {
-        (Grade::Loose, Some((kind @ ("container" | "net"), _))) => Arc::from(kind),
+    match scope.split_once(':') {
+        Some((kind, _)) if grade == Grade::Loose && is_fleeting(scope) => Arc::from(kind),
         _ => Arc::clone(scope),
     }
+}
+
+/// Whether a scope is another one after a restart.
+pub(crate) fn is_fleeting(scope: &str) -> bool {
+    scope.starts_with("container:") || scope.starts_with("net:")
 }

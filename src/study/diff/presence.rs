@@ -20,6 +20,10 @@ pub(crate) struct Presence {
     pub(crate) kind: Kind,
     /// When it was last there, up to the moment.
     pub(crate) last: Option<Timestamp>,
+    /// It was there at the moment, or its host has not yet said otherwise.
+    pub(crate) is_there: bool,
+    /// Its longest pause, that before it and that after it included.
+    pub(crate) pause: SignedDuration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +32,8 @@ pub(crate) enum Kind {
     Absent,
     /// Once, or now and then.
     Rare,
-    /// Again and again, with no pause longer than this.
-    Regular(SignedDuration),
+    /// Again and again, with short pauses.
+    Regular,
     /// All along, and at the moment.
     Steady,
 }
@@ -60,7 +64,7 @@ impl Presence {
             quiet_from = run.until.min(around.at);
             last = Some(quiet_from);
             let silent_for = around.at.duration_since(run.until);
-            is_there = !silent_for.is_positive() || !run.ended && silent_for <= tolerance;
+            is_there = !silent_for.is_positive() || run.goes_on && silent_for <= tolerance;
         }
         let whole = pause.max(if is_there {
             SignedDuration::ZERO
@@ -71,10 +75,10 @@ impl Presence {
             0 => Kind::Absent,
             1 if is_there && pause <= tolerance => Kind::Steady,
             1 => Kind::Rare,
-            _ if whole <= window / PAUSES => Kind::Regular(whole),
+            _ if whole <= window / PAUSES => Kind::Regular,
             _ => Kind::Rare,
         };
-        Presence { kind, last }
+        Presence { kind, last, is_there, pause: whole }
     }
 
     pub(crate) fn is_absent(&self) -> bool {
@@ -82,20 +86,29 @@ impl Presence {
     }
 }
 
-/// Spans with what is within the tolerance of one another as one, in order.
-fn runs(spans: impl Iterator<Item = Span>, tolerance: SignedDuration) -> Vec<Span> {
+/// Spans with no pause between them that is longer than the tolerance.
+struct Run {
+    since: Timestamp,
+    until: Timestamp,
+    /// Its end is not known to be one: its host has not said so, or it has
+    /// paused before.
+    goes_on: bool,
+}
+
+fn runs(spans: impl Iterator<Item = Span>, tolerance: SignedDuration) -> Vec<Run> {
     let mut spans: Vec<Span> = spans.collect();
     spans.sort_by_key(|span| (span.since, span.until, span.ended));
-    let mut runs: Vec<Span> = Vec::new();
-    for span in spans {
+    let mut runs: Vec<Run> = Vec::new();
+    for Span { since, until, ended } in spans {
         match runs.last_mut() {
-            Some(run) if span.since.duration_since(run.until) <= tolerance => {
-                // What goes on after the other has ended has not ended.
-                if (span.until, !span.ended) > (run.until, !run.ended) {
-                    (run.until, run.ended) = (span.until, span.ended);
+            Some(run) if since.duration_since(run.until) <= tolerance => {
+                let paused = since > run.until;
+                if until >= run.until {
+                    run.goes_on = !ended || paused || run.goes_on;
+                    run.until = until;
                 }
             }
-            _ => runs.push(span),
+            _ => runs.push(Run { since, until, goes_on: !ended }),
         }
     }
     runs

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::graph::search::Answer;
 use crate::graph::{EdgeId, Listen, NodeId};
 use crate::recall::{FlowRecord, HostKey, Span};
-use crate::study::diff::identity::{EdgeKey, Grade, ListenerKey, Name};
+use crate::study::diff::identity::{EdgeKey, End, Grade, ListenerKey, Name, is_fleeting};
 use crate::study::diff::presence::{Around, Kind, Presence};
 use crate::study::diff::{Key, Thing};
 
@@ -26,6 +26,8 @@ pub(crate) struct Fact {
     pub(crate) thing: Thing,
     pub(crate) presence: Presence,
     pub(crate) first_seen: Timestamp,
+    /// One of its ends is where everything is new with each start.
+    fresh: bool,
     /// Hosts that told of it.
     tellers: BTreeSet<HostKey>,
     /// Whether it was answered, where that is known.
@@ -42,8 +44,12 @@ pub(crate) struct Loosely {
 }
 
 impl Fact {
-    pub(crate) fn is_edge(&self) -> bool {
-        matches!(self.thing, Thing::Edge(_))
+    /// Whether it is worth telling if it was never there before, and is gone
+    /// again: not a port that somebody opened for a moment, nor what runs in a
+    /// container of its own each time, or comes from a new address of the
+    /// internet, and so is never known from before.
+    pub(crate) fn is_news(&self) -> bool {
+        matches!(self.thing, Thing::Edge(_)) && !self.fresh
     }
 
     /// The most steadily there the greatest.
@@ -51,7 +57,7 @@ impl Fact {
         match self.presence.kind {
             Kind::Absent => 0,
             Kind::Rare => 1,
-            Kind::Regular(_) => 2,
+            Kind::Regular => 2,
             Kind::Steady => 3,
         }
     }
@@ -87,10 +93,15 @@ impl Side {
         for (key, ids) in edges {
             let spans = ids.iter().flat_map(|id| side.spans(answer, *id)).collect();
             let first_seen = ids.iter().map(|id| answer.graph.edges[*id].first_seen).min();
-            let Some((first_seen, id)) = first_seen.zip(ids.first()) else { continue };
+            let latest = ids.iter().max_by_key(|id| answer.graph.edges[**id].last_seen);
+            let Some((first_seen, id)) = first_seen.zip(latest) else { continue };
             let tellers =
                 ids.iter().flat_map(|id| tellers(answer, *id).map(|(record, _)| record.host));
+            let edge = &answer.graph.edges[*id];
+            let place = |node: NodeId| answer.graph.nodes[node].identity.place();
+            let mut places = [edge.active, edge.passive].into_iter().filter_map(place);
             let fact = Fact {
+                fresh: key.active == End::Public || places.any(|place| is_fleeting(&place.scope)),
                 thing: Thing::Edge(*id),
                 presence: present(spans, first_seen),
                 first_seen,
@@ -112,12 +123,15 @@ impl Side {
         for (key, told) in listeners {
             let spans = told.iter().flat_map(|(.., record)| record.spans.clone()).collect();
             let first_seen = told.iter().map(|(.., record)| record.first_seen).min();
-            let Some((first_seen, (node, listen, _))) = first_seen.zip(told.last()) else {
+            let latest =
+                told.iter().max_by_key(|(.., record)| record.spans.last().map(|s| s.until));
+            let Some((first_seen, (node, listen, _))) = first_seen.zip(latest) else {
                 continue;
             };
             let now = told.iter().filter(|(.., record)| is_at(record, around.at, answer));
             let names = now.filter_map(|(.., record)| record.flow.key.process.as_deref());
             let fact = Fact {
+                fresh: is_fleeting(&key.place.1),
                 thing: Thing::Listener(*node, *listen),
                 presence: present(spans, first_seen),
                 first_seen,
@@ -137,10 +151,20 @@ impl Side {
         fact.tellers.first().copied().filter(|_| !heard)
     }
 
-    /// What is there, loosely.
-    pub(crate) fn loosely(&self, answer: &Answer) -> Loosely {
+    /// All that is known.
+    pub(crate) fn facts(&self) -> impl Iterator<Item = &Fact> {
+        self.edges.values().chain(self.listeners.values())
+    }
+
+    /// What is there, loosely: at any time, or so that it still goes on.
+    pub(crate) fn loosely(&self, answer: &Answer, going_on: bool) -> Loosely {
         let mut loosely = Loosely { all: BTreeSet::new(), unseen: BTreeSet::new() };
-        for fact in self.edges.values().filter(|fact| !fact.presence.is_absent()) {
+        let there = |fact: &&Fact| {
+            let presence = &fact.presence;
+            let goes_on = presence.is_there || presence.kind == Kind::Regular;
+            !presence.is_absent() && (goes_on || !going_on)
+        };
+        for fact in self.edges.values().filter(there) {
             let Thing::Edge(id) = fact.thing else { continue };
             let key = EdgeKey::of(&answer.graph, &answer.graph.edges[id], Grade::Loose);
             loosely.all.insert(key.of_any_process());
