@@ -6,6 +6,7 @@
 pub mod args;
 pub mod duration;
 pub mod inquiry;
+pub mod labels;
 mod probe;
 mod selector;
 mod serve;
@@ -14,6 +15,7 @@ pub mod settings;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -28,6 +30,7 @@ use crate::cli::settings::Settings;
 use crate::cmdb::url::CmdbUrl;
 use crate::flow::filter::Filter;
 use crate::graph::walk::Ways;
+use crate::labels::Labels;
 use crate::probe::choose::Mode;
 use crate::recall::{Selector, Window};
 use crate::view::Format;
@@ -108,6 +111,8 @@ pub struct ServeOptions {
     pub client_ca: Option<PathBuf>,
     /// Names it is asked by.
     pub names: Vec<String>,
+    /// Its file of labels.
+    pub labels: Option<PathBuf>,
 }
 
 /// What a question's words mean.
@@ -132,6 +137,8 @@ pub struct LookOptions {
     pub asked: Asked,
     /// `SHAWK_HOST_ID`, for "this host".
     pub host_id: Option<String>,
+    /// What people call things.
+    pub labels: Arc<Labels>,
     /// How to print the answer.
     pub format: Format,
 }
@@ -282,6 +289,7 @@ fn look(words: LookArguments, settings: &Settings, now: Timestamp) -> Result<Loo
     let format = words.output.parse().map_err(|error| format!("--output: {error}"))?;
     Ok(LookOptions {
         cmdb: cmdb(words.cmdb.cmdb.clone(), settings)?,
+        labels: labels::labels(words.labels.clone(), settings)?,
         asked: asked(words, now)?,
         host_id: pick(None, "", settings, &["SHAWK_HOST_ID"], text)?,
         format,

@@ -114,8 +114,8 @@ async fn probe(options: ProbeOptions) -> Result<()> {
 }
 
 async fn serve(options: ServeOptions) -> Result<()> {
-    let ServeOptions { cmdb, listen, tls, client_ca, names } = options;
-    serve::run(serve::Plan { listen, cmdb, tls, client_ca, names }).await
+    let ServeOptions { cmdb, listen, tls, client_ca, names, labels } = options;
+    serve::run(serve::Plan { listen, cmdb, tls, client_ca, names, labels }).await
 }
 
 fn print(text: &str) -> Result<()> {
@@ -150,7 +150,7 @@ async fn look(options: LookOptions) -> Result<()> {
         let host = machine::read_host(&config(options.host_id, None))?;
         selectors.push(Selector::Host(host.id));
     }
-    let question = look::question(selectors, asked.window, asked.depth, asked.ways);
+    let question = look::question(selectors, asked.window, asked.depth, asked.ways, options.labels);
     let cmdb = read(&options.cmdb).await?;
     let answer = look::look(&cmdb, question, Timestamp::now()).await?;
     cmdb.close().await;
@@ -161,7 +161,7 @@ async fn look(options: LookOptions) -> Result<()> {
 /// An inquiry answered; the exit code is what scripts ask for.
 async fn inquire(options: InquiryOptions) -> Result<u8> {
     let cmdb = read(&options.cmdb).await?;
-    let outcome = ask::ask(&cmdb, options.inquiry, Timestamp::now()).await?;
+    let outcome = ask::ask(&cmdb, options.inquiry, &options.labels, Timestamp::now()).await?;
     cmdb.close().await;
     let (mut stdout, colour) = stdout();
     view::finding::write(&outcome, options.format, colour, &mut stdout)

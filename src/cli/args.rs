@@ -20,7 +20,7 @@ pub mod inquiry;
         SHAWK_CMDB_URL, SHAWK_PROBE_MODE, SHAWK_PROBE_INTERVAL, SHAWK_PROBE_FILTER,\n  \
         SHAWK_FLUSH_INTERVAL (or SHAWK_PROBE_FLUSH_INTERVAL), SHAWK_HOST_ID,\n  \
         SHAWK_HOSTNAME, SHAWK_SPOOL, SHAWK_SPOOL_LIMIT, SHAWK_METRICS, SHAWK_LISTEN,\n  \
-        SHAWK_TLS_CERT, SHAWK_TLS_KEY, SHAWK_CLIENT_CA, SHAWK_NAME, SHAWK_DEBUG, and\n  \
+        SHAWK_TLS_CERT, SHAWK_TLS_KEY, SHAWK_CLIENT_CA, SHAWK_NAME, SHAWK_LABELS, SHAWK_DEBUG, and\n  \
         SHAWK_ENV_FILE, a file of such lines."
 )]
 pub struct Arguments {
@@ -79,6 +79,13 @@ pub struct CmdbArguments {
     pub cmdb: Option<String>,
 }
 
+#[derive(Clone, Debug, Default, Args)]
+pub struct LabelsArguments {
+    /// A file that gives names, roles and groups to hosts, networks and units
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub struct PruneArguments {
     #[command(flatten)]
@@ -104,6 +111,8 @@ pub struct ServeArguments {
     /// The authority whose certificates those who ask have to show (PEM)
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<String>,
+    #[command(flatten)]
+    pub labels: LabelsArguments,
     /// A name it is asked by, beside those of its certificate; several with commas
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -114,7 +123,7 @@ pub struct ProbeArguments {
     #[command(flatten)]
     pub cmdb: CmdbArguments,
     /// How sockets are read: polling (at the interval, by the best way this
-    /// host offers) [default], streaming, auto (the best of all), or one way by
+    /// host offers; the default), streaming, auto (the best of all), or one way by
     /// its name: iterator, netlink, procfs
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
@@ -127,7 +136,7 @@ pub struct ProbeArguments {
     /// Scan once, record it and exit
     #[arg(long, action = ArgAction::SetTrue)]
     pub once: bool,
-    /// Which peers to report: all [default], public or private
+    /// Which peers to report: all (the default), public or private
     #[arg(long, value_name = "WHICH")]
     pub filter: Option<String>,
     /// Where a daemon keeps what it cannot deliver, a directory of its own, or
@@ -162,6 +171,8 @@ pub struct LookArguments {
     pub of: SelectorArguments,
     #[command(flatten)]
     pub cmdb: CmdbArguments,
+    #[command(flatten)]
+    pub labels: LabelsArguments,
     /// How many steps to walk
     #[arg(long, value_name = "STEPS", default_value = "1")]
     pub depth: String,
@@ -180,8 +191,8 @@ pub struct LookArguments {
 
 #[derive(Debug, Default, Args)]
 pub struct SelectorArguments {
-    /// An address, a network (10.0.0.0/24), a port, a host, a process, or '*'
-    /// for all that is known [default: of look this host, of all others '*']
+    /// An address, a network (10.0.0.0/24), a port, a host, a process, a label,
+    /// or '*' for all that is known [default: of look this host, of all others '*']
     #[arg(value_name = "WHAT")]
     pub what: Option<String>,
     /// An address or a network
@@ -202,6 +213,9 @@ pub struct SelectorArguments {
     /// A service, by port, on any host
     #[arg(long, value_name = "PORT", group = "selector", conflicts_with = "what")]
     pub port: Option<String>,
+    /// A name, role or group of the labels
+    #[arg(long, value_name = "NAME", group = "selector", conflicts_with = "what")]
+    pub label: Option<String>,
 }
 
 #[derive(Debug, Default, Args)]

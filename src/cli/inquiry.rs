@@ -3,15 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::sync::Arc;
 
 use clap::{Arg, ArgAction, CommandFactory, Parser};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::args::inquiry::{DiffArguments, InquiryArguments, InquiryWord, Query};
+use crate::cli::labels::labels;
 use crate::cli::selector::{selectors, window};
 use crate::cli::settings::Settings;
 use crate::cli::{Command, cmdb, duration, one_line};
 use crate::cmdb::url::CmdbUrl;
+use crate::labels::Labels;
 use crate::recall::{Selector, Window};
 use crate::study::diff::Moments;
 use crate::study::{About, Inquiry, Page};
@@ -24,6 +27,8 @@ pub struct InquiryOptions {
     pub cmdb: CmdbUrl,
     /// What is asked.
     pub inquiry: Inquiry,
+    /// What people call things.
+    pub labels: Arc<Labels>,
     /// How to print the answer.
     pub format: Format,
 }
@@ -33,9 +38,9 @@ const MAX_LINES: usize = 100_000;
 
 /// What a query may say. Whatever else the command line takes (where the CMDB
 /// is, say, or a file) is not for strangers.
-const ASKED_OVER_HTTP: [&str; 15] = [
-    "what", "ip", "ipv4", "ipv6", "host", "process", "port", "since", "until", "at", "limit",
-    "offset", "from", "to", "window",
+const ASKED_OVER_HTTP: [&str; 16] = [
+    "what", "ip", "ipv4", "ipv6", "host", "process", "port", "label", "since", "until", "at",
+    "limit", "offset", "from", "to", "window",
 ];
 
 /// What an inquiry's words have in common once they are read.
@@ -55,7 +60,9 @@ pub(crate) fn command(
     if !matches!(format, Format::Table | Format::Json) {
         return Err(format!("--output: '{}' is not for this; choose table or json", format.name()));
     }
-    let options = InquiryOptions { cmdb: cmdb(shared.cmdb.cmdb, settings)?, inquiry, format };
+    let cmdb = cmdb(shared.cmdb.cmdb, settings)?;
+    let options =
+        InquiryOptions { cmdb, inquiry, labels: labels(shared.labels, settings)?, format };
     Ok(Command::Inquire(Box::new(options)))
 }
 

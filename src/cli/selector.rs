@@ -53,6 +53,9 @@ pub(crate) fn selectors(words: SelectorArguments) -> Result<Vec<Selector>, Strin
     if let Some(value) = words.port {
         return one("--port", port(&value));
     }
+    if let Some(value) = words.label {
+        return one("--label", text(&value).map(Selector::Label));
+    }
     let Some(word) = words.what else { return Ok(Vec::new()) };
     text(&word)?;
     if word == "*" {
@@ -75,7 +78,8 @@ pub(crate) fn selectors(words: SelectorArguments) -> Result<Vec<Selector>, Strin
         return address(&word, |_| true).map(|selector| vec![selector]);
     }
     let name = text(&word)?;
-    Ok(vec![Selector::Host(name.clone()), Selector::Process(name)])
+    let meanings = [Selector::Label, Selector::Host, Selector::Process];
+    Ok(meanings.map(|means| means(name.clone())).into())
 }
 
 /// An address, or a network with its prefix; brackets around IPv6 are taken

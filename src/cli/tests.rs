@@ -69,7 +69,7 @@ fn a_query_is_the_commands_words_without_the_dashes() {
             Err(error) => {
                 assert!(error.contains(said) && !error.contains('\n'), "{query}: {error}");
             }
-            Ok(inquiry) => assert_eq!(inquiry.selectors[0], Selector::Host("--cmdb".into())),
+            Ok(inquiry) => assert!(inquiry.selectors.contains(&Selector::Host("--cmdb".into()))),
         }
     }
 }
@@ -186,7 +186,14 @@ fn a_bare_word_may_mean_any_of_them() {
         ("5432", vec![Selector::Port(5432)]),
         (":5432", vec![Selector::Port(5432)]),
         ("*", vec![Selector::All]),
-        ("web-1", vec![Selector::Host("web-1".into()), Selector::Process("web-1".into())]),
+        (
+            "web-1",
+            vec![
+                Selector::Label("web-1".into()),
+                Selector::Host("web-1".into()),
+                Selector::Process("web-1".into()),
+            ],
+        ),
         ("--ipv4 10.0.0.10", vec![ip("10.0.0.10")]),
         ("--ipv6 fd00::/64", vec![Selector::Network("fd00::/64".parse().unwrap())]),
         ("--process 80", vec![Selector::Process("80".into())]),

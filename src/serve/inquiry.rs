@@ -26,7 +26,7 @@ pub(crate) async fn answer(
     })?;
     let cmdb = state.cmdb().map_err(|fault| Refusal::of_cmdb(&fault.into()))?;
     let _turn = recall::turn(state).await?;
-    let outcome = ask::ask(&cmdb, inquiry, now).await;
+    let outcome = ask::ask(&cmdb, inquiry, &state.labels.now(), now).await;
     let outcome = outcome.map_err(|error| Refusal::of_cmdb(&error))?;
     state.metrics.questions.add(1);
     let mut text = Vec::new();

@@ -4,7 +4,9 @@
 use hyper::StatusCode;
 use jiff::Timestamp;
 
-use crate::cli::args::{CmdbArguments, LookArguments, SelectorArguments, WindowArguments};
+use crate::cli::args::{
+    CmdbArguments, LabelsArguments, LookArguments, SelectorArguments, WindowArguments,
+};
 use crate::cli::{self, Asked};
 use crate::look;
 use crate::serve::reply::{self, Refusal, Reply};
@@ -19,7 +21,8 @@ pub(crate) async fn answer(state: &State, caller: Caller, query: &str) -> Result
         Refusal::new(StatusCode::BAD_REQUEST, "malformed", error, "see /openapi.json")
     };
     let asked = understand(query, now).map_err(wrong)?;
-    let question = look::question(asked.selectors, asked.window, asked.depth, asked.ways);
+    let question =
+        look::question(asked.selectors, asked.window, asked.depth, asked.ways, state.labels.now());
     let cmdb = state.cmdb().map_err(|fault| Refusal::of_cmdb(&fault.into()))?;
     let _turn = recall::turn(state).await?;
     let answer = look::look(&cmdb, question, now).await;
@@ -39,6 +42,7 @@ fn understand(query: &str, now: Timestamp) -> Result<Asked, String> {
     let mut words = LookArguments {
         of: SelectorArguments::default(),
         cmdb: CmdbArguments { cmdb: None },
+        labels: LabelsArguments::default(),
         depth: "1".to_owned(),
         up: false,
         down: false,
@@ -54,6 +58,7 @@ fn understand(query: &str, now: Timestamp) -> Result<Asked, String> {
             "host" => &mut words.of.host,
             "process" => &mut words.of.process,
             "port" => &mut words.of.port,
+            "label" => &mut words.of.label,
             "since" => &mut words.window.since,
             "until" => &mut words.window.until,
             "at" => &mut words.window.at,
@@ -72,13 +77,14 @@ fn understand(query: &str, now: Timestamp) -> Result<Asked, String> {
             }
             _ => return Err(format!("'{name}' is no parameter of this")),
         };
-        selectors += usize::from(["what", "ip", "host", "process", "port"].contains(&&*name));
+        selectors +=
+            usize::from(["what", "ip", "host", "process", "port", "label"].contains(&&*name));
         if word.replace(value).is_some() {
             return Err(format!("'{name}' stands there twice"));
         }
     }
     if selectors != 1 {
-        return Err("give one of what, ip, host, process and port".to_owned());
+        return Err("give one of what, ip, host, process, port and label".to_owned());
     }
     let window = &words.window;
     if window.at.is_some() && (window.since.is_some() || window.until.is_some()) {

@@ -1,6 +1,7 @@
 //! `shawk serve`, driven as a probe, a person and a stranger would.
 
 mod collector;
+mod labels;
 mod replicas;
 mod schema;
 mod stranger;

@@ -4,7 +4,7 @@
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::cli::args::{CmdbArguments, SelectorArguments, WindowArguments};
+use crate::cli::args::{CmdbArguments, LabelsArguments, SelectorArguments, WindowArguments};
 
 #[derive(Debug, Subcommand)]
 pub enum InquiryWord {
@@ -29,6 +29,8 @@ pub struct InquiryArguments {
     pub of: SelectorArguments,
     #[command(flatten)]
     pub cmdb: CmdbArguments,
+    #[command(flatten)]
+    pub labels: LabelsArguments,
     /// Most lines
     #[arg(long, value_name = "NUMBER", default_value = "1000")]
     pub limit: String,
