@@ -9,12 +9,16 @@ use crate::graph::search::Answer;
 use crate::graph::walk::Ways;
 use crate::recall::{Selector, Window};
 use crate::study::diff::{Difference, Moments};
+use crate::study::failing::{Dead, failing};
 use crate::study::listeners::Listening;
+use crate::study::unexplained::{Unexplained, unexplained};
 
 pub mod diff;
+pub mod failing;
 pub mod listeners;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod unexplained;
 
 /// A question with a name of its own.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +40,10 @@ pub enum About {
     Listeners,
     /// What differs between two moments.
     Diff(Moments),
+    /// What is called in vain; and whether the exit code tells of it.
+    Failing(bool),
+    /// Peers without a probe.
+    Unexplained,
 }
 
 /// A part of a list.
@@ -76,6 +84,10 @@ pub enum Finding {
     Listeners(Listening),
     /// What differs.
     Diff(Moments, Difference),
+    /// What is called in vain; and whether the exit code tells of it.
+    Failing(bool, Vec<Dead>),
+    /// Peers without a probe.
+    Unexplained(Unexplained),
 }
 
 impl Inquiry {
@@ -84,6 +96,7 @@ impl Inquiry {
         let asking = |depth, ways| vec![Asking { window: self.window, depth, ways }];
         match self.about {
             About::Listeners => asking(1, Ways::Up),
+            About::Failing(_) | About::Unexplained => asking(1, Ways::Both),
             About::Diff(moments) => [moments.before(), moments.after()]
                 .map(|around| Asking { window: around.into(), depth: 1, ways: Ways::Both })
                 .to_vec(),
@@ -95,6 +108,8 @@ impl Inquiry {
     pub fn conclude(self, answers: Vec<Answer>) -> Outcome {
         let finding = match self.about {
             About::Listeners => Finding::Listeners(Listening::of(&answers[0])),
+            About::Failing(exit_code) => Finding::Failing(exit_code, failing(&answers[0])),
+            About::Unexplained => Finding::Unexplained(unexplained(&answers[0])),
             About::Diff(moments) => {
                 Finding::Diff(moments, Difference::of(&moments, &answers[0], &answers[1]))
             }
@@ -112,7 +127,14 @@ impl Outcome {
     /// The exit code of its command.
     pub fn exit_code(&self) -> u8 {
         match &self.finding {
-            Finding::Listeners(_) => 0,
+            Finding::Listeners(_) | Finding::Unexplained(_) => 0,
+            Finding::Failing(exit_code, dead) => {
+                if *exit_code && !dead.is_empty() {
+                    3
+                } else {
+                    0
+                }
+            }
             Finding::Diff(moments, found) => found.is_told_by(moments),
         }
     }

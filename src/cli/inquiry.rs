@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::{Arg, ArgAction, CommandFactory, Parser};
 use jiff::{SignedDuration, Timestamp};
 
+use crate::cli::args::WindowArguments;
 use crate::cli::args::inquiry::{DiffArguments, InquiryArguments, InquiryWord, Query};
 use crate::cli::labels::labels;
 use crate::cli::selector::{selectors, window};
@@ -35,6 +36,9 @@ pub struct InquiryOptions {
 
 /// Most lines of one answer.
 const MAX_LINES: usize = 100_000;
+
+/// What "now" means to a question about what goes on.
+const RECENT: SignedDuration = SignedDuration::from_hours(24);
 
 /// What a query may say. Whatever else the command line takes (where the CMDB
 /// is, say, or a file) is not for strangers.
@@ -122,12 +126,29 @@ fn read(word: InquiryWord, now: Timestamp) -> Result<Read, String> {
         InquiryWord::Listeners(words) => {
             (words.shared, window(&words.window, now)?, About::Listeners)
         }
+        InquiryWord::Failing(words) => {
+            let about = About::Failing(words.exit_code);
+            (words.shared, recent(&words.window, now)?, about)
+        }
+        InquiryWord::Unexplained(words) => {
+            (words.shared, recent(&words.window, now)?, About::Unexplained)
+        }
         InquiryWord::Diff(words) => {
             let moments = moments(&words, now)?;
             (words.shared, Window::default(), About::Diff(moments))
         }
     };
     inquiry(shared, time, about)
+}
+
+/// The window of a question about how things are: the last day, unless another
+/// is given.
+fn recent(words: &WindowArguments, now: Timestamp) -> Result<Window, String> {
+    let given = window(words, now)?;
+    if given != Window::default() {
+        return Ok(given);
+    }
+    Ok(Window { since: now.checked_sub(RECENT).ok(), until: None })
 }
 
 fn moments(words: &DiffArguments, now: Timestamp) -> Result<Moments, String> {

@@ -40,11 +40,13 @@ enum Route {
 }
 
 /// Every path with its method. docs/openapi.json has the same; a test holds it.
-const ROUTES: [(&str, Method, Route); 9] = [
+const ROUTES: [(&str, Method, Route); 11] = [
     ("/v1/reports", Method::POST, Route::Reports),
     ("/v1/recall", Method::POST, Route::Recall),
     ("/api/v1/look", Method::GET, Route::Look),
     ("/api/v1/listeners", Method::GET, Route::Inquiry("listeners")),
+    ("/api/v1/failing", Method::GET, Route::Inquiry("failing")),
+    ("/api/v1/unexplained", Method::GET, Route::Inquiry("unexplained")),
     ("/api/v1/diff", Method::GET, Route::Inquiry("diff")),
     ("/metrics", Method::GET, Route::Metrics),
     ("/healthz", Method::GET, Route::Healthz),

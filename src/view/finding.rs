@@ -18,7 +18,9 @@ use crate::view::json::{self, Count, CutView, HostView, SelectorView, one_line};
 use crate::view::paint::Paint;
 
 mod diff;
+mod failing;
 mod listeners;
+mod unexplained;
 
 /// Prints a finding, as JSON or else for people. `colour` is the caller's
 /// decision. The errors are those of `to`.
@@ -31,6 +33,12 @@ pub fn write(
     let text = match (&outcome.finding, format) {
         (Finding::Listeners(found), Format::Json) => listeners::json(outcome, found)?,
         (Finding::Listeners(found), _) => text(outcome, &listeners::sheet(outcome, found), colour),
+        (Finding::Failing(_, found), Format::Json) => failing::json(outcome, found)?,
+        (Finding::Failing(_, found), _) => text(outcome, &failing::sheet(outcome, found), colour),
+        (Finding::Unexplained(found), Format::Json) => unexplained::json(outcome, found)?,
+        (Finding::Unexplained(found), _) => {
+            text(outcome, &unexplained::sheet(outcome, found), colour)
+        }
         (Finding::Diff(moments, found), Format::Json) => diff::json(outcome, moments, found)?,
         (Finding::Diff(moments, found), _) => {
             text(outcome, &diff::sheet(outcome, moments, found), colour)
@@ -97,6 +105,10 @@ struct Document<'a, I: Serialize, M: Serialize> {
     malformed: Count,
     cut: CutView,
 }
+
+/// No further fields.
+#[derive(Serialize)]
+struct NoMore {}
 
 #[derive(Serialize)]
 struct Query {

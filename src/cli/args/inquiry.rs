@@ -12,6 +12,10 @@ pub enum InquiryWord {
     Listeners(ListenersArguments),
     /// Print which edges and listeners are new, gone or changed between two moments
     Diff(DiffArguments),
+    /// Print what is called in vain: which address, since when, why, and by whom
+    Failing(FailingArguments),
+    /// Print peers without a probe, the one with the most edges first
+    Unexplained(UnexplainedArguments),
 }
 
 /// An inquiry alone, as a query of HTTP asks it.
@@ -66,4 +70,23 @@ pub struct DiffArguments {
     /// Exit with 3 if anything differs, with 4 if that cannot be told
     #[arg(long, action = ArgAction::SetTrue)]
     pub exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct FailingArguments {
+    #[command(flatten)]
+    pub shared: InquiryArguments,
+    #[command(flatten)]
+    pub window: WindowArguments,
+    /// Exit with 3 if anything fails
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct UnexplainedArguments {
+    #[command(flatten)]
+    pub shared: InquiryArguments,
+    #[command(flatten)]
+    pub window: WindowArguments,
 }

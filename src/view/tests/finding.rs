@@ -146,3 +146,82 @@ fn a_difference_for_programs() {
         "#]],
     );
 }
+
+const BROKEN: &str = "
+    host web-1
+    host wrk-1
+    host db-1
+    web-1 has 127.0.0.1 10.0.0.10
+    wrk-1 has 127.0.0.1 10.0.0.11
+    db-1 has 127.0.0.1 10.0.0.12
+    web-1 tcp 0.0.0.0:80 listens nginx/4656
+    web-1 tcp 10.0.0.10:80 <- 10.0.0.11 nginx/4656
+    web-1 tcp 10.0.0.10:80 <- 8.8.8.8 nginx/4656
+    web-1 tcp 10.0.0.10 -> 10.0.0.12:5432 nginx/4656 connecting=1
+    wrk-1 tcp 10.0.0.11 -> 10.0.0.12:5432 wrk/5982 20-50. open=0 opened=0 failed=7
+    wrk-1 tcp 10.0.0.11 -> 10.0.0.12:22 ssh/5983 connecting=1
+    wrk-1 tcp 10.0.0.11 -> 10.0.0.99:25 exim4/5984 connecting=1 opened=3 failed=2
+    wrk-1 tcp 10.0.0.11 -> 10.0.0.98:25 exim4/5984
+    wrk-1 udp 10.0.0.11 -> 10.0.0.98:53 exim4/5984
+    wrk-1 tcp 10.0.0.11 -> 10.0.0.10:80 wrk/5982
+    db-1 tcp 127.0.0.1:5432 listens postgres/7
+    db-1 tcp 0.0.0.0:22 listens sshd/8";
+
+#[test]
+fn what_is_called_in_vain() {
+    let failing = outcome(BROKEN, Selector::All, About::Failing(true));
+    check(
+        &failing,
+        Format::Table,
+        expect![[r#"
+            CALLED IN VAIN      THERE              WHY        ATTEMPTS  FIRST CALLED  LAST CALLED  ANSWERED  CALLERS
+            tcp 10.0.0.12:5432  nothing listens    no answer         7           70s          10s  unknown   2: wrk-1 ('wrk', pgid=5982), web-1 ('nginx', pgid=4656)
+            tcp 10.0.0.12:22    something listens  no answer         -           70s          10s  unknown   1: wrk-1 ('ssh', pgid=5983)
+            tcp 10.0.0.99:25    no probe           no answer         2           70s          10s  before    1: wrk-1 ('exim4', pgid=5984)
+
+            data of 3 hosts: db-1 10s old, web-1 10s old, wrk-1 10s old
+        "#]],
+    );
+    check(
+        &failing,
+        Format::Json,
+        expect![[r#"
+            {"schema":"shawk.failing/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"all","value":"*"},"limit":100},"total":3,"offset":0,"items":[{"passive":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","port":5432},"protocol":"tcp","address":"10.0.0.12","port":5432,"there":"nothing_listens","answered":"unknown","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","failed":7,"waiting":1,"callers":2,"called_by":[{"probe":true,"host":"wrk-1","host_id":"wrk-1-id","scope":"","process":{"name":"wrk"},"pgid":5982},{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"nginx"},"pgid":4656}]},{"passive":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","process":{"name":"sshd"},"pgid":8},"protocol":"tcp","address":"10.0.0.12","port":22,"there":"listens","answered":"unknown","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","waiting":1,"callers":1,"called_by":[{"probe":true,"host":"wrk-1","host_id":"wrk-1-id","scope":"","process":{"name":"ssh"},"pgid":5983}]},{"passive":{"probe":false,"address":"10.0.0.99","port":25},"protocol":"tcp","address":"10.0.0.99","port":25,"there":"no_probe","answered":"before","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","failed":2,"waiting":1,"callers":1,"called_by":[{"probe":true,"host":"wrk-1","host_id":"wrk-1-id","scope":"","process":{"name":"exim4"},"pgid":5984}]}],"hosts":[{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
+        "#]],
+    );
+    assert_eq!(failing.exit_code(), 3);
+    let fine = outcome(LISTENERS, Selector::All, About::Failing(true));
+    assert_eq!(fine.exit_code(), 0);
+    check(
+        &fine,
+        Format::Table,
+        expect![[r#"
+        nothing was seen to be called in vain
+        data of 2 hosts: web-1 10s old, wrk-1 10s old
+    "#]],
+    );
+}
+
+#[test]
+fn who_has_no_probe() {
+    let unexplained = outcome(BROKEN, Selector::All, About::Unexplained);
+    check(
+        &unexplained,
+        Format::Table,
+        expect![[r#"
+        NO PROBE AT       EDGES  HOSTS  IS CALLED AT       CALLS                                 FIRST SEEN  LAST SEEN
+        10.0.0.98             2  wrk-1  2: tcp 25, udp 53                                               70s        10s
+        10.0.0.99             1  wrk-1  1: tcp 25                                                       70s        10s
+        8.8.8.8 (public)      1  web-1                     1: web-1 ('nginx', pgid=4656) tcp 80         70s        10s
+
+        data of 3 hosts: db-1 10s old, web-1 10s old, wrk-1 10s old
+    "#]],
+    );
+    check(
+        &unexplained,
+        Format::Json,
+        expect![[r#"
+        {"schema":"shawk.unexplained/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"all","value":"*"},"limit":100},"total":3,"offset":0,"items":[{"address":"10.0.0.98","public":false,"edges":2,"hosts":1,"host_names":["wrk-1"],"offers":[{"protocol":"tcp","port":25,"edges":1},{"protocol":"udp","port":53,"edges":1}],"uses":[],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z"},{"address":"10.0.0.99","public":false,"edges":1,"hosts":1,"host_names":["wrk-1"],"offers":[{"protocol":"tcp","port":25,"edges":1}],"uses":[],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z"},{"address":"8.8.8.8","public":true,"edges":1,"hosts":1,"host_names":["web-1"],"offers":[],"uses":[{"who":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"nginx"},"pgid":4656},"protocol":"tcp","port":80,"edges":1}],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z"}],"ambiguous":0,"hosts":[{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
+    "#]],
+    );
+}
