@@ -14,7 +14,7 @@ use crate::cmdb::fault::Fault;
 use crate::graph::search::{Answer, Otherwise, Question, Search};
 use crate::graph::walk::{Reach, Ways};
 use crate::labels::Labels;
-use crate::recall::{HostKey, Selector, Window};
+use crate::recall::{Found, HostKey, Selector, Window};
 
 /// Most hosts whose records are fetched only to say when something was last
 /// heard of.
@@ -60,18 +60,35 @@ pub fn question(
 
 /// Answers a question as of `now`.
 pub async fn look(cmdb: &Cmdb, question: Question, now: Timestamp) -> Result<Answer> {
-    let mut answer = search(cmdb, question, now).await?;
+    let meant = meant(cmdb, &question.selectors, &question.window).await?;
+    look_from(cmdb, question, meant, now).await
+}
+
+/// The same for who knows already where to begin: for two questions that are
+/// compared, which must be of the same hosts.
+pub async fn look_from(
+    cmdb: &Cmdb,
+    question: Question,
+    meant: (Selector, Found),
+    now: Timestamp,
+) -> Result<Answer> {
+    let mut answer = search(cmdb, question, meant, now).await?;
     if answer.walk.steps.is_empty() {
         answer.otherwise = otherwise(cmdb, &answer.question).await?;
     }
     Ok(answer)
 }
 
-async fn search(cmdb: &Cmdb, question: Question, now: Timestamp) -> Result<Answer> {
-    let window = question.window;
+/// Which of the selectors is meant, and where to begin: the first that
+/// anything is known of in the window.
+pub async fn meant(
+    cmdb: &Cmdb,
+    selectors: &[Selector],
+    window: &Window,
+) -> Result<(Selector, Found)> {
     let mut meant = None;
-    for selector in &question.selectors {
-        let found = cmdb.find(selector, &window).await?;
+    for selector in selectors {
+        let found = cmdb.find(selector, window).await?;
         let known = !found.hosts.is_empty() || !found.addresses.is_empty();
         if known || meant.is_none() {
             meant = Some((selector.clone(), found));
@@ -80,7 +97,16 @@ async fn search(cmdb: &Cmdb, question: Question, now: Timestamp) -> Result<Answe
             break;
         }
     }
-    let (selector, found) = meant.unwrap_or_else(|| unreachable!("a question has a selector"));
+    Ok(meant.unwrap_or_else(|| unreachable!("a question has a selector")))
+}
+
+async fn search(
+    cmdb: &Cmdb,
+    question: Question,
+    (selector, found): (Selector, Found),
+    now: Timestamp,
+) -> Result<Answer> {
+    let window = question.window;
     let mut search = Search::begin(question, selector, found);
     while let Some(ask) = search.ask() {
         search.take(cmdb.around(&ask.hosts, &ask.addresses, &window).await?);

@@ -49,6 +49,16 @@ pub struct Window {
     pub until: Option<Timestamp>,
 }
 
+impl Window {
+    /// The least range of time that both are in.
+    pub fn hull(self, other: Window) -> Window {
+        Window {
+            since: self.since.zip(other.since).map(|(a, b)| a.min(b)),
+            until: self.until.zip(other.until).map(|(a, b)| a.max(b)),
+        }
+    }
+}
+
 /// Where a walk begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {

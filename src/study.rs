@@ -10,20 +10,26 @@ use jiff::SignedDuration;
 use crate::graph::search::Answer;
 use crate::graph::walk::Ways;
 use crate::recall::{Selector, Window};
+use crate::study::diff::{Difference, Moments};
 use crate::study::drain::Drain;
+use crate::study::failing::{Dead, failing};
 use crate::study::impact::{Decommission, Impact};
 use crate::study::listeners::Listening;
 use crate::study::policy::{Plan, Policy};
+use crate::study::unexplained::{Unexplained, unexplained};
 
 pub mod audit;
+pub mod diff;
 pub mod doubt;
 pub mod drain;
+pub mod failing;
 pub mod impact;
 pub mod listeners;
 pub mod period;
 pub mod policy;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod unexplained;
 
 /// A question with a name of its own.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +60,12 @@ pub enum About {
     Drain(SignedDuration),
     /// What may come in and go out.
     Policy(Plan),
+    /// What differs between two moments.
+    Diff(Moments),
+    /// What is called in vain; and whether the exit code tells of it.
+    Failing(bool),
+    /// Peers without a probe.
+    Unexplained,
 }
 
 /// A part of a list.
@@ -98,6 +110,12 @@ pub enum Finding {
     Drain(Drain),
     /// What may come in and go out.
     Policy(Policy),
+    /// What differs.
+    Diff(Moments, Difference),
+    /// What is called in vain; and whether the exit code tells of it.
+    Failing(bool, Vec<Dead>),
+    /// Peers without a probe.
+    Unexplained(Unexplained),
 }
 
 impl Inquiry {
@@ -112,11 +130,15 @@ impl Inquiry {
                 (false, true) => asking(1, Ways::Down),
                 _ => asking(1, Ways::Both),
             },
+            About::Failing(_) | About::Unexplained => asking(1, Ways::Both),
+            About::Diff(moments) => [moments.before(), moments.after()]
+                .map(|around| Asking { window: around.into(), depth: 1, ways: Ways::Both })
+                .to_vec(),
         }
     }
 
     /// The finding, from the answers to [`Inquiry::questions`], of which there
-    /// is one at least.
+    /// are as many as those.
     pub fn conclude(self, answers: Vec<Answer>) -> Outcome {
         let finding = match &self.about {
             About::Listeners => Finding::Listeners(Listening::of(&answers[0])),
@@ -125,6 +147,11 @@ impl Inquiry {
             }
             About::Drain(time) => Finding::Drain(Drain::of(&answers[0], *time)),
             About::Policy(plan) => Finding::Policy(Policy::of(&answers[0], plan)),
+            About::Failing(exit_code) => Finding::Failing(*exit_code, failing(&answers[0])),
+            About::Unexplained => Finding::Unexplained(unexplained(&answers[0])),
+            About::Diff(moments) => {
+                Finding::Diff(*moments, Difference::of(moments, &answers[0], &answers[1]))
+            }
         };
         Outcome { inquiry: self, answers, finding }
     }
@@ -139,12 +166,20 @@ impl Outcome {
     /// The exit code of its command.
     pub fn exit_code(&self) -> u8 {
         match &self.finding {
-            Finding::Listeners(_) => 0,
             Finding::Impact(found) => {
                 found.judgement.as_ref().map_or(0, |judged| judged.verdict.exit_code())
             }
             Finding::Drain(found) => found.state.exit_code(),
             Finding::Policy(found) => found.exit_code(),
+            Finding::Listeners(_) | Finding::Unexplained(_) => 0,
+            Finding::Failing(exit_code, dead) => {
+                if *exit_code && !dead.is_empty() {
+                    3
+                } else {
+                    0
+                }
+            }
+            Finding::Diff(moments, found) => found.is_told_by(moments),
         }
     }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, CommandFactory, Parser};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cli::args::inquiry::{InquiryArguments, InquiryWord, Query};
+use crate::cli::args::WindowArguments;
+use crate::cli::args::inquiry::{DiffArguments, InquiryArguments, InquiryWord, Query};
 use crate::cli::labels::labels;
 use crate::cli::policy;
 use crate::cli::selector::{selectors, window};
@@ -18,6 +19,7 @@ use crate::cli::{Command, cmdb, depth, duration, one_line};
 use crate::cmdb::url::CmdbUrl;
 use crate::labels::Labels;
 use crate::recall::{Selector, Window};
+use crate::study::diff::Moments;
 use crate::study::impact::Decommission;
 use crate::study::{About, Inquiry, Page};
 use crate::view::Format;
@@ -49,10 +51,13 @@ pub struct Repeat {
 /// Most lines of one answer.
 const MAX_LINES: usize = 100_000;
 
+/// What "now" means to a question about what goes on.
+const RECENT: SignedDuration = SignedDuration::from_hours(24);
+
 /// What a query may say. Whatever else the command line takes (where the CMDB
 /// is, say, or a file) is not for strangers.
 const ASKED_OVER_HTTP: &str = "what ip ipv4 ipv6 host process port label since until at limit offset \
-    depth decommission watched trust-polling for format direction aggregate enforce";
+    from to window depth decommission watched trust-polling for format direction aggregate enforce";
 
 /// What an inquiry's words have in common once they are read.
 struct Read {
@@ -157,6 +162,17 @@ fn read(word: InquiryWord, now: Timestamp) -> Result<Read, String> {
             let about = About::Policy(policy::plan(&words)?);
             inquiry(named("policy", words.shared)?, window(&words.window, now)?, about)
         }
+        InquiryWord::Failing(words) => {
+            let about = About::Failing(words.exit_code);
+            inquiry(words.shared, recent(&words.window, now)?, about)
+        }
+        InquiryWord::Unexplained(words) => {
+            inquiry(words.shared, recent(&words.window, now)?, About::Unexplained)
+        }
+        InquiryWord::Diff(words) => {
+            let moments = moments(&words, now)?;
+            inquiry(words.shared, Window::default(), About::Diff(moments))
+        }
     }
 }
 
@@ -168,6 +184,33 @@ fn named(command: &str, shared: InquiryArguments) -> Result<InquiryArguments, St
         return Err(format!("{command} of what? name a host, process, port or address"));
     }
     Ok(shared)
+}
+
+/// The window of a question about how things are: the last day, unless another
+/// is given.
+fn recent(words: &WindowArguments, now: Timestamp) -> Result<Window, String> {
+    let given = window(words, now)?;
+    if given != Window::default() {
+        return Ok(given);
+    }
+    Ok(Window { since: now.checked_sub(RECENT).ok(), until: None })
+}
+
+fn moments(words: &DiffArguments, now: Timestamp) -> Result<Moments, String> {
+    let moment = |flag: &str, value: &str| {
+        duration::parse_moment(value, now).map_err(|error| format!("{flag}: {error}"))
+    };
+    let from = moment("--from", &words.from)?;
+    let to = words.to.as_deref().map(|to| moment("--to", to)).transpose()?.unwrap_or(now);
+    if from >= to {
+        return Err(format!("--from {from} is not before --to {to}; swap them"));
+    }
+    let window = duration::parse(&words.window).and_then(|window| {
+        let known = SignedDuration::try_from(window).ok().filter(|window| window.is_positive());
+        known.ok_or_else(|| format!("'{}' is no length of time to look at", words.window))
+    });
+    let window = window.map_err(|error| format!("--window: {error}"))?;
+    Ok(Moments { from, to, window, exit_code: words.exit_code })
 }
 
 fn inquiry(mut shared: InquiryArguments, window: Window, about: About) -> Result<Read, String> {

@@ -31,7 +31,7 @@ impl Filter {
 /// Addresses that mean something inside one organisation only: RFC 1918,
 /// RFC 4193 (unique local), RFC 6598 (carrier-grade NAT, which clouds use
 /// inside), loopback and link-local.
-fn is_private(address: IpAddr) -> bool {
+pub fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;

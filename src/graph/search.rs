@@ -78,6 +78,8 @@ pub struct Answer {
     pub walk: Walk,
     /// The records that told of it, which the graph refers to.
     pub flows: Vec<FlowRecord>,
+    /// The hosts whose own records were fetched.
+    pub asked: BTreeSet<HostKey>,
     /// What limits left out.
     pub cut: Cut,
     /// Where nothing was found: what is known of it at other times.
@@ -175,9 +177,9 @@ impl Search {
             edges: walk.edges_cut,
             rises: traffic.is_none(),
         };
-        let Search { question, selector, graph, records, .. } = self;
+        let Search { question, selector, graph, records, asked, .. } = self;
         let flows = records.flows;
-        Answer { question, selector, now, graph, walk, flows, cut, otherwise: None }
+        Answer { question, selector, now, graph, walk, flows, asked, cut, otherwise: None }
     }
 
     /// Hosts whose own records the walk needs: those of every node but the

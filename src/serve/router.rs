@@ -40,7 +40,7 @@ enum Route {
 }
 
 /// Every path with its method. docs/openapi.json has the same; a test holds it.
-const ROUTES: [(&str, Method, Route); 11] = [
+const ROUTES: [(&str, Method, Route); 14] = [
     ("/v1/reports", Method::POST, Route::Reports),
     ("/v1/recall", Method::POST, Route::Recall),
     ("/api/v1/look", Method::GET, Route::Look),
@@ -48,6 +48,9 @@ const ROUTES: [(&str, Method, Route); 11] = [
     ("/api/v1/impact", Method::GET, Route::Inquiry("impact")),
     ("/api/v1/drain", Method::GET, Route::Inquiry("drain")),
     ("/api/v1/policy", Method::GET, Route::Inquiry("policy")),
+    ("/api/v1/failing", Method::GET, Route::Inquiry("failing")),
+    ("/api/v1/unexplained", Method::GET, Route::Inquiry("unexplained")),
+    ("/api/v1/diff", Method::GET, Route::Inquiry("diff")),
     ("/metrics", Method::GET, Route::Metrics),
     ("/healthz", Method::GET, Route::Healthz),
     ("/readyz", Method::GET, Route::Readyz),

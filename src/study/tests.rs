@@ -2,10 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod audit;
+mod diff;
 mod drain;
+mod history;
 mod impact;
 mod listeners;
 mod period;
+
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -18,11 +22,11 @@ use crate::study::{About, Inquiry, Outcome, Page};
 /// What is found of a CMDB that has just these records, ten seconds after the
 /// last word of its hosts.
 pub(crate) fn outcome(text: &str, selector: Selector, about: About) -> Outcome {
-    outcome_of(&records(text), selector, about, second(70))
+    outcome_at(&records(text), selector, about, second(70))
 }
 
-/// What is found of a CMDB that has just these records.
-pub(crate) fn outcome_of(
+/// The same of any records, at any time.
+pub(crate) fn outcome_at(
     records: &Records,
     selector: Selector,
     about: About,
@@ -47,13 +51,26 @@ fn answer(
 ) -> Answer {
     let tolerance = SignedDuration::from_secs(30);
     let selectors = vec![selector.clone()];
-    let question =
-        Question { selectors, window, reach, hosts: 100, tolerance, labels: Default::default() };
+    let labels = Arc::default();
+    let question = Question { selectors, window, reach, hosts: 100, tolerance, labels };
     let hosts = records.hosts.iter().map(|host| host.key).collect();
     let found = Found { hosts, ..Found::default() };
     let mut search = Search::begin(question, selector, found);
     while search.ask().is_some() {
-        search.take(records.clone());
+        search.take(within(records, window));
     }
     search.answer(now, Some(&[]))
+}
+
+/// What a CMDB gives of a window: flows with the spans that overlap it.
+fn within(records: &Records, window: Window) -> Records {
+    let mut records = records.clone();
+    for record in &mut records.flows {
+        record.spans.retain(|span| {
+            window.since.is_none_or(|since| span.until >= since)
+                && window.until.is_none_or(|until| span.since <= until)
+        });
+    }
+    records.flows.retain(|record| !record.spans.is_empty());
+    records
 }

@@ -17,11 +17,14 @@ use crate::view::footer::{Summary, grounds, nothing};
 use crate::view::json::{self, Count, CutView, HostView, SelectorView, one_line};
 use crate::view::paint::Paint;
 
+mod diff;
 mod drain;
 mod evidence;
+mod failing;
 mod impact;
 mod listeners;
 mod policy;
+mod unexplained;
 
 /// Prints a finding, as JSON or else for people. `colour` is the caller's
 /// decision. The errors are those of `to`.
@@ -40,6 +43,16 @@ pub fn write(
         (Finding::Policy(found), Format::Json) => policy::json(outcome, found)?,
         (Finding::Policy(found), _) => policy::text(outcome, found),
         (Finding::Drain(found), _) => text(outcome, &drain::sheet(outcome, found), colour),
+        (Finding::Failing(_, found), Format::Json) => failing::json(outcome, found)?,
+        (Finding::Failing(_, found), _) => text(outcome, &failing::sheet(outcome, found), colour),
+        (Finding::Unexplained(found), Format::Json) => unexplained::json(outcome, found)?,
+        (Finding::Unexplained(found), _) => {
+            text(outcome, &unexplained::sheet(outcome, found), colour)
+        }
+        (Finding::Diff(moments, found), Format::Json) => diff::json(outcome, moments, found)?,
+        (Finding::Diff(moments, found), _) => {
+            text(outcome, &diff::sheet(outcome, moments, found), colour)
+        }
     };
     to.write_all(text.as_bytes())
 }
@@ -120,6 +133,10 @@ struct Document<'a, I: Serialize, M: Serialize> {
     malformed: Count,
     cut: CutView,
 }
+
+/// No further fields.
+#[derive(Serialize)]
+struct NoMore {}
 
 #[derive(Serialize)]
 struct Query {

@@ -17,6 +17,12 @@ pub enum InquiryWord {
     /// Print rules for a firewall that let through what was seen, or hold a
     /// ruleset against it
     Policy(PolicyArguments),
+    /// Print which edges and listeners are new, gone or changed between two moments
+    Diff(DiffArguments),
+    /// Print what is called in vain: which address, since when, why, and by whom
+    Failing(FailingArguments),
+    /// Print peers without a probe, the one with the most edges first
+    Unexplained(UnexplainedArguments),
 }
 
 /// An inquiry alone, as a query of HTTP asks it.
@@ -116,4 +122,41 @@ pub struct PolicyArguments {
     /// needed, and what it would have refused; exit 3 if there is any
     #[arg(long, value_name = "FILE")]
     pub audit: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct DiffArguments {
+    #[command(flatten)]
+    pub shared: InquiryArguments,
+    /// The earlier moment, before the change: 15m, or 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "MOMENT")]
+    pub from: String,
+    /// The later moment [default: now]
+    #[arg(long, value_name = "MOMENT")]
+    pub to: Option<String>,
+    /// How much time before each moment stands for it
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    pub window: String,
+    /// Exit with 3 if anything differs, with 4 if that cannot be told
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct FailingArguments {
+    #[command(flatten)]
+    pub shared: InquiryArguments,
+    #[command(flatten)]
+    pub window: WindowArguments,
+    /// Exit with 3 if anything fails
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct UnexplainedArguments {
+    #[command(flatten)]
+    pub shared: InquiryArguments,
+    #[command(flatten)]
+    pub window: WindowArguments,
 }

@@ -20,7 +20,7 @@ impl Dice {
         usize::try_from(self.0 >> 33).unwrap() % sides
     }
 
-    fn chance(&mut self, of_ten: usize) -> bool {
+    pub(crate) fn chance(&mut self, of_ten: usize) -> bool {
         self.below(10) < of_ten
     }
 }

@@ -7,7 +7,7 @@ use crate::graph::tests::notation::{records, second};
 use crate::recall::{Records, Selector};
 use crate::study::doubt::Doubt;
 use crate::study::drain::{Drain, State};
-use crate::study::tests::outcome_of;
+use crate::study::tests::outcome_at;
 use crate::study::{About, Finding};
 
 const WORLD: &str = "host a
@@ -30,7 +30,7 @@ fn world(more: &str) -> Records {
 fn drain(records: &Records, seconds: i64) -> Drain {
     let about = About::Drain(SignedDuration::from_secs(seconds));
     let selector = Selector::Host("a".to_owned());
-    let outcome = outcome_of(records, selector, about, second(610));
+    let outcome = outcome_at(records, selector, about, second(610));
     assert_eq!(
         outcome.exit_code(),
         match &outcome.finding {
@@ -86,13 +86,13 @@ fn what_nobody_looks_at_is_not_drained() {
     records.hosts.clear();
     let about = About::Drain(SignedDuration::from_secs(60));
     let address = Selector::Address("10.9.9.9".parse().unwrap());
-    let outcome = outcome_of(&records, address, about, second(610));
+    let outcome = outcome_at(&records, address, about, second(610));
     assert_eq!(outcome.exit_code(), 4);
     // An address without a probe, of which others tell.
     let records = world("b tcp 10.0.0.2 -> 10.0.0.9:80 wrk/9 100-200.");
     let about = About::Drain(SignedDuration::from_secs(60));
     let address = Selector::Address("10.0.0.9".parse().unwrap());
-    let outcome = outcome_of(&records, address, about, second(610));
+    let outcome = outcome_at(&records, address, about, second(610));
     assert_eq!(outcome.exit_code(), 4);
     // Polling is said, and is no reason to wait for ever.
     let mut polled = world("");

@@ -15,7 +15,7 @@ use crate::recall::{Records, Selector, Span};
 use crate::study::doubt::Doubt;
 use crate::study::impact::{Decommission, Impact, Verdict};
 use crate::study::period::Pattern;
-use crate::study::tests::outcome_of;
+use crate::study::tests::outcome_at;
 use crate::study::{About, Finding, Outcome};
 
 const PROCESSES: usize = 14;
@@ -90,7 +90,7 @@ fn ask(records: &Records, selector: Selector, decommission: bool) -> Outcome {
     let watched = SignedDuration::from_secs(NOW - SINCE);
     let asked = Decommission { watched, polled: false };
     let decommission = decommission.then_some(asked);
-    outcome_of(records, selector, About::Impact { depth: 100, decommission }, second(NOW))
+    outcome_at(records, selector, About::Impact { depth: 100, decommission }, second(NOW))
 }
 
 fn impact(outcome: &Outcome) -> &Impact {
@@ -261,7 +261,7 @@ fn a_nightly_caller_that_is_not_there_now_makes_it_unsafe() {
     let judge = |records: &Records| {
         let decommission = Decommission { watched: SignedDuration::from_hours(1), polled: false };
         let about = About::Impact { depth: 100, decommission: Some(decommission) };
-        let outcome = outcome_of(records, selector(0), about, second(now));
+        let outcome = outcome_at(records, selector(0), about, second(now));
         let found = impact(&outcome);
         let judged = found.judgement.clone().unwrap();
         (judged.verdict, judged.former.len(), found.dependents[0].pattern.clone())
@@ -333,7 +333,7 @@ fn what_cannot_be_told_is_a_doubt() {
     }
     let asked = Decommission { watched: SignedDuration::from_secs(400), polled: true };
     let about = About::Impact { depth: 9, decommission: Some(asked) };
-    let outcome = outcome_of(&datagrams, host("a"), about, second(NOW));
+    let outcome = outcome_at(&datagrams, host("a"), about, second(NOW));
     let judged = impact(&outcome).judgement.clone().unwrap();
     assert!(matches!(judged.doubts.first(), Some(Doubt::Datagrams { .. })), "{judged:?}");
     assert_eq!(judged.verdict, Verdict::NotEnough);
@@ -349,7 +349,7 @@ fn a_port_means_what_is_called_there() {
         c tcp 10.0.0.3 -> 10.0.0.2:9 c/3";
     let depths = |port| {
         let about = About::Impact { depth: 9, decommission: None };
-        let outcome = outcome_of(&records(text), Selector::Port(port), about, second(70));
+        let outcome = outcome_at(&records(text), Selector::Port(port), about, second(70));
         let graph = &outcome.answer().graph;
         let found = impact(&outcome).dependents.iter();
         let name = |node: NodeId| graph.nodes[node].identity.process().unwrap().name.clone();

@@ -7,10 +7,10 @@ use crate::study::tests::outcome;
 use crate::study::{About, Finding};
 
 fn listeners(text: &str, selector: Selector) -> (Vec<Listener>, usize) {
-    match outcome(text, selector, About::Listeners).finding {
-        Finding::Listeners(listening) => (listening.listeners, listening.ended),
-        other => panic!("{other:?}"),
-    }
+    let Finding::Listeners(listening) = outcome(text, selector, About::Listeners).finding else {
+        panic!("another finding");
+    };
+    (listening.listeners, listening.ended)
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! Every finding, by its bytes.
 
 use expect_test::{Expect, expect};
+use jiff::SignedDuration;
 
+use crate::graph::tests::notation::{records, second};
 use crate::recall::Selector;
-use crate::study::tests::outcome;
+use crate::study::diff::Moments;
+use crate::study::tests::{outcome, outcome_at};
 use crate::study::{About, Outcome};
 use crate::view::Format;
 use crate::view::finding::write;
@@ -80,6 +83,145 @@ fn listeners_for_programs() {
         Format::Json,
         expect![[r#"
         {"schema":"shawk.listeners/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"port","value":"80"},"limit":0},"total":1,"offset":0,"items":[],"ended":0,"hosts":[{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
+    "#]],
+    );
+}
+
+const CHANGED: &str = "
+    host web-1
+    host wrk-1
+    host db-1
+    web-1 has 127.0.0.1 10.0.0.10 0-2000
+    wrk-1 has 127.0.0.1 10.0.0.11 0-2000
+    db-1 has 127.0.0.1 10.0.0.12 0-2000
+    web-1 tcp 0.0.0.0:80 listens nginx/4656 0-1200.
+    web-1 tcp 0.0.0.0:80 listens haproxy/4700 1202-2000
+    web-1 tcp 0.0.0.0:9100 listens node_exporter/4701 1300-2000
+    web-1 tcp 10.0.0.10:80 <- 10.0.0.11 nginx/4656 0-1200.
+    web-1 tcp 10.0.0.10:80 <- 10.0.0.11 haproxy/4700 1202-2000
+    web-1 tcp 10.0.0.10 -> 10.0.0.99:5432 nginx/4656 0-1200.
+    web-1 tcp 10.0.0.10 -> 10.0.0.98:5432 haproxy/4700 1210-2000
+    web-1 tcp 10.0.0.10 -> 10.0.0.97:53 nginx/4656 300-301.
+    wrk-1 tcp 10.0.0.11 -> 10.0.0.10:80 wrk/5982 0-2000
+    db-1 tcp 0.0.0.0:5432 listens postgres/7 0-1100";
+
+fn changed() -> Outcome {
+    let window = SignedDuration::from_secs(900);
+    let moments = Moments { from: second(1000), to: second(2000), window, exit_code: true };
+    let mut records = records(CHANGED);
+    for host in &mut records.hosts {
+        host.last_seen = second(if host.name == "db-1" { 1100 } else { 2000 });
+    }
+    outcome_at(&records, Selector::All, About::Diff(moments), second(2010))
+}
+
+#[test]
+fn a_difference_in_columns() {
+    check(
+        &changed(),
+        Format::Table,
+        expect![[r#"
+            CHANGE   ACTIVE                        PASSIVE                             AT                  WHAT
+            new      web-1 ('haproxy', pgid=4700)  10.0.0.98:5432 (no probe)           tcp 10.0.0.98:5432  first seen 13m ago
+            new      (listens)                     web-1 ('node_exporter', pgid=4701)  tcp 0.0.0.0:9100    first seen 11m ago
+            gone     web-1 ('nginx', pgid=4656)    10.0.0.99:5432 (no probe)           tcp 10.0.0.99:5432  last seen 13m ago, first seen 33m ago
+            process  (listens)                     web-1 ('haproxy', pgid=4700)        tcp 0.0.0.0:80      was 'nginx', now 'haproxy'
+
+            between 2026-05-28T20:43:20Z and 2026-05-28T21:00:00Z, each by the 15 minutes before it, as far as they are not shared
+            unknown: 1 of db-1, which was not heard at 2026-05-28T21:00:00Z
+            1 edges or listeners come and go so rarely that one moment says nothing
+            data of 3 hosts: db-1 15m old (silent), web-1 10s old, wrk-1 10s old
+        "#]],
+    );
+    assert_eq!(changed().exit_code(), 3);
+}
+
+#[test]
+fn a_difference_for_programs() {
+    check(
+        &changed(),
+        Format::Json,
+        expect![[r#"
+            {"schema":"shawk.diff/1","generated":"2026-05-28T21:00:10Z","query":{"selector":{"kind":"all","value":"*"},"limit":100},"total":4,"offset":0,"items":[{"kind":"edge","change":"new","active":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"haproxy"},"pgid":4700},"passive":{"probe":false,"address":"10.0.0.98","port":5432},"protocol":"tcp","address":"10.0.0.98","port":5432,"first_seen":"2026-05-28T20:46:50Z","last_seen":"2026-05-28T21:00:00Z"},{"kind":"listener","change":"new","passive":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"node_exporter"},"pgid":4701},"protocol":"tcp","address":"0.0.0.0","port":9100,"first_seen":"2026-05-28T20:48:20Z","last_seen":"2026-05-28T21:00:00Z"},{"kind":"edge","change":"gone","active":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"nginx"},"pgid":4656},"passive":{"probe":false,"address":"10.0.0.99","port":5432},"protocol":"tcp","address":"10.0.0.99","port":5432,"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:46:40Z"},{"kind":"listener","change":"process","passive":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"haproxy"},"pgid":4700},"protocol":"tcp","address":"0.0.0.0","port":80,"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T21:00:00Z","was":["nginx"],"is":["haproxy"]}],"from":"2026-05-28T20:43:20Z","to":"2026-05-28T21:00:00Z","window_s":900,"occasional":1,"undecided":0,"unheard":[{"host":"db-1","at":"2026-05-28T21:00:00Z","things":1}],"cut_before":{"hosts":0,"addresses":0,"edges":0},"hosts":[{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:45:00Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T21:00:00Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T21:00:00Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
+        "#]],
+    );
+}
+
+const BROKEN: &str = "
+    host web-1
+    host wrk-1
+    host db-1
+    web-1 has 127.0.0.1 10.0.0.10
+    wrk-1 has 127.0.0.1 10.0.0.11
+    db-1 has 127.0.0.1 10.0.0.12
+    web-1 tcp 0.0.0.0:80 listens nginx/4656
+    web-1 tcp 10.0.0.10:80 <- 10.0.0.11 nginx/4656
+    web-1 tcp 10.0.0.10:80 <- 8.8.8.8 nginx/4656
+    web-1 tcp 10.0.0.10 -> 10.0.0.12:5432 nginx/4656 connecting=1
+    wrk-1 tcp 10.0.0.11 -> 10.0.0.12:5432 wrk/5982 20-50. open=0 opened=0 failed=7
+    wrk-1 tcp 10.0.0.11 -> 10.0.0.12:22 ssh/5983 connecting=1
+    wrk-1 tcp 10.0.0.11 -> 10.0.0.99:25 exim4/5984 connecting=1 opened=3 failed=2
+    wrk-1 tcp 10.0.0.11 -> 10.0.0.98:25 exim4/5984
+    wrk-1 udp 10.0.0.11 -> 10.0.0.98:53 exim4/5984
+    wrk-1 tcp 10.0.0.11 -> 10.0.0.10:80 wrk/5982
+    db-1 tcp 127.0.0.1:5432 listens postgres/7
+    db-1 tcp 0.0.0.0:22 listens sshd/8";
+
+#[test]
+fn what_is_called_in_vain() {
+    let failing = outcome(BROKEN, Selector::All, About::Failing(true));
+    check(
+        &failing,
+        Format::Table,
+        expect![[r#"
+            CALLED IN VAIN      THERE              WHY        ATTEMPTS  FIRST CALLED  LAST CALLED  ANSWERED  CALLERS
+            tcp 10.0.0.12:5432  nothing listens    no answer         7           70s          10s  unknown   2: wrk-1 ('wrk', pgid=5982), web-1 ('nginx', pgid=4656)
+            tcp 10.0.0.12:22    something listens  no answer         -           70s          10s  unknown   1: wrk-1 ('ssh', pgid=5983)
+            tcp 10.0.0.99:25    no probe           no answer         2           70s          10s  before    1: wrk-1 ('exim4', pgid=5984)
+
+            data of 3 hosts: db-1 10s old, web-1 10s old, wrk-1 10s old
+        "#]],
+    );
+    check(
+        &failing,
+        Format::Json,
+        expect![[r#"
+            {"schema":"shawk.failing/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"all","value":"*"},"limit":100},"total":3,"offset":0,"items":[{"passive":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","port":5432},"protocol":"tcp","address":"10.0.0.12","port":5432,"there":"nothing_listens","answered":"unknown","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","failed":7,"waiting":1,"callers":2,"called_by":[{"probe":true,"host":"wrk-1","host_id":"wrk-1-id","scope":"","process":{"name":"wrk"},"pgid":5982},{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"nginx"},"pgid":4656}]},{"passive":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","process":{"name":"sshd"},"pgid":8},"protocol":"tcp","address":"10.0.0.12","port":22,"there":"listens","answered":"unknown","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","waiting":1,"callers":1,"called_by":[{"probe":true,"host":"wrk-1","host_id":"wrk-1-id","scope":"","process":{"name":"ssh"},"pgid":5983}]},{"passive":{"probe":false,"address":"10.0.0.99","port":25},"protocol":"tcp","address":"10.0.0.99","port":25,"there":"no_probe","answered":"before","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","failed":2,"waiting":1,"callers":1,"called_by":[{"probe":true,"host":"wrk-1","host_id":"wrk-1-id","scope":"","process":{"name":"exim4"},"pgid":5984}]}],"hosts":[{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
+        "#]],
+    );
+    assert_eq!(failing.exit_code(), 3);
+    let fine = outcome(LISTENERS, Selector::All, About::Failing(true));
+    assert_eq!(fine.exit_code(), 0);
+    check(
+        &fine,
+        Format::Table,
+        expect![[r#"
+        nothing was seen to be called in vain
+        data of 2 hosts: web-1 10s old, wrk-1 10s old
+    "#]],
+    );
+}
+
+#[test]
+fn who_has_no_probe() {
+    let unexplained = outcome(BROKEN, Selector::All, About::Unexplained);
+    check(
+        &unexplained,
+        Format::Table,
+        expect![[r#"
+        NO PROBE AT       EDGES  HOSTS  IS CALLED AT       CALLS                                 FIRST SEEN  LAST SEEN
+        10.0.0.98             2  wrk-1  2: tcp 25, udp 53                                               70s        10s
+        10.0.0.99             1  wrk-1  1: tcp 25                                                       70s        10s
+        8.8.8.8 (public)      1  web-1                     1: web-1 ('nginx', pgid=4656) tcp 80         70s        10s
+
+        data of 3 hosts: db-1 10s old, web-1 10s old, wrk-1 10s old
+    "#]],
+    );
+    check(
+        &unexplained,
+        Format::Json,
+        expect![[r#"
+        {"schema":"shawk.unexplained/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"all","value":"*"},"limit":100},"total":3,"offset":0,"items":[{"address":"10.0.0.98","public":false,"edges":2,"hosts":1,"host_names":["wrk-1"],"offers":[{"protocol":"tcp","port":25,"edges":1},{"protocol":"udp","port":53,"edges":1}],"uses":[],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z"},{"address":"10.0.0.99","public":false,"edges":1,"hosts":1,"host_names":["wrk-1"],"offers":[{"protocol":"tcp","port":25,"edges":1}],"uses":[],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z"},{"address":"8.8.8.8","public":true,"edges":1,"hosts":1,"host_names":["web-1"],"offers":[],"uses":[{"who":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"nginx"},"pgid":4656},"protocol":"tcp","port":80,"edges":1}],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z"}],"ambiguous":0,"hosts":[{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
     "#]],
     );
 }

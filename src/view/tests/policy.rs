@@ -8,7 +8,7 @@ use expect_test::{Expect, expect};
 use crate::graph::tests::notation::{process, records, second};
 use crate::recall::{Records, Selector};
 use crate::study::policy::{Plan, Syntax};
-use crate::study::tests::{outcome, outcome_of};
+use crate::study::tests::{outcome, outcome_at};
 use crate::study::{About, Outcome};
 use crate::view::Format;
 use crate::view::escape::is_hidden;
@@ -254,7 +254,7 @@ fn named(name: &str) -> Records {
 
 fn of_named(name: &str, plan: Plan) -> Outcome {
     let first = Selector::Host(format!("0{name}"));
-    outcome_of(&named(name), first, About::Policy(plan), second(70))
+    outcome_at(&named(name), first, About::Policy(plan), second(70))
 }
 
 #[test]

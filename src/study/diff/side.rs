@@ -1,0 +1,243 @@
+//! One of the two moments: what was there, and who was heard.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::graph::search::Answer;
+use crate::graph::{EdgeId, Listen, NodeId};
+use crate::recall::{FlowRecord, HostKey, Span};
+use crate::study::diff::identity::{EdgeKey, End, Grade, ListenerKey, Name, is_fleeting};
+use crate::study::diff::presence::{Around, Kind, Presence};
+use crate::study::diff::{Key, Thing};
+
+/// What was there around a moment.
+pub(crate) struct Side {
+    pub(crate) edges: BTreeMap<EdgeKey, Fact>,
+    pub(crate) listeners: BTreeMap<ListenerKey, Fact>,
+    /// Hosts whose word about that moment is known, and whose records were
+    /// fetched.
+    heard: BTreeSet<HostKey>,
+}
+
+/// What is known of an edge or a listener around a moment.
+pub(crate) struct Fact {
+    /// One that stands for all that are the same.
+    pub(crate) thing: Thing,
+    pub(crate) presence: Presence,
+    pub(crate) first_seen: Timestamp,
+    /// One of its ends is where everything is new with each start.
+    fresh: bool,
+    /// Hosts that told of it.
+    tellers: BTreeSet<HostKey>,
+    /// Whether it was answered, where that is known.
+    pub(crate) answered: Option<bool>,
+    /// Of a listener: who listened at the moment.
+    pub(crate) listening: BTreeSet<Name>,
+}
+
+/// What is there whatever its process: a flow that one end alone tells of has
+/// no process at the other, and may be one that was seen with it before.
+pub(crate) struct Loosely {
+    all: BTreeSet<EdgeKey>,
+    unseen: BTreeSet<EdgeKey>,
+}
+
+impl Fact {
+    /// Whether it is worth telling if it was never there before, and is gone
+    /// again: not a port that somebody opened for a moment, nor what runs in a
+    /// container of its own each time, or comes from a new address of the
+    /// internet, and so is never known from before.
+    pub(crate) fn is_news(&self) -> bool {
+        matches!(self.thing, Thing::Edge(_)) && !self.fresh
+    }
+
+    /// The most steadily there the greatest.
+    pub(crate) fn rank(&self) -> u8 {
+        match self.presence.kind {
+            Kind::Absent => 0,
+            Kind::Rare => 1,
+            Kind::Regular => 2,
+            Kind::Steady => 3,
+        }
+    }
+}
+
+impl Loosely {
+    /// Whether what was at the other moment only is one of these, its process
+    /// being seen at one moment only.
+    pub(crate) fn explains(&self, key: &Key) -> bool {
+        match key {
+            Key::Edge(key) if key.is_unseen() => self.all.contains(key),
+            Key::Edge(key) => self.unseen.contains(&key.of_any_process()),
+            Key::Listener(_) => false,
+        }
+    }
+}
+
+impl Side {
+    pub(crate) fn of(answer: &Answer, around: Around, window: SignedDuration) -> Side {
+        let mut side = Side {
+            edges: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            heard: heard(answer, around.at),
+        };
+        let present = |spans: Vec<Span>, first_seen| {
+            let tolerance = answer.question.tolerance;
+            Presence::of(spans.into_iter(), first_seen, around, window, tolerance)
+        };
+        let mut edges: BTreeMap<EdgeKey, Vec<EdgeId>> = BTreeMap::new();
+        for (id, edge) in answer.graph.edges.iter().enumerate() {
+            edges.entry(EdgeKey::of(&answer.graph, edge, Grade::Exact)).or_default().push(id);
+        }
+        for (key, ids) in edges {
+            let spans = ids.iter().flat_map(|id| side.spans(answer, *id)).collect();
+            let first_seen = ids.iter().map(|id| answer.graph.edges[*id].first_seen).min();
+            let latest = ids.iter().max_by_key(|id| answer.graph.edges[**id].last_seen);
+            let Some((first_seen, id)) = first_seen.zip(latest) else { continue };
+            let tellers =
+                ids.iter().flat_map(|id| tellers(answer, *id).map(|(record, _)| record.host));
+            let edge = &answer.graph.edges[*id];
+            let place = |node: NodeId| answer.graph.nodes[node].identity.place();
+            let mut places = [edge.active, edge.passive].into_iter().filter_map(place);
+            let fact = Fact {
+                fresh: key.active == End::Public || places.any(|place| is_fleeting(&place.scope)),
+                thing: Thing::Edge(*id),
+                presence: present(spans, first_seen),
+                first_seen,
+                tellers: tellers.collect(),
+                answered: answered(answer, around.at, &ids),
+                listening: BTreeSet::new(),
+            };
+            side.edges.insert(key, fact);
+        }
+        let mut listeners: BTreeMap<ListenerKey, Vec<(NodeId, Listen, &FlowRecord)>> =
+            BTreeMap::new();
+        for told in &answer.graph.listeners {
+            let key = ListenerKey::of(&answer.graph, told.node, &told.listen, Grade::Exact);
+            let record = answer.flows.get(told.record as usize);
+            if let Some((key, record)) = key.zip(record) {
+                listeners.entry(key).or_default().push((told.node, told.listen, record));
+            }
+        }
+        for (key, told) in listeners {
+            let spans = told.iter().flat_map(|(.., record)| record.spans.clone()).collect();
+            let first_seen = told.iter().map(|(.., record)| record.first_seen).min();
+            let latest =
+                told.iter().max_by_key(|(.., record)| record.spans.last().map(|s| s.until));
+            let Some((first_seen, (node, listen, _))) = first_seen.zip(latest) else {
+                continue;
+            };
+            let now = told.iter().filter(|(.., record)| is_at(record, around.at, answer));
+            let names = now.filter_map(|(.., record)| record.flow.key.process.as_deref());
+            let fact = Fact {
+                fresh: is_fleeting(&key.place.1),
+                thing: Thing::Listener(*node, *listen),
+                presence: present(spans, first_seen),
+                first_seen,
+                tellers: BTreeSet::from([key.place.0]),
+                answered: None,
+                listening: names.map(|process| Name::of(process, Grade::Loose)).collect(),
+            };
+            side.listeners.insert(key, fact);
+        }
+        side
+    }
+
+    /// A host that could tell of what is not there, if none of those that
+    /// could was heard.
+    pub(crate) fn unheard(&self, fact: &Fact) -> Option<HostKey> {
+        let heard = fact.tellers.iter().any(|host| self.heard.contains(host));
+        fact.tellers.first().copied().filter(|_| !heard)
+    }
+
+    /// All that is known.
+    pub(crate) fn facts(&self) -> impl Iterator<Item = &Fact> {
+        self.edges.values().chain(self.listeners.values())
+    }
+
+    /// What is there, loosely: at any time, or so that it still goes on.
+    pub(crate) fn loosely(&self, answer: &Answer, going_on: bool) -> Loosely {
+        let mut loosely = Loosely { all: BTreeSet::new(), unseen: BTreeSet::new() };
+        let there = |fact: &&Fact| {
+            let presence = &fact.presence;
+            let goes_on = presence.is_there || presence.kind == Kind::Regular;
+            !presence.is_absent() && (goes_on || !going_on)
+        };
+        for fact in self.edges.values().filter(there) {
+            let Thing::Edge(id) = fact.thing else { continue };
+            let key = EdgeKey::of(&answer.graph, &answer.graph.edges[id], Grade::Loose);
+            loosely.all.insert(key.of_any_process());
+            if key.is_unseen() {
+                loosely.unseen.insert(key);
+            }
+        }
+        loosely
+    }
+
+    /// When an edge was there: by the word of its active end where that was
+    /// heard, since a passive flow may stand for several processes.
+    fn spans(&self, answer: &Answer, id: EdgeId) -> Vec<Span> {
+        let edge = &answer.graph.edges[id];
+        let told: Vec<(&FlowRecord, bool)> = tellers(answer, id).collect();
+        let by_active =
+            told.iter().any(|(record, by_active)| *by_active && self.heard.contains(&record.host));
+        let spans = told
+            .iter()
+            .filter(|(_, active)| *active || !by_active)
+            .flat_map(|(record, _)| record.spans.iter().copied());
+        spans.filter(|span| span.since <= edge.last_seen && span.until >= edge.first_seen).collect()
+    }
+}
+
+fn tellers(answer: &Answer, id: EdgeId) -> impl Iterator<Item = (&FlowRecord, bool)> {
+    answer.graph.tellers[id]
+        .iter()
+        .filter_map(|teller| Some((answer.flows.get(teller.record as usize)?, teller.by_active)))
+}
+
+/// The hosts that said something about a moment: a flow of theirs was alive
+/// then, which every host with a probe has, or they last spoke then.
+fn heard(answer: &Answer, at: Timestamp) -> BTreeSet<HostKey> {
+    let spoke = answer.flows.iter().filter(|record| is_at(record, at, answer));
+    let tolerance = answer.question.tolerance;
+    let last = answer.graph.hosts.values().filter(|host| {
+        host.last_seen.duration_since(at).abs() <= tolerance && host.first_seen <= at
+    });
+    spoke
+        .map(|record| record.host)
+        .chain(last.map(|host| host.key))
+        .filter(|host| answer.asked.contains(host))
+        .collect()
+}
+
+/// Whether a flow was there at a moment.
+fn is_at(record: &FlowRecord, at: Timestamp, answer: &Answer) -> bool {
+    let tolerance = answer.question.tolerance;
+    record.spans.iter().any(|span| {
+        let quiet = at.duration_since(span.until);
+        span.since <= at && (!quiet.is_positive() || !span.ended && quiet <= tolerance)
+    })
+}
+
+/// Whether one of the edges was answered around a moment. Numbers are of the
+/// newest report, so without hourly ones only a moment that is now tells.
+fn answered(answer: &Answer, at: Timestamp, ids: &[EdgeId]) -> Option<bool> {
+    let is_now = answer.now.duration_since(at) <= answer.question.tolerance;
+    let one = |id: &EdgeId| {
+        let edge = &answer.graph.edges[*id];
+        let arrived =
+            tellers(answer, *id).any(|(record, by_active)| !by_active && is_at(record, at, answer));
+        let rise = edge.rise.filter(|rise| rise.by_active);
+        let opened = rise.and_then(|rise| rise.opened);
+        let failed = rise.and_then(|rise| rise.failed).unwrap_or(0);
+        if arrived || opened.is_some_and(|opened| opened > 0) {
+            Some(true)
+        } else if is_now && edge.failing || opened == Some(0) && failed > 0 {
+            Some(false)
+        } else {
+            None
+        }
+    };
+    ids.iter().filter_map(one).reduce(|a, b| a || b)
+}

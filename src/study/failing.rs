@@ -1,0 +1,198 @@
+//! What is called and does not answer: which address, since when, and who
+//! depends on it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+
+use crate::flow::socket::Protocol;
+use crate::graph::search::Answer;
+use crate::graph::{Edge, EdgeId, Listen, NodeId, Place, ToldBy, Traffic};
+
+/// An address and port that does not answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dead {
+    /// Who is meant by the address.
+    pub passive: NodeId,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The address that is called.
+    pub address: IpAddr,
+    /// The port.
+    pub port: u16,
+    /// What is known to be there.
+    pub there: There,
+    /// Whether it ever answered those who call it in vain now.
+    pub answered: Answered,
+    /// When it was first called by one of them.
+    pub first_seen: Timestamp,
+    /// When it was last called.
+    pub last_seen: Timestamp,
+    /// Attempts, where somebody counted them.
+    pub attempts: Attempts,
+    /// The edges of who calls it in vain.
+    pub edges: Vec<EdgeId>,
+}
+
+/// Whether somebody was ever answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answered {
+    /// Nobody, since their hosts' probes began to count.
+    Never,
+    /// Somebody, before.
+    Before,
+    /// Not every host counts.
+    Unknown,
+}
+
+/// What is known to be where nobody answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum There {
+    /// No probe.
+    NoProbe,
+    /// A probe, and nothing that listens.
+    Nothing,
+    /// Something that listens: what is between the two is to be asked.
+    Listener,
+}
+
+/// Attempts of all who call, each where somebody counted it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// That failed, in the window asked about.
+    pub failed: Option<u64>,
+    /// That wait for an answer now.
+    pub waiting: u64,
+    /// Of all that failed since its host's probe began: refused.
+    pub refused: Option<u64>,
+    /// Nobody answered in time.
+    pub timed_out: Option<u64>,
+    /// Told that there is no way.
+    pub unreachable: Option<u64>,
+}
+
+impl Answered {
+    /// The word for it in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Answered::Never => "never",
+            Answered::Before => "before",
+            Answered::Unknown => "unknown",
+        }
+    }
+
+    fn of<'e>(mut edges: impl Iterator<Item = &'e Edge> + Clone) -> Answered {
+        let mut opened = edges.clone().map(|edge| edge.traffic.opened);
+        if edges.any(|edge| edge.told_by != ToldBy::Active || edge.traffic.opened > Some(0)) {
+            Answered::Before
+        } else if opened.all(|opened| opened == Some(0)) {
+            Answered::Never
+        } else {
+            Answered::Unknown
+        }
+    }
+}
+
+impl There {
+    /// The word for it in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            There::NoProbe => "no_probe",
+            There::Nothing => "nothing_listens",
+            There::Listener => "listens",
+        }
+    }
+}
+
+/// What does not answer, the one that most depend on first.
+pub fn failing(answer: &Answer) -> Vec<Dead> {
+    let meant: BTreeSet<EdgeId> = answer.walk.steps.iter().map(|step| step.edge).collect();
+    let mut dead: BTreeMap<(NodeId, Protocol, IpAddr, u16), Vec<EdgeId>> = BTreeMap::new();
+    for id in meant {
+        let edge = &answer.graph.edges[id];
+        if only_fails(edge) {
+            let key = (edge.passive, edge.protocol, edge.passive_address, edge.port);
+            dead.entry(key).or_default().push(id);
+        }
+    }
+    let waiting = waiting(answer);
+    let dead = dead.into_iter().filter_map(|((passive, protocol, address, port), edges)| {
+        let all = || edges.iter().map(|id| &answer.graph.edges[*id]);
+        Some(Dead {
+            passive,
+            protocol,
+            address,
+            port,
+            there: there(answer, &waiting, passive, (protocol, address, port)),
+            answered: Answered::of(all()),
+            first_seen: all().map(|edge| edge.first_seen).min()?,
+            last_seen: all().map(|edge| edge.last_seen).max()?,
+            attempts: attempts(all()),
+            edges,
+        })
+    });
+    let mut dead: Vec<Dead> = dead.collect();
+    dead.sort_by_key(|dead| (Reverse(dead.edges.len()), dead.address, dead.port, dead.passive));
+    dead
+}
+
+/// Whether no attempt was answered: as of the last word about it, or in the
+/// window where attempts are counted.
+fn only_fails(edge: &Edge) -> bool {
+    let counted = edge
+        .rise
+        .filter(|rise| rise.by_active)
+        .is_some_and(|rise| rise.opened == Some(0) && rise.failed.is_some_and(|failed| failed > 0));
+    edge.directed && (edge.failing || counted)
+}
+
+/// What waits now, by place, protocol and port: the addresses it is bound to.
+type Waiting<'a> = BTreeMap<(&'a Place, Protocol, u16), Vec<Listen>>;
+
+fn waiting(answer: &Answer) -> Waiting<'_> {
+    let mut waiting = Waiting::new();
+    for listener in &answer.graph.listeners {
+        let record = answer.flows.get(listener.record as usize);
+        let ended = record.and_then(|record| record.spans.last()).is_none_or(|span| span.ended);
+        let place = answer.graph.nodes[listener.node].identity.place();
+        if let Some(place) = place.filter(|_| !ended) {
+            let key = (place, listener.listen.protocol, listener.listen.port);
+            waiting.entry(key).or_default().push(listener.listen);
+        }
+    }
+    waiting
+}
+
+fn there(
+    answer: &Answer,
+    waiting: &Waiting<'_>,
+    passive: NodeId,
+    (protocol, address, port): (Protocol, IpAddr, u16),
+) -> There {
+    let Some(place) = answer.graph.nodes[passive].identity.place() else { return There::NoProbe };
+    let listens = waiting.get(&(place, protocol, port)).into_iter().flatten();
+    let accepts = listens.into_iter().any(|listen| listen.accepts(address, port));
+    if accepts { There::Listener } else { There::Nothing }
+}
+
+fn attempts<'e>(edges: impl Iterator<Item = &'e Edge>) -> Attempts {
+    let mut attempts = Attempts::default();
+    for edge in edges {
+        let Traffic { connecting, failed, refused, timed_out, unreachable, .. } = edge.traffic;
+        let risen = edge.rise.filter(|rise| rise.by_active).and_then(|rise| rise.failed);
+        attempts.waiting += connecting;
+        for (sum, more) in [
+            (&mut attempts.failed, risen.or(failed)),
+            (&mut attempts.refused, refused),
+            (&mut attempts.timed_out, timed_out),
+            (&mut attempts.unreachable, unreachable),
+        ] {
+            if let Some(more) = more {
+                *sum = Some(sum.unwrap_or(0).saturating_add(more));
+            }
+        }
+    }
+    attempts
+}

@@ -1,0 +1,203 @@
+//! What differs between two moments, case by case. The window is 600 s and the
+//! tolerance 30 s; moments are 1000 s and 2000 s.
+
+use expect_test::{Expect, expect};
+use jiff::SignedDuration;
+
+use crate::graph::tests::notation::{host_key, records, second};
+use crate::recall::Selector;
+use crate::study::diff::{Change, Difference, Moments};
+use crate::study::tests::outcome_at;
+use crate::study::{About, Finding};
+
+fn difference(text: &str) -> (Moments, Difference) {
+    let window = SignedDuration::from_secs(600);
+    let moments = Moments { from: second(1000), to: second(2000), window, exit_code: true };
+    let mut records = records(text);
+    for host in &mut records.hosts {
+        let told = records.flows.iter().filter(|record| record.host == host.key);
+        let spans = || told.clone().flat_map(|record| &record.spans);
+        host.first_seen = spans().map(|span| span.since).min().unwrap();
+        host.last_seen = spans().map(|span| span.until).max().unwrap();
+    }
+    let outcome = outcome_at(&records, Selector::All, About::Diff(moments), second(2000));
+    match outcome.finding {
+        Finding::Diff(moments, difference) => (moments, difference),
+        other => panic!("another finding: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn check(text: &str, expected: Expect) {
+    let (_, difference) = difference(text);
+    let mut lines: Vec<String> = difference
+        .entries
+        .iter()
+        .map(|entry| match &entry.change {
+            Change::Process { was, is } => {
+                let names = |names: &std::collections::BTreeSet<_>| {
+                    let names = names.iter().map(|n: &crate::study::diff::identity::Name| &*n.name);
+                    names.collect::<Vec<_>>().join("+")
+                };
+                format!("{} became {}", names(was), names(is))
+            }
+            change => {
+                format!("{change:?} since {}", entry.first_seen.duration_since(second(0)).as_secs())
+            }
+        })
+        .collect();
+    lines.push(format!(
+        "{} occasional, {} undecided, {} unheard",
+        difference.occasional,
+        difference.undecided,
+        difference.unheard.values().sum::<usize>()
+    ));
+    expected.assert_eq(&lines.join("\n"));
+}
+
+#[test]
+fn a_restart_under_other_numbers_is_no_difference() {
+    check(
+        "host a
+        a has 10.0.0.1 0-2000
+        a tcp 0.0.0.0:80 listens nginx/4 0-1200. 1205-2000
+        a@container:1 tcp 172.17.0.2 -> 10.0.0.9:5432 app/7 0-1500.
+        a@container:2 tcp 172.17.0.3 -> 10.0.0.9:5432 app/8 1510-2000
+        a@container:1 tcp 172.17.0.2:8080 listens app/7 0-1500.
+        a@container:2 tcp 172.17.0.3:8080 listens app/8 1510-2000",
+        expect!["0 occasional, 0 undecided, 0 unheard"],
+    );
+}
+
+#[test]
+fn one_of_two_containers_that_is_gone_is_missed() {
+    check(
+        "host a
+        a has 10.0.0.1 0-2000
+        a@container:1 tcp 172.17.0.2 -> 10.0.0.9:5432 app/7 0-1500.
+        a@container:2 tcp 172.17.0.3 -> 10.0.0.9:5432 app/8 0-2000",
+        expect![[r#"
+            Gone since 0
+            0 occasional, 0 undecided, 0 unheard"#]],
+    );
+}
+
+#[test]
+fn another_process_behind_a_port_is_one_line_and_its_callers_stay() {
+    check(
+        "host a
+        host b
+        a has 10.0.0.1 0-2000
+        b has 10.0.0.2 0-2000
+        a tcp 0.0.0.0:80 listens nginx/4 0-1200.
+        a tcp 0.0.0.0:80 listens haproxy/5 1205-2000
+        a tcp 10.0.0.1:80 <- 10.0.0.2 nginx/4 0-1200.
+        a tcp 10.0.0.1:80 <- 10.0.0.2 haproxy/5 1205-2000
+        b tcp 10.0.0.2 -> 10.0.0.1:80 wrk/6 0-2000",
+        expect![[r#"
+            nginx became haproxy
+            0 occasional, 0 undecided, 0 unheard"#]],
+    );
+}
+
+#[test]
+fn a_service_that_stops_to_answer_fails() {
+    check(
+        "host a
+        host b
+        a has 10.0.0.1 0-2000
+        b has 10.0.0.2 0-2000
+        a tcp 0.0.0.0:80 listens nginx/4 0-1200.
+        a tcp 0.0.0.0:22 listens sshd/1 0-2000
+        a tcp 10.0.0.1:80 <- 10.0.0.2 nginx/4 0-1200.
+        b tcp 10.0.0.2 -> 10.0.0.1:80 wrk/6 0-2000 connecting=1",
+        expect![[r#"
+            Gone since 0
+            Fails since 0
+            0 occasional, 0 undecided, 0 unheard"#]],
+    );
+}
+
+#[test]
+fn the_nightly_job_and_the_dns_client_are_occasional() {
+    check(
+        "host a
+        a has 10.0.0.1 0-2000
+        a tcp 0.0.0.0:22 listens sshd/1 0-2000
+        a tcp 10.0.0.1 -> 10.0.0.9:873 rsync/7 700-720.
+        a tcp 10.0.0.1 -> 10.0.0.8:873 rsync/7 0-20. 1950-1980.
+        a udp 0.0.0.0:40000 listens dig/8 1600-1700.",
+        expect!["3 occasional, 0 undecided, 0 unheard"],
+    );
+}
+
+#[test]
+fn what_comes_every_few_minutes_is_gone_when_it_has_stayed_away_for_longer() {
+    let told = |until: i64| {
+        let spans: Vec<String> =
+            (0..until / 100).map(|n| format!("{}-{}.", n * 100, n * 100 + 5)).collect();
+        format!(
+            "host a
+            a has 10.0.0.1 0-2000
+            a tcp 0.0.0.0:22 listens sshd/1 0-2000
+            a tcp 10.0.0.1 -> 10.0.0.9:80 curl/7 {}",
+            spans.join(" ")
+        )
+    };
+    check(&told(2000), expect!["0 occasional, 0 undecided, 0 unheard"]);
+    check(
+        &told(1300),
+        expect![[r#"
+            Gone since 0
+            0 occasional, 0 undecided, 0 unheard"#]],
+    );
+}
+
+#[test]
+fn the_edges_of_a_silent_host_are_unknown_and_not_gone() {
+    let text = "host a
+        host b
+        a has 10.0.0.1 0-2000
+        b has 10.0.0.2 0-2000
+        a tcp 0.0.0.0:22 listens sshd/1 0-1300
+        a tcp 10.0.0.1 -> 10.0.0.9:80 curl/7 0-1300
+        b tcp 0.0.0.0:22 listens sshd/1 1500-2000
+        b tcp 10.0.0.2 -> 10.0.0.9:80 curl/7 1500-2000";
+    check(text, expect!["0 occasional, 0 undecided, 4 unheard"]);
+    let (moments, difference) = difference(text);
+    let unheard: Vec<_> = difference.unheard.into_iter().collect();
+    assert_eq!(unheard, [((false, host_key("b")), 2), ((true, host_key("a")), 2)]);
+    let empty = Difference { unheard: unheard.into_iter().collect(), ..Difference::default() };
+    assert_eq!(empty.is_told_by(&moments), 4);
+    assert_eq!(empty.is_told_by(&Moments { exit_code: false, ..moments }), 0);
+    assert_eq!(Difference::default().is_told_by(&moments), 0);
+}
+
+#[test]
+fn a_caller_whose_process_is_seen_at_one_moment_only_is_the_same() {
+    check(
+        "host a
+        host b
+        a has 10.0.0.1 0-2000
+        b has 10.0.0.2 0-2000
+        b tcp 0.0.0.0:22 listens sshd/1 0-2000
+        a tcp 0.0.0.0:80 listens nginx/4 0-2000
+        a tcp 10.0.0.1:80 <- 10.0.0.2 nginx/4 0-2000
+        b tcp 10.0.0.2 -> 10.0.0.1:80 wrk/6 1500-2000",
+        expect!["0 occasional, 0 undecided, 0 unheard"],
+    );
+}
+
+#[test]
+fn a_listener_that_others_can_reach_now_is_news() {
+    check(
+        "host a
+        a has 10.0.0.1 127.0.0.1 0-2000
+        a tcp 127.0.0.1:6379 listens redis/4 0-1500.
+        a tcp 0.0.0.0:6379 listens redis/4 1502-2000",
+        expect![[r#"
+            New since 1502
+            Gone since 0
+            0 occasional, 0 undecided, 0 unheard"#]],
+    );
+}

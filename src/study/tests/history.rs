@@ -1,0 +1,359 @@
+//! `diff` on histories made by dice, against a model that looks at every
+//! second of what is true.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+use jiff::SignedDuration;
+
+use crate::graph::tests::notation::{host_key, records, second};
+use crate::graph::tests::truth::Dice;
+use crate::graph::{Identity, NodeId};
+use crate::recall::{Records, Selector};
+use crate::study::diff::{Change, Moments, Thing};
+use crate::study::tests::outcome_at;
+use crate::study::{About, Finding, Outcome};
+
+const END: usize = 4000;
+const FROM: usize = 1500;
+const WINDOW: usize = 800;
+const TOLERANCE: usize = 30;
+
+type Seconds = Vec<bool>;
+
+fn between(from: usize, to: usize) -> Seconds {
+    (0..END).map(|at| (from..to).contains(&at)).collect()
+}
+
+fn both(a: &Seconds, b: &Seconds) -> Seconds {
+    a.iter().zip(b).map(|(a, b)| *a && *b).collect()
+}
+
+/// What happens to an edge or a service in the course of time.
+fn life(dice: &mut Dice) -> Seconds {
+    let at = |dice: &mut Dice| 300 + dice.below(END - 600);
+    match dice.below(8) {
+        0 | 1 => between(0, END),
+        2 => between(at(dice), END),
+        3 => between(0, at(dice)),
+        4 => {
+            let from = at(dice);
+            between(from, from + 5 + dice.below(300))
+        }
+        // A restart.
+        5 => {
+            let when = at(dice);
+            let pause = 1 + dice.below(60);
+            (0..END).map(|at| !(when..when + pause).contains(&at)).collect()
+        }
+        // A job, perhaps until somebody removes it.
+        _ => {
+            let period = [60, 150, 250, 700, 1500][dice.below(5)];
+            let (length, phase) = (1 + dice.below(40), dice.below(period));
+            let end = if dice.chance(4) { at(dice) } else { END };
+            (0..END).map(|at| at < end && (at + phase) % period < length).collect()
+        }
+    }
+}
+
+/// The spans of what its host saw, of which it was told at each second whether
+/// it was there and whether its host was.
+fn spans(seen: &Seconds, heard: &Seconds) -> String {
+    let mut spans = String::new();
+    let mut since = None;
+    for at in 0..=END {
+        let there = at < END && seen[at];
+        match (since, there) {
+            (None, true) => since = Some(at),
+            (Some(from), false) => {
+                let lost = at == END || !heard[at];
+                let back = (at..END).any(|later| heard[later]);
+                let end = if lost && !back { "" } else { "." };
+                write!(spans, " {from}-{}{end}", at - 1).unwrap();
+                since = None;
+            }
+            _ => {}
+        }
+    }
+    spans
+}
+
+#[derive(Default)]
+struct World {
+    told: String,
+    /// What is true, as far as it was told, by what it is called and who told.
+    things: BTreeMap<String, BTreeMap<usize, Seconds>>,
+    /// Who listens, by listener.
+    processes: BTreeMap<String, Vec<(String, Seconds)>>,
+}
+
+const HOSTS: [&str; 3] = ["a", "b", "c"];
+
+impl World {
+    fn tell(&mut self, what: &str, teller: usize, line: &str, seen: &Seconds, heard: &[Seconds]) {
+        let seen = both(seen, &heard[teller]);
+        if seen.contains(&true) {
+            writeln!(self.told, "{line}{}", spans(&seen, &heard[teller])).unwrap();
+            let thing = self.things.entry(what.to_owned()).or_default();
+            let told = thing.entry(teller).or_insert(between(0, 0));
+            for (told, seen) in told.iter_mut().zip(&seen) {
+                *told |= seen;
+            }
+        }
+    }
+
+    fn services(&mut self, dice: &mut Dice, heard: &[Seconds]) {
+        for (host, name) in HOSTS.iter().enumerate() {
+            for port in [80, 81] {
+                let there = life(dice);
+                let what = format!("listener {name}:{port}");
+                let change = if dice.chance(3) { 500 + dice.below(END - 1000) } else { END };
+                for (process, when) in
+                    [("nginx", between(0, change)), ("haproxy", between(change + 3, END))]
+                {
+                    let seen = both(&there, &when);
+                    let line = format!("{name} tcp 0.0.0.0:{port} listens {process}/{port}");
+                    self.tell(&what, host, &line, &seen, heard);
+                    let seen = both(&seen, &heard[host]);
+                    self.processes
+                        .entry(what.clone())
+                        .or_default()
+                        .push((process.to_owned(), seen));
+                }
+            }
+        }
+    }
+
+    fn calls(&mut self, dice: &mut Dice, heard: &[Seconds]) {
+        for call in 0..8 {
+            let (from, to) = (dice.below(3), dice.below(3));
+            let (active, passive) = (HOSTS[from], HOSTS[to]);
+            let (local, peer) = (from + 1, to + 1);
+            let port = 8000 + call;
+            let there = life(dice);
+            match dice.below(4) {
+                // A service without a probe.
+                0 => {
+                    let what = format!("edge {active}/cli>10.0.0.9:{port}");
+                    let line = format!("{active} tcp 10.0.0.{local} -> 10.0.0.9:{port} cli/7");
+                    self.tell(&what, from, &line, &there, heard);
+                }
+                // Callers from all over the world.
+                1 => {
+                    let what = format!("edge public>{passive}:{port}");
+                    for caller in 1..4 {
+                        let line =
+                            format!("{passive} tcp 10.0.0.{peer}:{port} <- 8.8.8.{caller} web/9");
+                        self.tell(&what, to, &line, &there, heard);
+                    }
+                }
+                // Containers, each restart in another one.
+                2 => {
+                    let what = format!("edge {active}/box>10.0.0.9:{port}");
+                    let when = FROM + 1 + dice.below(END - FROM - 100);
+                    for (scope, part) in [("1", between(0, when)), ("2", between(when, END))] {
+                        let line = format!(
+                            "{active}@container:{scope}{call} tcp 172.17.0.{scope} -> 10.0.0.9:{port} box/7"
+                        );
+                        self.tell(&what, from, &line, &both(&there, &part), heard);
+                    }
+                }
+                // Both ends, of which one may be silent.
+                _ => {
+                    let what = format!("edge {active}/cli>{passive}:{port}");
+                    let line = format!("{active} tcp 10.0.0.{local} -> 10.0.0.{peer}:{port} cli/7");
+                    self.tell(&what, from, &line, &there, heard);
+                    let line =
+                        format!("{passive} tcp 10.0.0.{peer}:{port} <- 10.0.0.{local} svc/9");
+                    self.tell(&what, to, &line, &there, heard);
+                }
+            }
+        }
+    }
+}
+
+/// When each host was heard: always, until long before the second moment, not
+/// around the first one, or not before it.
+fn hearing(dice: &mut Dice, to: usize) -> Vec<Seconds> {
+    let silent = |dice: &mut Dice| match dice.below(8) {
+        0 => between(to.saturating_sub(WINDOW).max(FROM) - 60, END),
+        1 => between(FROM - WINDOW - 60, FROM + 10),
+        2 => between(0, FROM + 10),
+        _ => between(0, 0),
+    };
+    HOSTS.iter().map(|_| silent(dice).iter().map(|silent| !silent).collect()).collect()
+}
+
+/// What the model says of one thing in the time before a moment.
+#[derive(Debug, PartialEq)]
+enum Was {
+    Not,
+    Rarely,
+    Regularly(usize),
+    Always(usize),
+}
+
+fn was(seen: &Seconds, since: usize, at: usize) -> Was {
+    let Some(first) = seen.iter().position(|seen| *seen) else { return Was::Not };
+    let inside: Vec<usize> = (since..=at).filter(|at| seen[*at]).collect();
+    let Some(last) = inside.last() else { return Was::Not };
+    let gaps: Vec<usize> = inside.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    // Pauses no longer than the tolerance are none.
+    let pauses: Vec<usize> = gaps.iter().copied().filter(|gap| *gap > TOLERANCE).collect();
+    let run = gaps.iter().rev().take_while(|gap| **gap <= TOLERANCE);
+    let tail = if is_there(at, *last, run) { 0 } else { at - last };
+    let lead = inside[0] - since.max(first);
+    let pause = pauses.iter().copied().chain([lead, tail]).max().unwrap();
+    match pauses.len() {
+        0 if tail == 0 && pause <= TOLERANCE => Was::Always(pause),
+        0 => Was::Rarely,
+        _ if pause <= WINDOW / 4 => Was::Regularly(pause),
+        _ => Was::Rarely,
+    }
+}
+
+/// What has paused before may just be in a pause.
+fn is_there<'g>(at: usize, last: usize, mut run: impl Iterator<Item = &'g usize>) -> bool {
+    at == last || at - last <= TOLERANCE && run.any(|gap| *gap > 1)
+}
+
+/// What the model says that differs.
+fn expected(world: &World, heard: &[Seconds], to: usize) -> BTreeSet<String> {
+    let mut said = BTreeSet::new();
+    for (what, told_by) in &world.things {
+        let seen: Seconds = (0..END).map(|at| told_by.values().any(|seen| seen[at])).collect();
+        let seen = &seen;
+        let later = to.saturating_sub(WINDOW).max(FROM);
+        let (old, new) = (was(seen, FROM - WINDOW, FROM), was(seen, later, to));
+        // A caller from the internet is another one each time, and a container.
+        let anew = what.contains("/box") || what.contains("public");
+        let known_since = if anew { FROM - WINDOW } else { 0 };
+        let first_ever = !seen[known_since..=FROM].contains(&true);
+        let whole = to - later >= WINDOW;
+        // Who told of it around one moment must have been heard at the other.
+        let told = |(since, until): (usize, usize), at: usize, which: &str| {
+            let by = told_by
+                .iter()
+                .any(|(host, seen)| seen[since..=until].contains(&true) && heard[*host][at]);
+            if by { format!("{which} {what}") } else { "unheard".to_owned() }
+        };
+        let new_by = || told((later, to), FROM, "new");
+        let gone_by = || told((FROM - WINDOW, FROM), to, "gone");
+        let there: Vec<usize> = (later..=to).filter(|at| seen[*at]).collect();
+        let gaps: Vec<usize> = there.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let run = gaps.iter().rev().take_while(|gap| **gap <= TOLERANCE);
+        let last = (0..=if there.is_empty() { FROM } else { to }).rev().find(|at| seen[*at]);
+        let quiet = match (there.last(), last) {
+            (Some(last), _) if is_there(to, *last, run) => 0,
+            (_, last) => last.map_or(0, |last| to - last),
+        };
+        match (&old, &new) {
+            (Was::Not, Was::Rarely) if first_ever && what.starts_with("edge") && !anew => {
+                said.insert(new_by());
+            }
+            (Was::Not, Was::Regularly(_) | Was::Always(_)) if first_ever || whole => {
+                said.insert(new_by());
+            }
+            (Was::Regularly(pause) | Was::Always(pause), _) if quiet > 2 * pause => {
+                said.insert(gone_by());
+            }
+            (Was::Not, _) | (_, Was::Not) => {}
+            _ => {
+                let at = |moment: usize| -> BTreeSet<&String> {
+                    let who = world.processes.get(what).into_iter().flatten();
+                    who.filter(|(_, seen)| seen[moment]).map(|(name, _)| name).collect()
+                };
+                let (old, new) = (at(FROM), at(to));
+                if !old.is_empty() && !new.is_empty() && old != new {
+                    said.insert(format!("process {what}"));
+                }
+            }
+        }
+    }
+    said.remove("unheard");
+    said
+}
+
+fn found(outcome: &Outcome) -> BTreeSet<String> {
+    let Finding::Diff(_, difference) = &outcome.finding else { panic!("another finding") };
+    let entries = difference.entries.iter().map(|entry| {
+        let change = match entry.change {
+            Change::New => "new",
+            Change::Gone => "gone",
+            Change::Process { .. } => "process",
+            Change::Fails | Change::Works => panic!("nothing fails here"),
+        };
+        let (answer, thing) = match (entry.after, entry.before) {
+            (Some(thing), _) => (&outcome.answers[1], thing),
+            (None, Some(thing)) => (&outcome.answers[0], thing),
+            (None, None) => panic!("nothing differs"),
+        };
+        let host = |node: NodeId| match &answer.graph.nodes[node].identity {
+            Identity::Peer { address, .. } => address.to_string(),
+            identity => answer.graph.hosts[&identity.place().unwrap().host].name.clone(),
+        };
+        let what = match thing {
+            Thing::Listener(node, listen) => format!("listener {}:{}", host(node), listen.port),
+            Thing::Edge(id) => {
+                let edge = &answer.graph.edges[id];
+                let process = answer.graph.nodes[edge.active].identity.process();
+                let active = match process {
+                    Some(process) => format!("{}/{}", host(edge.active), process.name),
+                    None if host(edge.active).starts_with('8') => "public".to_owned(),
+                    None => format!("{}/cli", host(edge.active)),
+                };
+                format!("edge {active}>{}:{}", host(edge.passive), edge.port)
+            }
+        };
+        format!("{change} {what}")
+    });
+    entries.collect()
+}
+
+fn fleet(world: &World, heard: &[Seconds]) -> Records {
+    let mut text = world.told.clone();
+    for (host, name) in HOSTS.iter().enumerate() {
+        writeln!(text, "host {name}\n{name} has 10.0.0.{} 127.0.0.1 0-{END}", host + 1).unwrap();
+    }
+    let mut records = records(&text);
+    for (host, name) in HOSTS.iter().enumerate() {
+        let record = records.hosts.iter_mut().find(|record| record.key == host_key(name)).unwrap();
+        let at = |at: usize| second(i64::try_from(at).unwrap());
+        record.first_seen = at(heard[host].iter().position(|heard| *heard).unwrap());
+        record.last_seen = at(heard[host].iter().rposition(|heard| *heard).unwrap());
+    }
+    records
+}
+
+#[test]
+fn what_differs_is_what_the_model_says() {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for seed in 1..=300 {
+        let mut dice = Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
+        let to = FROM + 60 + dice.below(END - FROM - 100);
+        let heard = hearing(&mut dice, to);
+        let mut world = World::default();
+        world.services(&mut dice, &heard);
+        world.calls(&mut dice, &heard);
+        // Each host has a flow as long as it is heard.
+        for (host, name) in HOSTS.iter().enumerate() {
+            let line = format!("{name} tcp 0.0.0.0:22 listens sshd/1");
+            world.tell(&format!("listener {name}:22"), host, &line, &between(0, END), &heard);
+        }
+        let moment = |at: usize| second(i64::try_from(at).unwrap());
+        let window = SignedDuration::from_secs(i64::try_from(WINDOW).unwrap());
+        let moments = Moments { from: moment(FROM), to: moment(to), window, exit_code: true };
+        let fleet = fleet(&world, &heard);
+        let outcome = outcome_at(&fleet, Selector::All, About::Diff(moments), moment(to));
+        let (found, expected) = (found(&outcome), expected(&world, &heard, to));
+        assert_eq!(found, expected, "seed {seed}, to {to}:\n{}", world.told);
+        for said in &expected {
+            let kind = said.split(' ').take(2).collect::<Vec<_>>().join(" ");
+            *counts.entry(kind).or_default() += 1;
+        }
+    }
+    // Histories without differences would prove nothing.
+    for kind in ["new edge", "gone edge", "new listener", "gone listener", "process listener"] {
+        assert!(counts.get(kind).is_some_and(|count| *count > 30), "{counts:?}");
+    }
+}
