@@ -67,7 +67,7 @@ fn named(name: &str) -> Records {
     records
 }
 
-fn outputs(name: &str) -> [(Format, String); 6] {
+fn outputs(name: &str) -> [(Format, String); 8] {
     let answer = answer(named(name), Selector::Process(name.to_owned()), 1);
     Format::ALL.map(|format| (format, print(&answer, format)))
 }
@@ -163,7 +163,7 @@ fn a_name_stays_inside_its_quotes_in_tree_and_table() {
 #[test]
 fn dot_and_mermaid_strings_end_where_they_should() {
     for name in NAMES {
-        for (format, text) in &outputs(name)[4..] {
+        for (format, text) in &outputs(name)[4..6] {
             for line in text.lines().filter(|line| line.contains('"')) {
                 // One string a line, and no sign in it that its language or
                 // HTML acts upon.
@@ -189,6 +189,48 @@ fn dot_and_mermaid_strings_end_where_they_should() {
                     assert!(!bare.contains('\\'), "{inside}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn the_text_of_graphml_is_no_markup() {
+    for name in NAMES {
+        let (_, text) =
+            outputs(name).into_iter().find(|(format, _)| *format == Format::GraphMl).unwrap();
+        for line in text.lines().filter(|line| line.contains("<data")) {
+            let mut kinds = Vec::new();
+            for part in line.split('<').skip(1) {
+                let (tag, inside) = part.split_once('>').unwrap();
+                kinds.push(tag.split([' ', '"']).next().unwrap().to_owned());
+                assert!(!inside.contains(['>', '"']), "{name:?}: {line}");
+                for rest in inside.split('&').skip(1) {
+                    let (entity, _) = rest.split_once(';').unwrap();
+                    assert!(["amp", "lt", "gt", "quot", "apos"].contains(&entity), "{line}");
+                }
+            }
+            let element = line.trim().strip_prefix('<').unwrap().split(' ').next().unwrap();
+            let (first, last) = (kinds.first().unwrap(), kinds.last().unwrap());
+            assert_eq!((first.as_str(), last.as_str()), (element, &*format!("/{element}")));
+            let data = &kinds[1..kinds.len() - 1];
+            assert!(data.chunks(2).all(|pair| pair == ["data", "/data"]), "{name:?}: {kinds:?}");
+        }
+    }
+}
+
+#[test]
+fn grafana_gives_the_same_structure_back() {
+    for name in NAMES {
+        let (_, text) =
+            outputs(name).into_iter().find(|(format, _)| *format == Format::Grafana).unwrap();
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let (nodes, edges) = (&document["nodes"], &document["edges"]);
+        assert_eq!(nodes.as_array().unwrap().len(), 3);
+        assert_eq!(edges.as_array().unwrap().len(), 2);
+        for node in nodes.as_array().unwrap() {
+            let arcs = ["arc__failing", "arc__alive", "arc__quiet"];
+            let sum: f64 = arcs.iter().map(|arc| node[arc].as_f64().unwrap()).sum();
+            assert!((sum - 1.0).abs() < 1e-9, "{node}");
         }
     }
 }
