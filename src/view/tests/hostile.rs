@@ -3,13 +3,17 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
-use crate::graph::tests::notation::{process, records};
+use crate::graph::tests::notation::{process, records, records as notation, second};
 use crate::recall::{Records, Selector};
+use crate::study::About;
+use crate::study::diff::Moments;
+use crate::study::tests::outcome_at;
 use crate::view::Format;
 use crate::view::escape::{is_hidden, visible};
-use crate::view::tests::{answer, print};
+use crate::view::tests::{answer, finding, print};
 
 const NAMES: [&str; 22] = [
     "a) R 1 1\n2 (",
@@ -189,6 +193,52 @@ fn dot_and_mermaid_strings_end_where_they_should() {
                     assert!(!bare.contains('\\'), "{inside}");
                 }
             }
+        }
+    }
+}
+
+/// Every finding with that name, as a table and as JSON.
+fn findings(name: &str) -> Vec<(About, [String; 2])> {
+    let mut records = named(name);
+    let mut unit = (*process(name)).clone();
+    unit.unit = Some(format!("{name}.service"));
+    let unit = Arc::new(unit);
+    let listens = notation(
+        "a tcp 0.0.0.0:80 listens x/3\na tcp 10.0.0.1 -> 10.0.0.98:81 x/1 0-9 connecting=1",
+    );
+    for mut record in listens.flows {
+        record.flow.key.process = Some(Arc::clone(&unit));
+        record.flow.owners[0].process = Arc::clone(&unit);
+        records.flows.push(record);
+    }
+    let moments = Moments {
+        from: second(5),
+        to: second(60),
+        window: SignedDuration::from_secs(50),
+        exit_code: false,
+    };
+    let all = [About::Listeners, About::Failing(false), About::Unexplained, About::Diff(moments)];
+    let print = |about: &About| {
+        let outcome = outcome_at(&records, Selector::All, about.clone(), second(70));
+        [Format::Table, Format::Json].map(|format| finding::print(&outcome, format))
+    };
+    all.into_iter().map(|about| (about.clone(), print(&about))).collect()
+}
+
+#[test]
+fn findings_show_no_hidden_character_and_keep_their_lines() {
+    let tame: Vec<_> = findings("nginx");
+    for name in NAMES {
+        for ((about, texts), (_, tame)) in findings(name).iter().zip(&tame) {
+            for (text, tame) in texts.iter().zip(tame) {
+                let raw = text.chars().find(|c| *c != '\n' && is_hidden(*c));
+                assert_eq!(raw, None, "{name:?} in {about:?}: {text:?}");
+                assert_eq!(text.lines().count(), tame.lines().count(), "{name:?}: {text}");
+            }
+            let document: Value = serde_json::from_str(&texts[1]).unwrap();
+            let items = document["items"].as_array().unwrap();
+            assert!(!items.is_empty(), "{about:?}");
+            assert_eq!(document["hosts"][0]["name"], name);
         }
     }
 }
