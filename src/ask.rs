@@ -6,10 +6,11 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use crate::cmdb::Cmdb;
+use crate::graph::search::Question;
 use crate::labels::Labels;
 use crate::look;
 use crate::recall::Window;
-use crate::study::{Inquiry, Outcome};
+use crate::study::{Asking, Inquiry, Outcome};
 
 /// Answers an inquiry as of `now`.
 pub async fn ask(
@@ -18,14 +19,20 @@ pub async fn ask(
     labels: &Arc<Labels>,
     now: Timestamp,
 ) -> Result<Outcome> {
-    let questions = inquiry.questions();
-    let window = questions.iter().map(|asking| asking.window).reduce(Window::hull);
-    let meant = look::meant(cmdb, &inquiry.selectors, &window.unwrap_or_default()).await?;
+    let questions: Vec<Question> = inquiry
+        .questions()
+        .into_iter()
+        .map(|asking| {
+            let Asking { window, depth, ways } = asking;
+            look::question(inquiry.selectors.clone(), window, depth, ways, Arc::clone(labels))
+        })
+        .collect();
+    // All are asked of the same hosts, so that they can be compared.
+    let window = questions.iter().map(|question| question.window).reduce(Window::hull);
+    let selectors = questions.first().map_or(&[][..], |question| &question.selectors);
+    let meant = look::meant(cmdb, selectors, &window.unwrap_or_default()).await?;
     let mut answers = Vec::new();
-    for asking in questions {
-        let selectors = inquiry.selectors.clone();
-        let question =
-            look::question(selectors, asking.window, asking.depth, asking.ways, Arc::clone(labels));
+    for question in questions {
         answers.push(look::look_from(cmdb, question, meant.clone(), now).await?);
     }
     Ok(inquiry.conclude(answers))

@@ -127,6 +127,8 @@ pub struct Asked {
     pub depth: u32,
     /// Which way to walk.
     pub ways: Ways,
+    /// Edges, at most; what is possible, if absent.
+    pub edges: Option<usize>,
 }
 
 /// What `shawk look` was asked.
@@ -179,7 +181,7 @@ pub fn parse(
         Some(Word::Probe(words)) => Command::Probe(Box::new(probe::probe(words, &settings)?)),
         Some(Word::Serve(words)) => Command::Serve(Box::new(serve::serve(words, &settings)?)),
         Some(Word::Look(words)) => Command::Look(Box::new(look(words, &settings, now)?)),
-        Some(Word::Inquiry(words)) => inquiry::command(words, &settings, now)?,
+        Some(Word::Query(words)) => inquiry::command(words, &settings, now)?,
         None => return Err("no command given; see 'shawk --help'".into()),
     };
     let warning = |name: &String| {
@@ -306,7 +308,7 @@ pub fn asked(words: LookArguments, now: Timestamp) -> Result<Asked, String> {
         (false, true) => Ways::Down,
         _ => Ways::Both,
     };
-    Ok(Asked { selectors: selectors(words.of)?, window, depth, ways })
+    Ok(Asked { selectors: selectors(words.of)?, window, depth, ways, edges: None })
 }
 
 /// How many steps to walk.

@@ -13,6 +13,8 @@ mod dot;
 pub mod escape;
 pub mod finding;
 mod footer;
+pub mod grafana;
+mod graphml;
 mod json;
 mod known;
 mod label;
@@ -39,6 +41,10 @@ pub enum Format {
     Dot,
     /// For Mermaid.
     Mermaid,
+    /// For yEd, Gephi, Cytoscape and networkx.
+    GraphMl,
+    /// For the node graph panel of Grafana.
+    Grafana,
 }
 
 /// A word that names no format.
@@ -47,8 +53,16 @@ pub struct UnknownFormat(String);
 
 impl Format {
     /// All formats.
-    pub const ALL: [Format; 6] =
-        [Format::Tree, Format::Table, Format::Json, Format::Csv, Format::Dot, Format::Mermaid];
+    pub const ALL: [Format; 8] = [
+        Format::Tree,
+        Format::Table,
+        Format::Json,
+        Format::Csv,
+        Format::Dot,
+        Format::Mermaid,
+        Format::GraphMl,
+        Format::Grafana,
+    ];
 
     /// The word for it on the command line.
     pub const fn name(self) -> &'static str {
@@ -59,6 +73,19 @@ impl Format {
             Format::Csv => "csv",
             Format::Dot => "dot",
             Format::Mermaid => "mermaid",
+            Format::GraphMl => "graphml",
+            Format::Grafana => "grafana",
+        }
+    }
+
+    /// What it is called in HTTP. Nothing that a browser would run.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Format::Json | Format::Grafana => "application/json",
+            Format::Csv => "text/csv; charset=utf-8",
+            Format::Dot => "text/vnd.graphviz; charset=utf-8",
+            Format::GraphMl => "application/graphml+xml",
+            Format::Tree | Format::Table | Format::Mermaid => "text/plain; charset=utf-8",
         }
     }
 }
@@ -91,6 +118,8 @@ pub fn write(answer: &Answer, format: Format, colour: bool, to: &mut impl Write)
         Format::Csv => csv::csv(answer),
         Format::Dot => dot::dot(answer),
         Format::Mermaid => mermaid::mermaid(answer),
+        Format::GraphMl => graphml::graphml(answer),
+        Format::Grafana => grafana::grafana(answer)?,
     };
     to.write_all(text.as_bytes())
 }

@@ -6,7 +6,7 @@
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::cli::args::inquiry::InquiryWord;
+use crate::cli::args::inquiry::QueryWord;
 
 pub mod inquiry;
 
@@ -53,7 +53,7 @@ pub enum Word {
     /// Print what depends on a host, process or port, and what it depends on
     Look(LookArguments),
     #[command(flatten)]
-    Inquiry(InquiryWord),
+    Query(QueryWord),
     /// Collect reports of many probes over HTTP, record them and answer questions
     Serve(ServeArguments),
     /// Create the CMDB's schema, or bring it up to date
@@ -184,7 +184,7 @@ pub struct LookArguments {
     pub down: bool,
     #[command(flatten)]
     pub window: WindowArguments,
-    /// tree, table, json, csv, dot or mermaid
+    /// tree, table, json, csv, dot, mermaid, graphml or grafana
     #[arg(long, short = 'o', value_name = "FORMAT", default_value = "tree")]
     pub output: String,
 }

@@ -10,13 +10,16 @@ use clap::{Arg, ArgAction, CommandFactory, Parser};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::args::WindowArguments;
-use crate::cli::args::inquiry::{DiffArguments, InquiryArguments, InquiryWord, Query};
+use crate::cli::args::inquiry::{
+    DiffArguments, ExportArguments, InquiryArguments, InquiryWord, Query, QueryWord,
+};
 use crate::cli::labels::labels;
 use crate::cli::policy;
 use crate::cli::selector::{selectors, window};
 use crate::cli::settings::Settings;
-use crate::cli::{Command, cmdb, depth, duration, one_line};
+use crate::cli::{Asked, Command, LookOptions, cmdb, depth, duration, one_line};
 use crate::cmdb::url::CmdbUrl;
+use crate::graph::walk::Ways;
 use crate::labels::Labels;
 use crate::recall::{Selector, Window};
 use crate::study::diff::Moments;
@@ -59,6 +62,9 @@ const RECENT: SignedDuration = SignedDuration::from_hours(24);
 const ASKED_OVER_HTTP: &str = "what ip ipv4 ipv6 host process port label since until at limit offset \
     from to window depth decommission watched trust-polling for format direction aggregate enforce";
 
+/// The one question whose answer has several formats over HTTP, too.
+const EXPORT: &str = "export";
+
 /// What an inquiry's words have in common once they are read.
 struct Read {
     shared: InquiryArguments,
@@ -68,10 +74,23 @@ struct Read {
 
 /// An inquiry of the command line.
 pub(crate) fn command(
-    word: InquiryWord,
+    word: QueryWord,
     settings: &Settings,
     now: Timestamp,
 ) -> Result<Command, String> {
+    let word = match word {
+        QueryWord::Inquiry(word) => word,
+        QueryWord::Export(words) => {
+            let options = LookOptions {
+                cmdb: cmdb(words.cmdb.cmdb.clone(), settings)?,
+                labels: labels(words.labels.clone(), settings)?,
+                host_id: None,
+                format: exported_format(&words)?,
+                asked: exported(words, now)?,
+            };
+            return Ok(Command::Look(Box::new(options)));
+        }
+    };
     let Read { shared, inquiry, watch } = read(word, now)?;
     let format: Format = shared.output.parse().map_err(|error| format!("--output: {error}"))?;
     if !matches!(format, Format::Table | Format::Json) {
@@ -83,6 +102,29 @@ pub(crate) fn command(
     Ok(Command::Inquire(Box::new(options)))
 }
 
+/// A format that is for programs.
+fn exported_format(words: &ExportArguments) -> Result<Format, String> {
+    let format: Format = words.output.parse().map_err(|error| format!("--output: {error}"))?;
+    if matches!(format, Format::Tree | Format::Table) {
+        let word = format.name();
+        return Err(format!("--output: '{word}' is for people and of 'shawk look'; choose json"));
+    }
+    Ok(format)
+}
+
+/// An export is one step from all that is meant, or from everything.
+fn exported(words: ExportArguments, now: Timestamp) -> Result<Asked, String> {
+    let edges = Some(number("--limit", &words.limit, 1..=MAX_LINES)?);
+    let window = window(&words.window, now)?;
+    let selectors = all_without(selectors(words.of)?);
+    Ok(Asked { selectors, window, depth: 1, ways: Ways::Both, edges })
+}
+
+/// Without a selector, everything is meant.
+fn all_without(selectors: Vec<Selector>) -> Vec<Selector> {
+    if selectors.is_empty() { vec![Selector::All] } else { selectors }
+}
+
 /// What a query of this name may say, by the words of its command.
 pub fn parameters(name: &str) -> BTreeSet<String> {
     let command = Query::command();
@@ -91,16 +133,47 @@ pub fn parameters(name: &str) -> BTreeSet<String> {
         Some(long) => long.to_owned(),
         None => argument.get_id().to_string(),
     });
-    words.filter(|word| ASKED_OVER_HTTP.split(' ').any(|known| known == word)).collect()
+    let output = |word: &str| name == EXPORT && word == "output";
+    let asked = |word: &str| ASKED_OVER_HTTP.split(' ').any(|known| known == word);
+    words.filter(|word| asked(word) || output(word)).collect()
 }
 
-/// An inquiry of a query: the command line's words without the dashes. A flag
-/// has the value true or false.
+/// An inquiry of a query: the command line's words without the dashes.
 pub fn asked<'q>(
     name: &str,
     pairs: impl Iterator<Item = (impl AsRef<str> + 'q, impl AsRef<str> + 'q)>,
     now: Timestamp,
 ) -> Result<Inquiry, String> {
+    let read = match query(name, pairs)? {
+        QueryWord::Inquiry(word) => read(word, now),
+        QueryWord::Export(_) => Err("an export is no inquiry".to_owned()),
+    };
+    read.map(|read| read.inquiry).map_err(undashed)
+}
+
+/// An export of a query, and its format.
+pub fn asked_export<'q>(
+    pairs: impl Iterator<Item = (impl AsRef<str> + 'q, impl AsRef<str> + 'q)>,
+    now: Timestamp,
+) -> Result<(Asked, Format), String> {
+    let read = match query(EXPORT, pairs)? {
+        QueryWord::Export(words) => {
+            exported_format(&words).and_then(|format| Ok((exported(words, now)?, format)))
+        }
+        QueryWord::Inquiry(_) => Err("an inquiry is no export".to_owned()),
+    };
+    read.map_err(undashed)
+}
+
+fn undashed(error: String) -> String {
+    error.replace("--", "")
+}
+
+/// The words of a query. A flag has the value true or false.
+fn query<'q>(
+    name: &str,
+    pairs: impl Iterator<Item = (impl AsRef<str> + 'q, impl AsRef<str> + 'q)>,
+) -> Result<QueryWord, String> {
     let command = Query::command();
     let known = command.find_subcommand(name).ok_or("there is no such question")?;
     let parameters = parameters(name);
@@ -128,9 +201,8 @@ pub fn asked<'q>(
         }
     }
     words.extend(bare.into_iter().flat_map(|bare| ["--".into(), bare.into()]));
-    let query = Query::try_parse_from(words).map_err(|error| one_line(&error, ""));
-    let read = query.and_then(|query| read(query.word, now));
-    read.map(|read| read.inquiry).map_err(|error| error.replace("--", ""))
+    let query = Query::try_parse_from(words).map_err(|error| undashed(one_line(&error, "")));
+    query.map(|query| query.word)
 }
 
 /// The one place that knows which words an inquiry has.
@@ -214,10 +286,7 @@ fn moments(words: &DiffArguments, now: Timestamp) -> Result<Moments, String> {
 }
 
 fn inquiry(mut shared: InquiryArguments, window: Window, about: About) -> Result<Read, String> {
-    let mut selectors = selectors(std::mem::take(&mut shared.of))?;
-    if selectors.is_empty() {
-        selectors.push(Selector::All);
-    }
+    let selectors = all_without(selectors(std::mem::take(&mut shared.of))?);
     let limit = number("--limit", &shared.limit, 1..=MAX_LINES)?;
     let offset = number("--offset", &shared.offset, 0..=usize::MAX)?;
     let page = Page { offset, limit };

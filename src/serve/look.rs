@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::cli::args::{
     CmdbArguments, LabelsArguments, LookArguments, SelectorArguments, WindowArguments,
 };
-use crate::cli::{self, Asked};
+use crate::cli::{self, Asked, inquiry};
 use crate::look;
 use crate::serve::reply::{self, Refusal, Reply};
 use crate::serve::trust::{Caller, Role};
@@ -17,24 +17,49 @@ use crate::view::{self, Format};
 pub(crate) async fn answer(state: &State, caller: Caller, query: &str) -> Result<Reply, Refusal> {
     caller.may(Role::Read)?;
     let now = Timestamp::now();
-    let wrong = |error: String| {
-        Refusal::new(StatusCode::BAD_REQUEST, "malformed", error, "see /openapi.json")
-    };
-    let asked = understand(query, now).map_err(wrong)?;
+    let asked = understand(query, now).map_err(malformed)?;
+    write(state, asked, Format::Json, now).await
+}
+
+/// `GET /api/v1/export`: the same of everything at once, in any format that is
+/// for programs; `only` that one, where the path says which.
+pub(crate) async fn export(
+    state: &State,
+    caller: Caller,
+    query: &str,
+    only: Option<Format>,
+) -> Result<Reply, Refusal> {
+    caller.may(Role::Read)?;
+    let now = Timestamp::now();
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    let (asked, format) = inquiry::asked_export(pairs, now).map_err(malformed)?;
+    write(state, asked, only.unwrap_or(format), now).await
+}
+
+fn malformed(error: String) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "malformed", error, "see /openapi.json")
+}
+
+async fn write(
+    state: &State,
+    asked: Asked,
+    format: Format,
+    now: Timestamp,
+) -> Result<Reply, Refusal> {
     let question =
         look::question(asked.selectors, asked.window, asked.depth, asked.ways, state.labels.now());
+    let question = look::at_most(question, asked.edges);
     let cmdb = state.cmdb().map_err(|fault| Refusal::of_cmdb(&fault.into()))?;
     let _turn = recall::turn(state).await?;
     let answer = look::look(&cmdb, question, now).await;
     let answer = answer.map_err(|error| Refusal::of_cmdb(&error))?;
     state.metrics.questions.add(1);
     let mut text = Vec::new();
-    let written =
-        tokio::task::block_in_place(|| view::write(&answer, Format::Json, false, &mut text));
+    let written = tokio::task::block_in_place(|| view::write(&answer, format, false, &mut text));
     written.map_err(|error| {
         Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "bug", error.to_string(), "")
     })?;
-    Ok(reply::body(StatusCode::OK, "application/json", text))
+    Ok(reply::body(StatusCode::OK, format.media_type(), text))
 }
 
 /// A query's words are those of the command line, without the dashes.

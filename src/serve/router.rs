@@ -14,6 +14,8 @@ use crate::prometheus;
 use crate::serve::reply::{self, Refusal, Reply};
 use crate::serve::trust::{self, Peer, Role};
 use crate::serve::{MAX_BODIES, State, inquiry, look, openapi, recall, reports};
+use crate::view::Format;
+use crate::view::grafana::FIELDS;
 use crate::wire::{self, WireError};
 
 /// Largest body.
@@ -31,6 +33,11 @@ enum Route {
     Reports,
     Recall,
     Look,
+    Export,
+    /// What Grafana's Node Graph API data source asks, each at its path.
+    GrafanaHealth,
+    GrafanaFields,
+    GrafanaData,
     /// The inquiry of that name.
     Inquiry(&'static str),
     Metrics,
@@ -40,7 +47,7 @@ enum Route {
 }
 
 /// Every path with its method. docs/openapi.json has the same; a test holds it.
-const ROUTES: [(&str, Method, Route); 14] = [
+const ROUTES: [(&str, Method, Route); 18] = [
     ("/v1/reports", Method::POST, Route::Reports),
     ("/v1/recall", Method::POST, Route::Recall),
     ("/api/v1/look", Method::GET, Route::Look),
@@ -48,6 +55,10 @@ const ROUTES: [(&str, Method, Route); 14] = [
     ("/api/v1/impact", Method::GET, Route::Inquiry("impact")),
     ("/api/v1/drain", Method::GET, Route::Inquiry("drain")),
     ("/api/v1/policy", Method::GET, Route::Inquiry("policy")),
+    ("/api/v1/export", Method::GET, Route::Export),
+    ("/api/v1/grafana/api/health", Method::GET, Route::GrafanaHealth),
+    ("/api/v1/grafana/api/graph/fields", Method::GET, Route::GrafanaFields),
+    ("/api/v1/grafana/api/graph/data", Method::GET, Route::GrafanaData),
     ("/api/v1/failing", Method::GET, Route::Inquiry("failing")),
     ("/api/v1/unexplained", Method::GET, Route::Inquiry("unexplained")),
     ("/api/v1/diff", Method::GET, Route::Inquiry("diff")),
@@ -115,6 +126,10 @@ async fn carry_out(
         Route::Reports => reports::answer(state, caller, body).await,
         Route::Recall => recall::answer(state, caller, body).await,
         Route::Look => look::answer(state, caller, query).await,
+        Route::Export => look::export(state, caller, query, None).await,
+        Route::GrafanaData => look::export(state, caller, query, Some(Format::Grafana)).await,
+        Route::GrafanaFields => json(StatusCode::OK, FIELDS.to_owned()),
+        Route::GrafanaHealth => json(StatusCode::OK, r#"{"status":"alive"}"#.to_owned()),
         Route::Inquiry(name) => inquiry::answer(state, caller, name, query).await,
         _ => {
             caller.may(Role::Read)?;

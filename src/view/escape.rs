@@ -86,6 +86,25 @@ pub fn csv(text: &str) -> String {
     }
 }
 
+/// The text of an XML element or of an attribute. XML has no way to write a
+/// control, so what is hidden is made visible first.
+pub fn xml(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in visible(text).chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&apos;"),
+            // No character of XML 1.0, section 2.2.
+            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            plain => out.push(plain),
+        }
+    }
+    out
+}
+
 /// A quoted string of Graphviz' language. In a label a backslash begins an
 /// escape and an ampersand an entity, so both are written as such.
 pub fn dot(text: &str) -> String {

@@ -351,13 +351,103 @@ fn a_closed_pipe_is_an_error_of_the_writer() {
 }
 
 #[test]
+fn graphml_and_grafana_have_every_fact() {
+    let small = "
+        host a
+        host b
+        a has 10.0.0.1
+        b has 10.0.0.2
+        a tcp 10.0.0.1 -> 10.0.0.2:80 wrk/1
+        b tcp 10.0.0.2:80 <- 10.0.0.1 nginx/2
+        b tcp 10.0.0.2 -> 10.0.0.9:5432 nginx/2 connecting=1 failed=4
+        b tcp 10.0.0.2:4000 -- 10.0.0.8:4001 nginx/2 0-20.";
+    check(
+        small,
+        host("b"),
+        1,
+        Format::GraphMl,
+        expect![[r#"
+        <?xml version="1.0" encoding="UTF-8"?>
+        <graphml xmlns="http://graphml.graphdrawing.org/xmlns">
+          <key id="node_label" for="node" attr.name="label" attr.type="string"/>
+          <key id="node_host" for="node" attr.name="host" attr.type="string"/>
+          <key id="node_scope" for="node" attr.name="scope" attr.type="string"/>
+          <key id="node_process" for="node" attr.name="process" attr.type="string"/>
+          <key id="node_unit" for="node" attr.name="unit" attr.type="string"/>
+          <key id="node_container" for="node" attr.name="container" attr.type="string"/>
+          <key id="node_address" for="node" attr.name="address" attr.type="string"/>
+          <key id="node_probe" for="node" attr.name="probe" attr.type="string"/>
+          <key id="node_role" for="node" attr.name="role" attr.type="string"/>
+          <key id="node_group" for="node" attr.name="group" attr.type="string"/>
+          <key id="edge_label" for="edge" attr.name="label" attr.type="string"/>
+          <key id="edge_protocol" for="edge" attr.name="protocol" attr.type="string"/>
+          <key id="edge_port" for="edge" attr.name="port" attr.type="string"/>
+          <key id="edge_active_address" for="edge" attr.name="active_address" attr.type="string"/>
+          <key id="edge_passive_address" for="edge" attr.name="passive_address" attr.type="string"/>
+          <key id="edge_state" for="edge" attr.name="state" attr.type="string"/>
+          <key id="edge_told_by" for="edge" attr.name="told_by" attr.type="string"/>
+          <key id="edge_confidence" for="edge" attr.name="confidence" attr.type="string"/>
+          <key id="edge_first_seen" for="edge" attr.name="first_seen" attr.type="string"/>
+          <key id="edge_last_seen" for="edge" attr.name="last_seen" attr.type="string"/>
+          <key id="edge_open" for="edge" attr.name="open" attr.type="string"/>
+          <key id="edge_opened" for="edge" attr.name="opened" attr.type="string"/>
+          <key id="edge_failed" for="edge" attr.name="failed" attr.type="string"/>
+          <key id="edge_bytes" for="edge" attr.name="bytes" attr.type="string"/>
+          <graph edgedefault="directed">
+            <node id="n0"><data key="node_label">b (&apos;nginx&apos;, pgid=2)</data><data key="node_host">b</data><data key="node_scope"></data><data key="node_process">nginx</data><data key="node_address">10.0.0.2</data><data key="node_probe">true</data></node>
+            <node id="n1"><data key="node_label">a (&apos;wrk&apos;, pgid=1)</data><data key="node_host">a</data><data key="node_scope"></data><data key="node_process">wrk</data><data key="node_address">10.0.0.1</data><data key="node_probe">true</data></node>
+            <node id="n2"><data key="node_label">10.0.0.8:4001 (no probe)</data><data key="node_address">10.0.0.8</data><data key="node_probe">false</data></node>
+            <node id="n3"><data key="node_label">10.0.0.9:5432 (no probe)</data><data key="node_address">10.0.0.9</data><data key="node_probe">false</data></node>
+            <edge source="n1" target="n0"><data key="edge_label">tcp 10.0.0.2:80</data><data key="edge_protocol">tcp</data><data key="edge_port">80</data><data key="edge_active_address">10.0.0.1</data><data key="edge_passive_address">10.0.0.2</data><data key="edge_state">alive</data><data key="edge_told_by">both</data><data key="edge_confidence">confirmed</data><data key="edge_first_seen">2026-05-28T20:26:40Z</data><data key="edge_last_seen">2026-05-28T20:27:40Z</data><data key="edge_open">1</data></edge>
+            <edge source="n0" target="n2" directed="false"><data key="edge_label">tcp 10.0.0.8:4001</data><data key="edge_protocol">tcp</data><data key="edge_port">4001</data><data key="edge_active_address">10.0.0.2</data><data key="edge_passive_address">10.0.0.8</data><data key="edge_state">ended</data><data key="edge_told_by">active</data><data key="edge_confidence">unresolved, direction unknown</data><data key="edge_first_seen">2026-05-28T20:26:40Z</data><data key="edge_last_seen">2026-05-28T20:27:00Z</data><data key="edge_open">0</data></edge>
+            <edge source="n0" target="n3"><data key="edge_label">tcp 10.0.0.9:5432</data><data key="edge_protocol">tcp</data><data key="edge_port">5432</data><data key="edge_active_address">10.0.0.2</data><data key="edge_passive_address">10.0.0.9</data><data key="edge_state">failing</data><data key="edge_told_by">active</data><data key="edge_confidence">one end, no probe at the other</data><data key="edge_first_seen">2026-05-28T20:26:40Z</data><data key="edge_last_seen">2026-05-28T20:27:40Z</data><data key="edge_open">1</data><data key="edge_failed">4</data></edge>
+          </graph>
+        </graphml>
+    "#]],
+    );
+    check(
+        small,
+        host("b"),
+        1,
+        Format::Grafana,
+        expect![[r#"
+            {"nodes":[{"id":"n0","title":"nginx","subTitle":"b","mainStat":"1 in","secondaryStat":"2 out","arc__failing":0.3333333333333333,"arc__alive":0.3333333333333333,"arc__quiet":0.3333333333333333,"detail__probe":true},{"id":"n1","title":"wrk","subTitle":"a","mainStat":"0 in","secondaryStat":"1 out","arc__failing":0.0,"arc__alive":1.0,"arc__quiet":0.0,"detail__probe":true},{"id":"n2","title":"10.0.0.8:4001 (no probe)","subTitle":"","mainStat":"1 in","secondaryStat":"0 out","arc__failing":0.0,"arc__alive":0.0,"arc__quiet":1.0,"detail__probe":false},{"id":"n3","title":"10.0.0.9:5432 (no probe)","subTitle":"","mainStat":"1 in","secondaryStat":"0 out","arc__failing":1.0,"arc__alive":0.0,"arc__quiet":0.0,"detail__probe":false}],"edges":[{"id":"e0","source":"n1","target":"n0","mainStat":"tcp 10.0.0.2:80","secondaryStat":"1 open","detail__told_by":"both","detail__confidence":"confirmed","detail__first_seen":"2026-05-28T20:26:40Z"},{"id":"e1","source":"n0","target":"n2","mainStat":"tcp 10.0.0.8:4001","secondaryStat":"ended 50s ago","detail__told_by":"active","detail__confidence":"unresolved, direction unknown","detail__first_seen":"2026-05-28T20:26:40Z"},{"id":"e2","source":"n0","target":"n3","mainStat":"tcp 10.0.0.9:5432","secondaryStat":"FAILING: no answer","detail__told_by":"active","detail__confidence":"one end, no probe at the other","detail__first_seen":"2026-05-28T20:26:40Z"}]}
+        "#]],
+    );
+}
+
+#[test]
+fn grafana_is_told_each_field_that_it_gets() {
+    let told: serde_json::Value = serde_json::from_str(crate::view::grafana::FIELDS).unwrap();
+    let answer = answer(records(FLEET), host("web-1"), 1);
+    let printed: serde_json::Value =
+        serde_json::from_str(&print(&answer, Format::Grafana)).unwrap();
+    for (fields, list) in [("nodes_fields", "nodes"), ("edges_fields", "edges")] {
+        let told: Vec<&str> = told[fields]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|field| field["field_name"].as_str().unwrap())
+            .collect();
+        let mut told = told;
+        told.sort_unstable();
+        let first = printed[list][0].as_object().unwrap();
+        let mut known: Vec<&str> = first.keys().map(String::as_str).collect();
+        known.sort_unstable();
+        assert_eq!(told, known);
+    }
+}
+
+#[test]
 fn a_format_is_known_by_its_name() {
     for format in Format::ALL {
         assert_eq!(format.name().parse(), Ok(format));
     }
     let error = "yaml".parse::<Format>().unwrap_err().to_string();
-    expect!["'yaml' is not a format; choose from tree, table, json, csv, dot, mermaid"]
-        .assert_eq(&error);
+    expect![
+        "'yaml' is not a format; choose from tree, table, json, csv, dot, mermaid, graphml, grafana"
+    ]
+    .assert_eq(&error);
 }
 
 #[test]

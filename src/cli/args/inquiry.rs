@@ -25,12 +25,21 @@ pub enum InquiryWord {
     Unexplained(UnexplainedArguments),
 }
 
-/// An inquiry alone, as a query of HTTP asks it.
+/// What the command line and a query of HTTP are both asked by.
+#[derive(Debug, Subcommand)]
+pub enum QueryWord {
+    #[command(flatten)]
+    Inquiry(InquiryWord),
+    /// Print the whole graph of a time, or what is one step from something
+    Export(ExportArguments),
+}
+
+/// One of them alone, as a query of HTTP asks it.
 #[derive(Debug, Parser)]
 #[command(name = "query", disable_help_flag = true, disable_help_subcommand = true)]
 pub struct Query {
     #[command(subcommand)]
-    pub word: InquiryWord,
+    pub word: QueryWord,
 }
 
 /// What all of them have.
@@ -151,6 +160,24 @@ pub struct FailingArguments {
     /// Exit with 3 if anything fails
     #[arg(long, action = ArgAction::SetTrue)]
     pub exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArguments {
+    #[command(flatten)]
+    pub of: SelectorArguments,
+    #[command(flatten)]
+    pub cmdb: CmdbArguments,
+    #[command(flatten)]
+    pub labels: LabelsArguments,
+    #[command(flatten)]
+    pub window: WindowArguments,
+    /// Most edges
+    #[arg(long, value_name = "NUMBER", default_value = "100000")]
+    pub limit: String,
+    /// json, csv, dot, mermaid, graphml or grafana
+    #[arg(long, short = 'o', value_name = "FORMAT", default_value = "json")]
+    pub output: String,
 }
 
 #[derive(Debug, Args)]

@@ -3,13 +3,17 @@
 
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
-use crate::graph::tests::notation::{process, records};
+use crate::graph::tests::notation::{process, records, records as notation, second};
 use crate::recall::{Records, Selector};
+use crate::study::About;
+use crate::study::diff::Moments;
+use crate::study::tests::outcome_at;
 use crate::view::Format;
 use crate::view::escape::{is_hidden, visible};
-use crate::view::tests::{answer, print};
+use crate::view::tests::{answer, finding, print};
 
 pub(super) const NAMES: [&str; 22] = [
     "a) R 1 1\n2 (",
@@ -67,7 +71,7 @@ fn named(name: &str) -> Records {
     records
 }
 
-fn outputs(name: &str) -> [(Format, String); 6] {
+fn outputs(name: &str) -> [(Format, String); 8] {
     let answer = answer(named(name), Selector::Process(name.to_owned()), 1);
     Format::ALL.map(|format| (format, print(&answer, format)))
 }
@@ -163,7 +167,7 @@ fn a_name_stays_inside_its_quotes_in_tree_and_table() {
 #[test]
 fn dot_and_mermaid_strings_end_where_they_should() {
     for name in NAMES {
-        for (format, text) in &outputs(name)[4..] {
+        for (format, text) in &outputs(name)[4..6] {
             for line in text.lines().filter(|line| line.contains('"')) {
                 // One string a line, and no sign in it that its language or
                 // HTML acts upon.
@@ -189,6 +193,94 @@ fn dot_and_mermaid_strings_end_where_they_should() {
                     assert!(!bare.contains('\\'), "{inside}");
                 }
             }
+        }
+    }
+}
+
+/// Every finding with that name, as a table and as JSON.
+fn findings(name: &str) -> Vec<(About, [String; 2])> {
+    let mut records = named(name);
+    let mut unit = (*process(name)).clone();
+    unit.unit = Some(format!("{name}.service"));
+    let unit = Arc::new(unit);
+    let listens = notation(
+        "a tcp 0.0.0.0:80 listens x/3\na tcp 10.0.0.1 -> 10.0.0.98:81 x/1 0-9 connecting=1",
+    );
+    for mut record in listens.flows {
+        record.flow.key.process = Some(Arc::clone(&unit));
+        record.flow.owners[0].process = Arc::clone(&unit);
+        records.flows.push(record);
+    }
+    let moments = Moments {
+        from: second(5),
+        to: second(60),
+        window: SignedDuration::from_secs(50),
+        exit_code: false,
+    };
+    let all = [About::Listeners, About::Failing(false), About::Unexplained, About::Diff(moments)];
+    let print = |about: &About| {
+        let outcome = outcome_at(&records, Selector::All, about.clone(), second(70));
+        [Format::Table, Format::Json].map(|format| finding::print(&outcome, format))
+    };
+    all.into_iter().map(|about| (about.clone(), print(&about))).collect()
+}
+
+#[test]
+fn findings_show_no_hidden_character_and_keep_their_lines() {
+    let tame: Vec<_> = findings("nginx");
+    for name in NAMES {
+        for ((about, texts), (_, tame)) in findings(name).iter().zip(&tame) {
+            for (text, tame) in texts.iter().zip(tame) {
+                let raw = text.chars().find(|c| *c != '\n' && is_hidden(*c));
+                assert_eq!(raw, None, "{name:?} in {about:?}: {text:?}");
+                assert_eq!(text.lines().count(), tame.lines().count(), "{name:?}: {text}");
+            }
+            let document: Value = serde_json::from_str(&texts[1]).unwrap();
+            let items = document["items"].as_array().unwrap();
+            assert!(!items.is_empty(), "{about:?}");
+            assert_eq!(document["hosts"][0]["name"], name);
+        }
+    }
+}
+
+#[test]
+fn the_text_of_graphml_is_no_markup() {
+    for name in NAMES {
+        let (_, text) =
+            outputs(name).into_iter().find(|(format, _)| *format == Format::GraphMl).unwrap();
+        for line in text.lines().filter(|line| line.contains("<data")) {
+            let mut kinds = Vec::new();
+            for part in line.split('<').skip(1) {
+                let (tag, inside) = part.split_once('>').unwrap();
+                kinds.push(tag.split([' ', '"']).next().unwrap().to_owned());
+                assert!(!inside.contains(['>', '"']), "{name:?}: {line}");
+                for rest in inside.split('&').skip(1) {
+                    let (entity, _) = rest.split_once(';').unwrap();
+                    assert!(["amp", "lt", "gt", "quot", "apos"].contains(&entity), "{line}");
+                }
+            }
+            let element = line.trim().strip_prefix('<').unwrap().split(' ').next().unwrap();
+            let (first, last) = (kinds.first().unwrap(), kinds.last().unwrap());
+            assert_eq!((first.as_str(), last.as_str()), (element, &*format!("/{element}")));
+            let data = &kinds[1..kinds.len() - 1];
+            assert!(data.chunks(2).all(|pair| pair == ["data", "/data"]), "{name:?}: {kinds:?}");
+        }
+    }
+}
+
+#[test]
+fn grafana_gives_the_same_structure_back() {
+    for name in NAMES {
+        let (_, text) =
+            outputs(name).into_iter().find(|(format, _)| *format == Format::Grafana).unwrap();
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let (nodes, edges) = (&document["nodes"], &document["edges"]);
+        assert_eq!(nodes.as_array().unwrap().len(), 3);
+        assert_eq!(edges.as_array().unwrap().len(), 2);
+        for node in nodes.as_array().unwrap() {
+            let arcs = ["arc__failing", "arc__alive", "arc__quiet"];
+            let sum: f64 = arcs.iter().map(|arc| node[arc].as_f64().unwrap()).sum();
+            assert!((sum - 1.0).abs() < 1e-9, "{node}");
         }
     }
 }
