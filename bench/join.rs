@@ -78,6 +78,7 @@ impl Fleet {
             last_seen: at(90),
             rivals: BTreeSet::new(),
             skew: SignedDuration::ZERO,
+            watched: Vec::new(),
         });
     }
 

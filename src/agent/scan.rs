@@ -127,6 +127,7 @@ impl Scanner {
 
 pub(crate) fn filtered(mut observation: Observation, filter: Filter) -> Observation {
     observation.flows.retain(|flow| filter.keeps(flow));
+    observation.coverage.filtered = filter != Filter::All;
     observation
 }
 

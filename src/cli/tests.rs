@@ -245,6 +245,27 @@ fn words_and_flags_for_help_version_and_credits() {
 }
 
 #[test]
+fn questions_about_something_need_to_be_told_what() {
+    for (line, remedy) in [
+        ("impact", "name a host"),
+        ("drain", "name a host"),
+        ("policy", "name a host"),
+        ("impact x --decommission --since 1h", "cannot be used with"),
+        ("impact x --watched 1h", "--decommission"),
+        ("impact x --depth 0", "choose from 1 to 100"),
+        ("drain x --interval 1s", "--watch"),
+        ("drain x --for 0s", "no time at all"),
+        ("policy x --format pf", "choose from nftables, iptables"),
+        ("policy x --aggregate /33", "write /24"),
+        ("policy x --direction up", "choose in, out or both"),
+        ("policy x --audit /nonexistent", "cannot be read"),
+    ] {
+        let refusal = run(line, &[]).unwrap_err();
+        assert!(refusal.contains(remedy) && !refusal.contains('\n'), "{line}: {refusal}");
+    }
+}
+
+#[test]
 fn a_name_that_is_no_setting_warns() {
     let invocation = run("version", &[("SHAWK_PROBE_INTERVALL", "1s")]).unwrap();
     assert_eq!(invocation.warnings.len(), 1);

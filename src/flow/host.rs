@@ -71,6 +71,10 @@ pub struct Coverage {
     /// The probe sits in a pid namespace of its own and reports that
     /// namespace's processes only.
     pub confined: bool,
+    /// The probe was told to leave out peers ([`crate::flow::filter`]), so
+    /// that what it does not report of them may well be there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub filtered: bool,
     /// Network namespaces read.
     pub namespaces: u64,
     /// Network namespaces that could not be entered or dumped.
@@ -133,6 +137,9 @@ impl Coverage {
                 format!("{count} {} {what}", if count == 1 { one } else { many })
             })
             .collect();
+        if self.filtered {
+            words.insert(0, "peers that --filter leaves out".to_owned());
+        }
         if self.confined {
             words.insert(0, "anything outside the probe's own pid namespace".to_owned());
         }

@@ -16,9 +16,9 @@ use crate::view::{self, Format};
 
 /// What ended a wait.
 enum Woken {
-    ByTime,
-    ByLimit,
-    BySignal,
+    Due,
+    Late,
+    Told,
 }
 
 /// Asks until the answer's exit code is 0, the time is over or a signal comes;
@@ -50,13 +50,13 @@ pub(crate) async fn watch(options: InquiryOptions, repeat: Repeat, cmdb: &Cmdb) 
             return Ok(0);
         }
         let woken = tokio::select! {
-            () = sleep(repeat.interval) => Woken::ByTime,
-            () = until(end) => Woken::ByLimit,
-            () = signals.stop() => Woken::BySignal,
+            () = sleep(repeat.interval) => Woken::Due,
+            () = until(end) => Woken::Late,
+            () = signals.stop() => Woken::Told,
         };
         match woken {
-            Woken::ByTime => {}
-            Woken::ByLimit | Woken::BySignal => return Ok(code.unwrap_or(4)),
+            Woken::Due => {}
+            Woken::Late | Woken::Told => return Ok(code.unwrap_or(4)),
         }
     }
 }

@@ -153,8 +153,7 @@ impl Policy {
         let Subject::Place(place) = policy.subject.clone() else { return policy };
         let seen = packets(answer, &place, &mut policy);
         let wanted = |hook| if hook == Hook::Input { plan.inward } else { plan.outward };
-        let mut rules: BTreeMap<(Hook, Protocol, u16), (BTreeSet<IpNet>, Vec<EdgeId>)> =
-            BTreeMap::new();
+        let mut rules: BTreeMap<(Hook, Protocol, u16), Allowed> = BTreeMap::new();
         for (packet, edge) in seen.iter().filter(|(packet, _)| wanted(packet.hook)) {
             let peer = if packet.hook == Hook::Input { packet.source } else { packet.destination };
             let rule = rules.entry((packet.hook, packet.protocol, packet.port)).or_default();
@@ -197,6 +196,9 @@ impl Policy {
         ports
     }
 }
+
+/// Peers of a rule, and what was seen of them.
+type Allowed = (BTreeSet<IpNet>, Vec<EdgeId>);
 
 /// The place that the roots are in: the host's own, if there are several.
 fn subject(answer: &Answer) -> Subject {

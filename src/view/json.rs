@@ -183,6 +183,8 @@ pub(crate) struct HostView<'a> {
 #[derive(Serialize)]
 struct CoverageView {
     confined: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    filtered: bool,
     namespaces: Count,
     namespaces_unreadable: Count,
     processes: Count,
@@ -408,6 +410,7 @@ pub(crate) fn host(host: &HostRecord) -> HostView<'_> {
 fn coverage(coverage: &Coverage) -> CoverageView {
     let Coverage {
         confined,
+        filtered,
         namespaces,
         namespaces_unreadable,
         processes,
@@ -424,6 +427,7 @@ fn coverage(coverage: &Coverage) -> CoverageView {
     } = *coverage;
     CoverageView {
         confined,
+        filtered,
         namespaces: Count(namespaces),
         namespaces_unreadable: Count(namespaces_unreadable),
         processes: Count(processes),

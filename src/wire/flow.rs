@@ -276,6 +276,7 @@ pub(crate) fn rung(number: u32) -> Option<Rung> {
 pub(crate) fn coverage_message(coverage: &Coverage) -> leaf::Coverage {
     let Coverage {
         confined,
+        filtered,
         namespaces,
         namespaces_unreadable,
         processes,
@@ -292,6 +293,7 @@ pub(crate) fn coverage_message(coverage: &Coverage) -> leaf::Coverage {
     } = coverage.clone();
     leaf::Coverage {
         confined,
+        filtered,
         namespaces,
         namespaces_unreadable,
         processes,
@@ -311,6 +313,7 @@ pub(crate) fn coverage_message(coverage: &Coverage) -> leaf::Coverage {
 pub(crate) fn coverage(message: leaf::Coverage) -> Coverage {
     let leaf::Coverage {
         confined,
+        filtered,
         namespaces,
         namespaces_unreadable,
         processes,
@@ -327,6 +330,7 @@ pub(crate) fn coverage(message: leaf::Coverage) -> Coverage {
     } = message;
     Coverage {
         confined,
+        filtered,
         namespaces,
         namespaces_unreadable,
         processes,

@@ -109,6 +109,8 @@ pub(crate) struct Coverage {
     pub(crate) scans_skipped: u64,
     #[prost(uint64, tag = "14")]
     pub(crate) records_dropped: u64,
+    #[prost(bool, tag = "15")]
+    pub(crate) filtered: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

@@ -112,6 +112,7 @@ impl Chance {
     pub(crate) fn coverage(&mut self) -> Coverage {
         Coverage {
             confined: self.below(2) == 0,
+            filtered: self.below(2) == 0,
             namespaces: self.next(),
             namespaces_unreadable: self.next(),
             processes: self.next(),

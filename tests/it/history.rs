@@ -155,6 +155,23 @@ fn a_nightly_job_makes_it_unsafe_and_thirty_quiet_days_make_it_safe() {
     }
 }
 
+#[test]
+fn a_probe_that_leaves_peers_out_is_no_witness() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}/cmdb.db", directory.path().display());
+    let doubts = |filter: &str| {
+        let words = ["probe", "--once", "--mode", "netlink", "--filter", filter, "--cmdb", &url];
+        let output = shawk(&words).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        let words = ["impact", "--host", "served", "--decommission", "--cmdb", &url];
+        let output = shawk(&words).output().unwrap();
+        assert!(matches!(output.status.code(), Some(3 | 4)), "{}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(!doubts("all").contains("--filter"));
+    assert!(doubts("public").contains("peers that --filter leaves out"));
+}
+
 /// What only a name could do: end a line, a comment, a string, a document.
 const HOSTILE: [&str; 12] = [
     "x\n\t\taccept",

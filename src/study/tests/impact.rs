@@ -168,11 +168,11 @@ fn paths_lead_to_the_root(answer: &Answer, found: &Impact, root: usize, calls: &
 }
 
 /// A way in which less is seen on a host.
-const BLINDNESS: usize = 9;
+const BLINDNESS: usize = 10;
 
 fn blind(records: &mut Records, host: usize, how: usize) {
     let name = format!("h{host}");
-    if how == 8 {
+    if how == 9 {
         // No probe at all.
         let key = records.hosts.iter().find(|host| host.name == name).unwrap().key;
         records.hosts.retain(|host| host.key != key);
@@ -191,6 +191,7 @@ fn blind(records: &mut Records, host: usize, how: usize) {
         3 => host.rung = Rung::Iterator,
         4 => host.coverage.namespaces_unreadable = 1,
         5 => host.coverage.flows_dropped = 1,
+        8 => host.coverage.filtered = true,
         6 => drop(host.rivals.insert("twin".to_owned())),
         _ => host.skew = SignedDuration::from_secs(90),
     }

@@ -253,7 +253,10 @@ fn an_impact_with_its_verdict() {
     let asked = Decommission { watched: SignedDuration::from_secs(30), polled: false };
     let about = About::Impact { depth: 100, decommission: Some(asked) };
     let outcome = outcome(DEPENDING, redis(), about);
-    check(&outcome, Format::Table, expect![[r#"
+    check(
+        &outcome,
+        Format::Table,
+        expect![[r#"
         STEPS  WHO DEPENDS ON IT          BY WAY OF                                                                  STATE  CONNECTIONS  TOLD BY           FIRST SEEN  LAST SEEN  COMES
             1  app-1 ('app', pgid=6)      > db-1 ('redis-server', pgid=5) tcp/6379                                   alive    17 opened  both ends                70s        10s  without a pause for 70s
             1  10.0.0.99:many (no probe)  > db-1 ('redis-server', pgid=5) tcp/6379                                   ended       0 open  passive end only         50s        40s  seen once, 50s ago
@@ -267,22 +270,30 @@ fn an_impact_with_its_verdict() {
           - db-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)
         judged by the last 30s, watched for 70s; coverage is as of the last reports, and what 'shawk prune' forgot is not known
         data of 3 hosts: app-1 10s old, db-1 10s old, web-1 10s old
-    "#]]);
+    "#]],
+    );
     assert_eq!(outcome.exit_code(), 3);
 }
 
 #[test]
 fn an_impact_for_programs() {
     let about = About::Impact { depth: 1, decommission: None };
-    check(&outcome(DEPENDING, redis(), about), Format::Json, expect![[r#"
+    check(
+        &outcome(DEPENDING, redis(), about),
+        Format::Json,
+        expect![[r#"
         {"schema":"shawk.impact/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"process","value":"redis-server"},"limit":100},"total":2,"offset":0,"items":[{"who":{"probe":true,"host":"app-1","host_id":"app-1-id","scope":"","process":{"name":"app"},"pgid":6},"depth":1,"path":[{"to":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","process":{"name":"redis-server"},"pgid":5},"protocol":"tcp","port":6379,"active_address":"10.0.0.2","passive_address":"10.0.0.1","direction":"known","told_by":"both","confidence":"confirmed","state":"alive","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","open":3,"opened":17}],"comes":{"kind":"steady","last":"2026-05-28T20:26:40Z","words":"without a pause for 70s"}},{"who":{"probe":false,"address":"10.0.0.99"},"depth":1,"path":[{"to":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","process":{"name":"redis-server"},"pgid":5},"protocol":"tcp","port":6379,"active_address":"10.0.0.99","passive_address":"10.0.0.1","direction":"known","told_by":"passive","confidence":"one end, no probe at the other","state":"ended","first_seen":"2026-05-28T20:27:00Z","last_seen":"2026-05-28T20:27:10Z","open":0}],"comes":{"kind":"once","last":"2026-05-28T20:27:00Z","words":"seen once, 50s ago"}}],"by_depth":[2],"watched_since":"2026-05-28T20:26:40Z","hosts":[{"name":"app-1","id":"app-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_drain_with_what_it_cannot_tell() {
     let about = || About::Drain(SignedDuration::from_secs(20));
-    check(&outcome(DEPENDING, redis(), about()), Format::Table, expect![[r#"
+    check(
+        &outcome(DEPENDING, redis(), about()),
+        Format::Table,
+        expect![[r#"
         WHO CONNECTS           TO                                      STATE  OPEN  TOLD BY    LAST SEEN
         app-1 ('app', pgid=6)  db-1 ('redis-server', pgid=5) tcp/6379  alive     3  both ends        10s
 
@@ -290,20 +301,34 @@ fn a_drain_with_what_it_cannot_tell() {
         what may have been missed:
           - db-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)
         data of 2 hosts: app-1 10s old, db-1 10s old
-    "#]]);
+    "#]],
+    );
     let nobody = outcome(DEPENDING, Selector::Process("nginx".to_owned()), about());
-    check(&nobody, Format::Table, expect![[r#"
+    check(
+        &nobody,
+        Format::Table,
+        expect![[r#"
         nobody was seen to connect to it in that time
         DRAINED: nobody connected for 60s (asked for 20s)
         what may have been missed:
           - web-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)
         data of 1 host: web-1 10s old
-    "#]]);
-    check(&nobody, Format::Json, expect![[r#"
+    "#]],
+    );
+    check(
+        &nobody,
+        Format::Json,
+        expect![[r#"
         {"schema":"shawk.drain/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"process","value":"nginx"},"limit":100},"total":0,"offset":0,"items":[],"state":"drained","for_s":20,"told_until":"2026-05-28T20:27:40Z","quiet_since":"2026-05-28T20:26:40Z","blind":[],"notes":[{"kind":"polled","words":"web-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)"}],"hosts":[{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
-    "#]]);
+    "#]],
+    );
     let news = crate::view::finding::news(&outcome(DEPENDING, redis(), about()));
-    check_text(&news.line, expect!["2026-05-28T20:27:50Z not drained: 1 connected, 0 more within 20s; 1: app-1 ('app', pgid=6) (3 open, 17 opened so far)"]);
+    check_text(
+        &news.line,
+        expect![
+            "2026-05-28T20:27:50Z not drained: 1 connected, 0 more within 20s; 1: app-1 ('app', pgid=6) (3 open, 17 opened so far)"
+        ],
+    );
     assert!(!news.what.contains("10s"), "what it says has no time in it: {}", news.what);
 }
 
