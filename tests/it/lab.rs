@@ -30,6 +30,7 @@ mod wait;
 mod addresses;
 mod daemons;
 mod fleet;
+mod inquiries;
 mod names;
 mod namespaces;
 mod owners;

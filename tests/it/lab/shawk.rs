@@ -223,6 +223,11 @@ impl Cmdb {
         wait::success(&mut self.command(arguments), LIMIT)
     }
 
+    /// How `shawk` ends with this CMDB.
+    pub(crate) fn exit_code(&self, arguments: &[&str]) -> Option<i32> {
+        wait::output(&mut self.command(arguments), LIMIT).status.code()
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(SHAWK);
         host::clean(&mut command);
