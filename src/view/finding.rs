@@ -14,7 +14,7 @@ use crate::study::{Finding, Outcome};
 use crate::view::Format;
 use crate::view::columns::{self, Column, Row};
 use crate::view::footer::{Summary, grounds, nothing};
-use crate::view::json::{self, Count, CutView, HostView, SelectorView, one_line};
+use crate::view::json::{self, Count, CutView, HostView, LabelView, SelectorView, one_line};
 use crate::view::paint::Paint;
 
 mod diff;
@@ -198,6 +198,8 @@ struct Who<'a> {
     address: Option<std::net::IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<LabelView<'a>>,
 }
 
 fn who(answer: &Answer, node: NodeId) -> Who<'_> {
@@ -218,6 +220,7 @@ fn who(answer: &Answer, node: NodeId) -> Who<'_> {
         pgid,
         address,
         port,
+        label: json::label(&answer.graph.nodes[node]),
     }
 }
 

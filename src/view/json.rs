@@ -12,7 +12,7 @@ use crate::flow::host::Coverage;
 use crate::flow::process::Process;
 use crate::graph::search::{Answer, Cut, Otherwise};
 use crate::graph::walk::{Step, Way, Ways};
-use crate::graph::{Edge, Identity, NodeId, Rise};
+use crate::graph::{Edge, Identity, Node, NodeId, Rise};
 use crate::recall::{HostRecord, Selector};
 use crate::view::escape::is_hidden;
 use crate::view::footer::Summary;
@@ -88,7 +88,7 @@ struct NodeView<'a> {
 }
 
 #[derive(Serialize)]
-struct LabelView<'a> {
+pub(crate) struct LabelView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -330,13 +330,17 @@ fn node(answer: &Answer, id: NodeId, root: bool, used: Option<IpAddr>) -> NodeVi
             })
             .collect(),
         claimed_by: claimed.map(|host| host.name.as_str()).collect(),
-        label: node.label.as_ref().map(|label| LabelView {
-            name: label.name.as_deref(),
-            role: label.role.as_deref(),
-            group: label.group.as_deref(),
-        }),
+        label: label(node),
         root,
     }
+}
+
+pub(crate) fn label(node: &Node) -> Option<LabelView<'_>> {
+    node.label.as_ref().map(|label| LabelView {
+        name: label.name.as_deref(),
+        role: label.role.as_deref(),
+        group: label.group.as_deref(),
+    })
 }
 
 fn edge(answer: &Answer, step: &Step, ids: &BTreeMap<NodeId, usize>) -> EdgeView {

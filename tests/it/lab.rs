@@ -31,6 +31,7 @@ mod addresses;
 mod daemons;
 mod fleet;
 mod impact;
+mod inquiries;
 mod names;
 mod namespaces;
 mod owners;
