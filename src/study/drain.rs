@@ -91,7 +91,12 @@ impl Drain {
         let (blind, notes): (BTreeSet<Doubt>, BTreeSet<Doubt>) =
             all.into_iter().filter(|doubt| !is_of_history(doubt)).partition(is_blind);
         let quiet_since = watched_from(answer).map(|from| last.map_or(from, |last| last.max(from)));
-        let state = if !callers.is_empty() {
+        // Who connected before a host fell silent may be gone since; what the
+        // callers' own hosts tell is as good as ever.
+        let silent = blind.iter().any(|doubt| matches!(doubt, Doubt::Silent { .. }));
+        let recently = answer.now.checked_sub(time).unwrap_or(Timestamp::MIN);
+        let known = if silent { last.is_some_and(|last| last >= recently) } else { true };
+        let state = if !callers.is_empty() && known {
             State::InUse
         } else if !blind.is_empty() {
             State::Unknown

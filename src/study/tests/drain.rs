@@ -71,6 +71,17 @@ fn a_probe_that_is_silent_or_was_down_drains_nothing() {
     assert_eq!(found.state, State::Unknown);
     assert!(matches!(found.blind.first(), Some(Doubt::Silent { .. })), "{:?}", found.blind);
 
+    // Who was there at its last word may be gone; but not if they say so.
+    let mut silent = world("a tcp 10.0.0.1:80 <- 10.0.0.9 nginx/4 100-430");
+    silent.hosts[a].last_seen = second(430);
+    silent.hosts[a].watched = vec![(second(0), second(430))];
+    let found = drain(&silent, 100);
+    assert_eq!((found.state, found.callers.len()), (State::Unknown, 1));
+    let mut silent = world("b tcp 10.0.0.2 -> 10.0.0.1:80 wrk/9 100-600");
+    silent.hosts[a].last_seen = second(430);
+    silent.hosts[a].watched = vec![(second(0), second(430))];
+    assert_eq!(drain(&silent, 100).state, State::InUse);
+
     let mut gap = world("");
     for host in &mut gap.hosts {
         host.watched = vec![(second(0), second(300)), (second(400), second(600))];

@@ -115,7 +115,7 @@ fn summary(answer: &Answer, found: &Drain) -> String {
             let recent = found.callers.len() - open;
             format!("not drained: {open} connected, {recent} more within {time}")
         }
-        State::Unknown => "not known: nobody was seen, but nobody who looks could tell".to_owned(),
+        State::Unknown => "not known: nobody who looks can tell".to_owned(),
     }
 }
 
