@@ -328,7 +328,7 @@ fn fleet(world: &World, heard: &[Seconds]) -> Records {
 #[test]
 fn what_differs_is_what_the_model_says() {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for seed in 1..=300 {
+    for seed in 1..=200 {
         let mut dice = Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
         let to = FROM + 60 + dice.below(END - FROM - 100);
         let heard = hearing(&mut dice, to);
@@ -354,6 +354,6 @@ fn what_differs_is_what_the_model_says() {
     }
     // Histories without differences would prove nothing.
     for kind in ["new edge", "gone edge", "new listener", "gone listener", "process listener"] {
-        assert!(counts.get(kind).is_some_and(|count| *count > 30), "{counts:?}");
+        assert!(counts.get(kind).is_some_and(|count| *count > 20), "{counts:?}");
     }
 }
