@@ -203,7 +203,8 @@ fn was(seen: &Seconds, since: usize, at: usize) -> Was {
     let run = gaps.iter().rev().take_while(|gap| **gap <= TOLERANCE);
     let tail = if is_there(at, *last, run) { 0 } else { at - last };
     let lead = inside[0] - since.max(first);
-    let pause = pauses.iter().copied().chain([lead, tail]).max().unwrap();
+    let longer = |pause: usize| if pause > TOLERANCE { pause } else { 0 };
+    let pause = pauses.iter().copied().chain([longer(lead), longer(tail)]).max().unwrap();
     match pauses.len() {
         0 if tail == 0 && pause <= TOLERANCE => Was::Always(pause),
         0 => Was::Rarely,
