@@ -34,6 +34,36 @@ fn look(line: &str) -> Box<LookOptions> {
 }
 
 #[test]
+fn moments_windows_and_formats_of_inquiries_are_refused_in_one_line() {
+    refused("diff", &[], "--from");
+    refused("diff --from yesterday", &[], "--from: 'yesterday' is not a moment");
+    refused("diff --from 1h --to 2h", &[], "swap them");
+    refused("diff --from 1h --window 0s", &[], "--window: '0s' is no length of time");
+    refused("listeners --limit 0", &[], "--limit: '0' is not a number from 1 to 100000");
+    refused("listeners --offset -1", &[], "");
+    refused("failing -o csv", &[], "--output: 'csv' is not for this");
+    refused("export -o tree", &[], "--output: 'tree' is for people");
+    refused("export --limit many", &[], "--limit: 'many'");
+    let inquiry = |line: &str| match run(line, &[]).unwrap().command {
+        Command::Inquire(options) => options.inquiry,
+        other => panic!("no inquiry: {other:?}"),
+    };
+    // A question about how things are is about the last day.
+    let day = "2026-01-30T12:00:00Z".parse().ok();
+    assert_eq!(inquiry("failing").window.since, day);
+    assert_eq!(inquiry("unexplained").window.since, day);
+    assert_eq!(inquiry("failing --since 1h").window.since, "2026-01-31T11:00:00Z".parse().ok());
+    assert_eq!(inquiry("listeners").window.since, None);
+    match run("export --limit 5 --at 1h -o graphml", &[]).unwrap().command {
+        Command::Look(options) => {
+            assert_eq!(options.asked.selectors, [Selector::All]);
+            assert_eq!((options.asked.edges, options.asked.depth), (Some(5), 1));
+        }
+        other => panic!("no look: {other:?}"),
+    }
+}
+
+#[test]
 fn a_query_is_the_commands_words_without_the_dashes() {
     let now = "2026-01-31T12:00:00Z".parse().unwrap();
     let asked = |query: &str| {

@@ -163,14 +163,6 @@ impl Difference {
         let was = Side::of(before, moments.before(), moments.window);
         let is = Side::of(after, moments.after(), moments.window);
         let mut difference = Difference::default();
-        let loosely = |answer: &Answer, fact: &Fact| match fact.thing {
-            Thing::Edge(id) => {
-                Key::Edge(EdgeKey::of(&answer.graph, &answer.graph.edges[id], Grade::Loose))
-            }
-            Thing::Listener(node, listen) => {
-                Key::Listener(ListenerKey::of(&answer.graph, node, &listen, Grade::Loose))
-            }
-        };
         let mut left: BTreeMap<Key, Left> = BTreeMap::new();
         let edges = was.edges.keys().chain(is.edges.keys()).collect::<BTreeSet<_>>();
         let edges = edges.into_iter().map(|key| (was.edges.get(key), is.edges.get(key)));
@@ -196,6 +188,19 @@ impl Difference {
                 (None, None) => {}
             }
         }
+        difference.judge_left(moments, ((before, &was), (after, &is)), left);
+        difference.sort(before, after);
+        difference
+    }
+
+    /// What has no counterpart by its exact key may have one that outlives a
+    /// restart.
+    fn judge_left(
+        &mut self,
+        moments: &Moments,
+        ((before, was), (after, is)): ((&Answer, &Side), (&Answer, &Side)),
+        left: BTreeMap<Key, Left>,
+    ) {
         let (was_loosely, is_loosely) = (was.loosely(before, false), is.loosely(after, true));
         let at_first: BTreeSet<Key> = was
             .facts()
@@ -215,12 +220,10 @@ impl Difference {
                     (None, new) => ((None, new.copied()), was_loosely.explains(&key)),
                 };
                 if !explained {
-                    difference.judge(moments, (&was, &is), pair);
+                    self.judge(moments, (was, is), pair);
                 }
             }
         }
-        difference.sort(before, after);
-        difference
     }
 
     /// Whether anything differs, or cannot be told.
@@ -238,6 +241,9 @@ impl Difference {
         (was, is): (&Side, &Side),
         (old, new): (Option<&Fact>, Option<&Fact>),
     ) {
+        if !old.into_iter().chain(new).any(|fact| fact.is_meant) {
+            return;
+        }
         match (moments.verdict(old, new), old, new) {
             (Verdict::New, _, Some(fact)) => match was.unheard(fact) {
                 None => self.add(Change::New, None, Some(fact)),
@@ -259,6 +265,9 @@ impl Difference {
 
     /// What is at both moments.
     fn compare(&mut self, old: &Fact, new: &Fact) {
+        if !old.is_meant && !new.is_meant {
+            return;
+        }
         match (old.answered, new.answered) {
             (Some(true), Some(false)) => self.add(Change::Fails, Some(old), Some(new)),
             (Some(false), Some(true)) => self.add(Change::Works, Some(old), Some(new)),
@@ -315,6 +324,18 @@ struct Left<'f> {
     new: Vec<&'f Fact>,
     /// How many that are at both are not there at the second moment.
     paused: usize,
+}
+
+/// What outlives a restart of something.
+fn loosely(answer: &Answer, fact: &Fact) -> Key {
+    match fact.thing {
+        Thing::Edge(id) => {
+            Key::Edge(EdgeKey::of(&answer.graph, &answer.graph.edges[id], Grade::Loose))
+        }
+        Thing::Listener(node, listen) => {
+            Key::Listener(ListenerKey::of(&answer.graph, node, &listen, Grade::Loose))
+        }
+    }
 }
 
 /// What is matched loosely.

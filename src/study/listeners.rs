@@ -111,7 +111,7 @@ impl Listening {
 
 /// A selector means nodes; of their listeners, one that names a port or an
 /// address means those there.
-fn is_meant(selector: &Selector, listen: &Listen) -> bool {
+pub(crate) fn is_meant(selector: &Selector, listen: &Listen) -> bool {
     match selector {
         Selector::Port(port) => listen.port == *port,
         Selector::Address(address) => listen.accepts(*address, listen.port),

@@ -53,6 +53,8 @@ impl Presence {
         tolerance: SignedDuration,
     ) -> Presence {
         let runs = runs(spans, tolerance);
+        // Two hosts never see a beginning at the same moment.
+        let longer = |pause| if pause > tolerance { pause } else { SignedDuration::ZERO };
         let begins = around.since.max(first_seen);
         let inside = runs.iter().filter(|run| run.since <= around.at && run.until >= around.since);
         let (mut count, mut last, mut pause) = (0, None, SignedDuration::ZERO);
@@ -60,7 +62,7 @@ impl Presence {
         let mut is_there = false;
         for run in inside {
             count += 1;
-            pause = pause.max(run.since.duration_since(quiet_from));
+            pause = pause.max(longer(run.since.duration_since(quiet_from)));
             quiet_from = run.until.min(around.at);
             last = Some(quiet_from);
             let silent_for = around.at.duration_since(run.until);
@@ -69,11 +71,11 @@ impl Presence {
         let whole = pause.max(if is_there {
             SignedDuration::ZERO
         } else {
-            around.at.duration_since(quiet_from)
+            longer(around.at.duration_since(quiet_from))
         });
         let kind = match count {
             0 => Kind::Absent,
-            1 if is_there && pause <= tolerance => Kind::Steady,
+            1 if is_there && pause.is_zero() => Kind::Steady,
             1 => Kind::Rare,
             _ if whole <= window / PAUSES => Kind::Regular,
             _ => Kind::Rare,

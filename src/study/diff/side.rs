@@ -1,6 +1,6 @@
 //! One of the two moments: what was there, and who was heard.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -10,6 +10,7 @@ use crate::recall::{FlowRecord, HostKey, Span};
 use crate::study::diff::identity::{EdgeKey, End, Grade, ListenerKey, Name, is_fleeting};
 use crate::study::diff::presence::{Around, Kind, Presence};
 use crate::study::diff::{Key, Thing};
+use crate::study::listeners::is_meant;
 
 /// What was there around a moment.
 pub(crate) struct Side {
@@ -26,6 +27,8 @@ pub(crate) struct Fact {
     pub(crate) thing: Thing,
     pub(crate) presence: Presence,
     pub(crate) first_seen: Timestamp,
+    /// It is about what was asked about, and not only fetched along with it.
+    pub(crate) is_meant: bool,
     /// One of its ends is where everything is new with each start.
     fresh: bool,
     /// Hosts that told of it.
@@ -86,6 +89,8 @@ impl Side {
             let tolerance = answer.question.tolerance;
             Presence::of(spans.into_iter(), first_seen, around, window, tolerance)
         };
+        let walked: HashSet<EdgeId> = answer.walk.steps.iter().map(|step| step.edge).collect();
+        let roots: HashSet<NodeId> = answer.walk.roots.iter().copied().collect();
         let mut edges: BTreeMap<EdgeKey, Vec<EdgeId>> = BTreeMap::new();
         for (id, edge) in answer.graph.edges.iter().enumerate() {
             edges.entry(EdgeKey::of(&answer.graph, edge, Grade::Exact)).or_default().push(id);
@@ -101,6 +106,7 @@ impl Side {
             let place = |node: NodeId| answer.graph.nodes[node].identity.place();
             let mut places = [edge.active, edge.passive].into_iter().filter_map(place);
             let fact = Fact {
+                is_meant: ids.iter().any(|id| walked.contains(id)),
                 fresh: key.active == End::Public || places.any(|place| is_fleeting(&place.scope)),
                 thing: Thing::Edge(*id),
                 presence: present(spans, first_seen),
@@ -131,6 +137,9 @@ impl Side {
             let now = told.iter().filter(|(.., record)| is_at(record, around.at, answer));
             let names = now.filter_map(|(.., record)| record.flow.key.process.as_deref());
             let fact = Fact {
+                is_meant: told.iter().any(|(node, listen, _)| {
+                    roots.contains(node) && is_meant(&answer.selector, listen)
+                }),
                 fresh: is_fleeting(&key.place.1),
                 thing: Thing::Listener(*node, *listen),
                 presence: present(spans, first_seen),

@@ -11,6 +11,10 @@ use crate::study::tests::outcome_at;
 use crate::study::{About, Finding};
 
 fn difference(text: &str) -> (Moments, Difference) {
+    difference_of(text, Selector::All)
+}
+
+fn difference_of(text: &str, selector: Selector) -> (Moments, Difference) {
     let window = SignedDuration::from_secs(600);
     let moments = Moments { from: second(1000), to: second(2000), window, exit_code: true };
     let mut records = records(text);
@@ -20,7 +24,7 @@ fn difference(text: &str) -> (Moments, Difference) {
         host.first_seen = spans().map(|span| span.since).min().unwrap();
         host.last_seen = spans().map(|span| span.until).max().unwrap();
     }
-    let outcome = outcome_at(&records, Selector::All, About::Diff(moments), second(2000));
+    let outcome = outcome_at(&records, selector, About::Diff(moments), second(2000));
     match outcome.finding {
         Finding::Diff(moments, difference) => (moments, difference),
         other => panic!("another finding: {other:?}"),
@@ -200,4 +204,25 @@ fn a_listener_that_others_can_reach_now_is_news() {
             Gone since 0
             0 occasional, 0 undecided, 0 unheard"#]],
     );
+}
+
+#[test]
+fn only_what_was_asked_about_is_told() {
+    let text = "host a
+        host b
+        a has 10.0.0.1 0-2000
+        b has 10.0.0.2 0-2000
+        a tcp 0.0.0.0:80 listens nginx/4 0-1200.
+        b tcp 0.0.0.0:81 listens redis/5 0-1200.
+        a tcp 10.0.0.1:80 <- 10.0.0.2 nginx/4 0-1200.
+        b tcp 10.0.0.2 -> 10.0.0.1:80 wrk/6 0-1200.
+        b tcp 10.0.0.2 -> 10.0.0.9:53 wrk/6 0-1200.
+        a tcp 0.0.0.0:22 listens sshd/1 0-2000
+        b tcp 0.0.0.0:22 listens sshd/1 0-2000";
+    let count = |selector| difference_of(text, selector).1.entries.len();
+    assert_eq!(count(Selector::All), 4);
+    assert_eq!(count(Selector::Host("a".to_owned())), 2);
+    assert_eq!(count(Selector::Process("redis".to_owned())), 1);
+    assert_eq!(count(Selector::Port(80)), 2);
+    assert_eq!(count(Selector::Process("wrk".to_owned())), 2);
 }

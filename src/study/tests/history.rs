@@ -203,7 +203,8 @@ fn was(seen: &Seconds, since: usize, at: usize) -> Was {
     let run = gaps.iter().rev().take_while(|gap| **gap <= TOLERANCE);
     let tail = if is_there(at, *last, run) { 0 } else { at - last };
     let lead = inside[0] - since.max(first);
-    let pause = pauses.iter().copied().chain([lead, tail]).max().unwrap();
+    let longer = |pause: usize| if pause > TOLERANCE { pause } else { 0 };
+    let pause = pauses.iter().copied().chain([longer(lead), longer(tail)]).max().unwrap();
     match pauses.len() {
         0 if tail == 0 && pause <= TOLERANCE => Was::Always(pause),
         0 => Was::Rarely,
@@ -328,7 +329,7 @@ fn fleet(world: &World, heard: &[Seconds]) -> Records {
 #[test]
 fn what_differs_is_what_the_model_says() {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for seed in 1..=300 {
+    for seed in 1..=200 {
         let mut dice = Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
         let to = FROM + 60 + dice.below(END - FROM - 100);
         let heard = hearing(&mut dice, to);
@@ -354,6 +355,6 @@ fn what_differs_is_what_the_model_says() {
     }
     // Histories without differences would prove nothing.
     for kind in ["new edge", "gone edge", "new listener", "gone listener", "process listener"] {
-        assert!(counts.get(kind).is_some_and(|count| *count > 30), "{counts:?}");
+        assert!(counts.get(kind).is_some_and(|count| *count > 20), "{counts:?}");
     }
 }
