@@ -19,6 +19,7 @@ use crate::flow::socket::Protocol;
 use crate::recall::{AddressRecord, HostKey, HostRecord};
 
 mod address;
+pub mod group;
 mod index;
 pub mod join;
 mod merge;

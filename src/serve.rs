@@ -8,6 +8,7 @@ mod connection;
 mod look;
 mod metrics;
 mod openapi;
+mod page;
 mod queue;
 mod recall;
 mod reply;
@@ -88,6 +89,7 @@ struct State {
     ready: watch::Receiver<Readiness>,
     queue: Queue,
     metrics: Metrics,
+    page: Vec<page::File>,
     bodies: Semaphore,
     decoding: Semaphore,
     questions: Semaphore,
@@ -110,6 +112,7 @@ pub async fn run(plan: Plan) -> Result<()> {
         ready,
         queue,
         metrics: Metrics::default(),
+        page: page::files(),
         bodies: Semaphore::new(MAX_BODIES),
         decoding: Semaphore::new(MAX_DECODING),
         questions: Semaphore::new(MAX_QUESTIONS),

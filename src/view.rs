@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
 
+use crate::graph::Graph;
+use crate::graph::group::{By, Common, Groups};
 use crate::graph::search::Answer;
 
 mod csv;
@@ -17,6 +19,7 @@ mod label;
 mod lines;
 mod mermaid;
 mod paint;
+mod svg;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -37,6 +40,8 @@ pub enum Format {
     Dot,
     /// For Mermaid.
     Mermaid,
+    /// For browsers and documents: a picture.
+    Svg,
 }
 
 /// A word that names no format.
@@ -45,8 +50,15 @@ pub struct UnknownFormat(String);
 
 impl Format {
     /// All formats.
-    pub const ALL: [Format; 6] =
-        [Format::Tree, Format::Table, Format::Json, Format::Csv, Format::Dot, Format::Mermaid];
+    pub const ALL: [Format; 7] = [
+        Format::Tree,
+        Format::Table,
+        Format::Json,
+        Format::Csv,
+        Format::Dot,
+        Format::Mermaid,
+        Format::Svg,
+    ];
 
     /// The word for it on the command line.
     pub const fn name(self) -> &'static str {
@@ -57,6 +69,7 @@ impl Format {
             Format::Csv => "csv",
             Format::Dot => "dot",
             Format::Mermaid => "mermaid",
+            Format::Svg => "svg",
         }
     }
 }
@@ -89,6 +102,18 @@ pub fn write(answer: &Answer, format: Format, colour: bool, to: &mut impl Write)
         Format::Csv => csv::csv(answer),
         Format::Dot => dot::dot(answer),
         Format::Mermaid => mermaid::mermaid(answer),
+        Format::Svg => svg::svg(answer),
     };
     to.write_all(text.as_bytes())
+}
+
+/// What an answer was folded into, as JSON.
+pub fn groups(answer: &Answer, by: By, groups: &Groups) -> io::Result<String> {
+    json::groups::groups(answer, by, groups)
+}
+
+/// The words by which a group is asked for: `unit:nginx.service`.
+pub fn group_word(graph: &Graph, common: &Common) -> String {
+    let (kind, value) = json::groups::key(graph, common);
+    format!("{kind}:{value}")
 }

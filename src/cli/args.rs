@@ -195,7 +195,7 @@ pub struct LookArguments {
     /// Only what was alive at that moment
     #[arg(long, value_name = "MOMENT", conflicts_with_all = ["since", "until"])]
     pub at: Option<String>,
-    /// tree, table, json, csv, dot or mermaid
+    /// tree, table, json, csv, dot, mermaid or svg
     #[arg(long, short = 'o', value_name = "FORMAT", default_value = "tree")]
     pub output: String,
 }

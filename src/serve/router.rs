@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use crate::serve::reply::{self, Refusal, Reply};
 use crate::serve::trust::{self, Peer, Role};
-use crate::serve::{MAX_BODIES, State, look, openapi, recall, reports};
+use crate::serve::{MAX_BODIES, State, look, openapi, page, recall, reports};
+use crate::view::Format;
 use crate::wire::{self, WireError};
 
 /// Largest body.
@@ -30,6 +31,8 @@ enum Route {
     Reports,
     Recall,
     Look,
+    Picture,
+    Groups,
     Metrics,
     Healthz,
     Readyz,
@@ -37,10 +40,12 @@ enum Route {
 }
 
 /// Every path with its method. docs/openapi.json has the same; a test holds it.
-const ROUTES: [(&str, Method, Route); 7] = [
+const ROUTES: [(&str, Method, Route); 9] = [
     ("/v1/reports", Method::POST, Route::Reports),
     ("/v1/recall", Method::POST, Route::Recall),
     ("/api/v1/look", Method::GET, Route::Look),
+    ("/api/v1/look.svg", Method::GET, Route::Picture),
+    ("/api/v1/groups", Method::GET, Route::Groups),
     ("/metrics", Method::GET, Route::Metrics),
     ("/healthz", Method::GET, Route::Healthz),
     ("/readyz", Method::GET, Route::Readyz),
@@ -75,6 +80,10 @@ async fn carry_out(
     request: Request<Incoming>,
 ) -> Result<Reply, Refusal> {
     let (head, incoming) = request.into_parts();
+    if let Some(file) = page::file(&state.page, head.uri.path()) {
+        is_for_us(state, &head.headers, head.uri.authority().map(|at| at.as_str()))?;
+        return page::answer(file, &head.method, &head.headers);
+    }
     let route = route(head.uri.path(), &head.method)?;
     let json = |status, text: String| Ok(reply::body(status, "application/json", text));
     match route {
@@ -99,11 +108,14 @@ async fn carry_out(
         return json(StatusCode::OK, openapi::DOCUMENT.to_owned());
     }
     let caller = trust::who(peer, &head.headers)?;
+    let query = head.uri.query().unwrap_or("");
     let body = Body { headers: &head.headers, incoming };
     match route {
         Route::Reports => reports::answer(state, caller, body).await,
         Route::Recall => recall::answer(state, caller, body).await,
-        Route::Look => look::answer(state, caller, head.uri.query().unwrap_or("")).await,
+        Route::Look => look::answer(state, caller, query, Format::Json).await,
+        Route::Picture => look::answer(state, caller, query, Format::Svg).await,
+        Route::Groups => look::groups(state, caller, query).await,
         _ => {
             caller.may(Role::Read)?;
             let ready = state.ready.borrow().is_ok();

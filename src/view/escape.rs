@@ -120,9 +120,27 @@ pub fn mermaid(text: &str) -> String {
     out
 }
 
+/// Text or the value of an attribute in XML, which has no way at all to write
+/// two of the characters (XML 1.0, 2.2).
+pub fn xml(text: &str) -> String {
+    let mut out = String::new();
+    for character in terminal(text).chars() {
+        match character {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&apos;"),
+            '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            plain => out.push(plain),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{csv, dot, mermaid, quoted, terminal, visible, word};
+    use super::{csv, dot, mermaid, quoted, terminal, visible, word, xml};
 
     #[test]
     fn what_is_hidden_becomes_visible() {
@@ -145,6 +163,7 @@ mod tests {
         assert_eq!(csv("\tx"), "'\\tx");
         assert_eq!(csv("10.0.0.1"), "10.0.0.1");
         assert_eq!(dot("\"];<b>\\N&"), "\"&quot;];&lt;b&gt;\\\\N&amp;\"");
+        assert_eq!(xml("<b a='1'>&\u{1b}\u{ffff}"), "&lt;b a=&apos;1&apos;&gt;&amp;\\x1b\u{fffd}");
         assert_eq!(mermaid("\"]-->`#<script>"), "\"#34;#93;--#62;#96;#35;#60;script#62;\"");
     }
 }
