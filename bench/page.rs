@@ -22,13 +22,26 @@ use shawk::flow::socket::{Direction, Protocol};
 
 /// Services of the fleet, in four tiers.
 const SERVICES: [&str; 16] = [
-    "haproxy", "nginx", "envoy", "varnish", "shop", "cart", "search", "account", "billing",
-    "mailer", "stock", "pricing", "postgres", "redis-server", "kafka", "mysqld",
+    "haproxy",
+    "nginx",
+    "envoy",
+    "varnish",
+    "shop",
+    "cart",
+    "search",
+    "account",
+    "billing",
+    "mailer",
+    "stock",
+    "pricing",
+    "postgres",
+    "redis-server",
+    "kafka",
+    "mysqld",
 ];
 
-const PORTS: [u16; 16] = [
-    443, 80, 9901, 6081, 8080, 8081, 8082, 8083, 8084, 8085, 8086, 8087, 5432, 6379, 9092, 3306,
-];
+const PORTS: [u16; 16] =
+    [443, 80, 9901, 6081, 8080, 8081, 8082, 8083, 8084, 8085, 8086, 8087, 5432, 6379, 9092, 3306];
 
 /// Services of a tier; a host runs those of one.
 const TIER: usize = 4;

@@ -16,11 +16,17 @@ use crate::flow::key::HostFlow;
 /// A host's key in the CMDB: [`crate::flow::host::Host::hash`].
 pub type HostKey = i64;
 
+/// One run of a probe: its host, and its epoch.
+pub type Run = (HostKey, i64);
+
 /// What a user asks about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
     /// Every host that reports.
     All,
+    /// What people call so: a name, role or group. The CMDB knows none of them,
+    /// and is asked for all.
+    Label(String),
     /// One address, canonical (never IPv4-mapped).
     Address(IpAddr),
     /// All addresses of a network.
@@ -52,6 +58,17 @@ pub struct Found {
     /// Addresses without a host that the selector means, seen as a peer by
     /// somebody.
     pub addresses: BTreeSet<IpAddr>,
+}
+
+/// What has a text in its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Names and ids of hosts.
+    pub hosts: Vec<(String, String)>,
+    /// Names of processes, and on how many hosts there are such.
+    pub processes: Vec<(String, u64)>,
+    /// There are more hosts or processes.
+    pub more: bool,
 }
 
 /// What was recorded around some hosts and addresses: their own flows, what

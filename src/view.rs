@@ -8,10 +8,13 @@ use std::str::FromStr;
 use crate::graph::Graph;
 use crate::graph::group::{By, Common, Groups};
 use crate::graph::search::Answer;
+use crate::recall::{Names, Selector};
 
+mod columns;
 mod csv;
 mod dot;
 pub mod escape;
+pub mod finding;
 mod footer;
 mod json;
 mod known;
@@ -116,4 +119,10 @@ pub fn groups(answer: &Answer, by: By, groups: &Groups) -> io::Result<String> {
 pub fn group_word(graph: &Graph, common: &Common) -> String {
     let (kind, value) = json::groups::key(graph, common);
     format!("{kind}:{value}")
+}
+
+/// What a search found, as JSON: selectors with how many hosts each means, and
+/// names.
+pub fn search(meant: &[(Selector, usize)], names: &Names) -> io::Result<String> {
+    json::search::search(meant, names)
 }

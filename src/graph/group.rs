@@ -1,5 +1,5 @@
-//! Folds a walk into a few groups: by host, unit, container, subnet or
-//! process, for who begins at the whole. It must not know how they are shown.
+//! Folds a walk into a few groups: by host, unit, container, subnet,
+//! process or label, for who begins at the whole. It must not know how they are shown.
 //!
 //! A group is named by what its nodes have in common, and so it stays the same
 //! one when others come and go.
@@ -27,6 +27,9 @@ pub enum By {
     Subnet,
     /// The name of the process, on whatever host.
     Process,
+    /// What people put together: the group of the label, else its role, else
+    /// its name.
+    Label,
 }
 
 /// What the nodes of a group have in common.
@@ -43,9 +46,12 @@ pub enum Common {
     Subnet(IpNet),
     /// This name of a process.
     Process(String),
+    /// This group, role or name of a label.
+    Label(String),
     /// This address, which nobody reports for.
     Peer(IpAddr),
-    /// Nothing: they belong to no unit, or their process was not seen.
+    /// Nothing: they belong to no unit, have no label, or their process was not
+    /// seen.
     Nothing,
 }
 
@@ -72,7 +78,8 @@ pub struct Group {
 
 impl By {
     /// All of them.
-    pub const ALL: [By; 5] = [By::Host, By::Unit, By::Container, By::Subnet, By::Process];
+    pub const ALL: [By; 6] =
+        [By::Host, By::Unit, By::Container, By::Subnet, By::Process, By::Label];
 
     /// The word for it.
     pub const fn name(self) -> &'static str {
@@ -82,6 +89,7 @@ impl By {
             By::Container => "container",
             By::Subnet => "subnet",
             By::Process => "process",
+            By::Label => "label",
         }
     }
 }
@@ -101,11 +109,8 @@ pub fn fold(answer: &Answer, by: By, most: usize) -> Groups {
     let mut ranked: Vec<(&Common, usize)> = edges_of.into_iter().collect();
     ranked.sort_by(|a, b| (Reverse(a.1), a.0).cmp(&(Reverse(b.1), b.0)));
     let shown = if ranked.len() > most { most.saturating_sub(1) } else { ranked.len() };
-    let place_of: HashMap<&Common, usize> = ranked
-        .iter()
-        .enumerate()
-        .map(|(place, (common, _))| (*common, place.min(shown)))
-        .collect();
+    let place_of: HashMap<&Common, usize> =
+        ranked.iter().enumerate().map(|(place, (common, _))| (*common, place.min(shown))).collect();
 
     let mut groups: Vec<Group> = ranked[..shown]
         .iter()
@@ -113,10 +118,7 @@ pub fn fold(answer: &Answer, by: By, most: usize) -> Groups {
         .collect();
     let mut rest = Vec::new();
     for (node, common) in &commons {
-        groups
-            .get_mut(place_of[common])
-            .map_or(&mut rest, |group| &mut group.nodes)
-            .push(*node);
+        groups.get_mut(place_of[common]).map_or(&mut rest, |group| &mut group.nodes).push(*node);
     }
     let mut links: BTreeMap<(usize, usize), Vec<EdgeId>> = BTreeMap::new();
     for step in &answer.walk.steps {
@@ -161,6 +163,12 @@ fn commons(answer: &Answer, by: By) -> BTreeMap<NodeId, Common> {
 
 fn common(graph: &Graph, node: NodeId, by: By, used: Option<IpAddr>) -> Common {
     let node = &graph.nodes[node];
+    if by == By::Label
+        && let Some(label) = &node.label
+    {
+        let word = label.group.as_ref().or(label.role.as_ref()).or(label.name.as_ref());
+        return word.map_or(Common::Nothing, |word| Common::Label(word.to_string()));
+    }
     let host = match &node.identity {
         Identity::Peer { address, .. } if by == By::Subnet && !only_inside(*address) => {
             return Common::Subnet(subnet(*address));
@@ -171,14 +179,16 @@ fn common(graph: &Graph, node: NodeId, by: By, used: Option<IpAddr>) -> Common {
     let process = node.identity.process();
     match by {
         By::Host => Common::Host(host),
-        By::Unit => process
-            .and_then(|process| process.unit.clone())
-            .map_or(Common::Nothing, Common::Unit),
+        By::Unit => {
+            process.and_then(|process| process.unit.clone()).map_or(Common::Nothing, Common::Unit)
+        }
         By::Container => process
             .and_then(|process| process.container.clone())
             .map_or(Common::Host(host), Common::Container),
-        By::Process => process
-            .map_or(Common::Nothing, |process| Common::Process(process.name.clone())),
+        By::Label => Common::Nothing,
+        By::Process => {
+            process.map_or(Common::Nothing, |process| Common::Process(process.name.clone()))
+        }
         By::Subnet => {
             let bound = node.listens.iter().map(|listen| listen.address);
             used.into_iter()

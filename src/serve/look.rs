@@ -7,7 +7,9 @@ use std::io;
 use hyper::StatusCode;
 use jiff::Timestamp;
 
-use crate::cli::args::{CmdbArguments, LookArguments};
+use crate::cli::args::{
+    CmdbArguments, LabelsArguments, LookArguments, SelectorArguments, WindowArguments,
+};
 use crate::cli::{self, Asked};
 use crate::graph::group::{self, By};
 use crate::graph::search::Answer;
@@ -70,7 +72,8 @@ pub(crate) async fn groups(state: &State, caller: Caller, query: &str) -> Result
 
 async fn find(state: &State, words: Words, now: Timestamp) -> Result<Answer, Refusal> {
     let Words { asked, .. } = words;
-    let question = look::question(asked.selectors, asked.window, asked.depth, asked.ways);
+    let question =
+        look::question(asked.selectors, asked.window, asked.depth, asked.ways, state.labels.now());
     let cmdb = state.cmdb().map_err(|fault| Refusal::of_cmdb(&fault.into()))?;
     let answer = look::look(&cmdb, question, now).await;
     let answer = answer.map_err(|error| Refusal::of_cmdb(&error))?;
@@ -79,7 +82,7 @@ async fn find(state: &State, words: Words, now: Timestamp) -> Result<Answer, Ref
 }
 
 /// Printing takes a while, in which others are served.
-fn printed(
+pub(crate) fn printed(
     kind: &'static str,
     print: impl FnOnce() -> io::Result<Vec<u8>>,
 ) -> Result<Reply, Refusal> {
@@ -92,7 +95,7 @@ fn printed(
     }
 }
 
-fn wrong(error: String) -> Refusal {
+pub(crate) fn wrong(error: String) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "malformed", error, "see /openapi.json")
 }
 
@@ -100,20 +103,13 @@ fn wrong(error: String) -> Refusal {
 /// without a selector means `otherwise`.
 fn understand(query: &str, now: Timestamp, otherwise: Option<&str>) -> Result<Words, String> {
     let mut words = LookArguments {
-        what: None,
+        of: SelectorArguments::default(),
         cmdb: CmdbArguments { cmdb: None },
-        ip: None,
-        ipv4: None,
-        ipv6: None,
-        host: None,
-        process: None,
-        port: None,
+        labels: LabelsArguments::default(),
         depth: "1".to_owned(),
         up: false,
         down: false,
-        since: None,
-        until: None,
-        at: None,
+        window: WindowArguments::default(),
         output: Format::Json.name().to_owned(),
     };
     let (mut by, mut group) = (None, None);
@@ -121,14 +117,15 @@ fn understand(query: &str, now: Timestamp, otherwise: Option<&str>) -> Result<Wo
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let value = value.into_owned();
         let word = match name.as_ref() {
-            "what" => &mut words.what,
-            "ip" => &mut words.ip,
-            "host" => &mut words.host,
-            "process" => &mut words.process,
-            "port" => &mut words.port,
-            "since" => &mut words.since,
-            "until" => &mut words.until,
-            "at" => &mut words.at,
+            "what" => &mut words.of.what,
+            "ip" => &mut words.of.ip,
+            "host" => &mut words.of.host,
+            "process" => &mut words.of.process,
+            "port" => &mut words.of.port,
+            "label" => &mut words.of.label,
+            "since" => &mut words.window.since,
+            "until" => &mut words.window.until,
+            "at" => &mut words.window.at,
             "by" => &mut by,
             "group" => &mut group,
             "depth" => {
@@ -146,7 +143,8 @@ fn understand(query: &str, now: Timestamp, otherwise: Option<&str>) -> Result<Wo
             }
             _ => return Err(format!("'{name}' is no parameter of this")),
         };
-        selectors += usize::from(["what", "ip", "host", "process", "port"].contains(&&*name));
+        selectors +=
+            usize::from(["what", "ip", "host", "process", "port", "label"].contains(&&*name));
         if word.replace(value).is_some() {
             return Err(format!("'{name}' stands there twice"));
         }
@@ -154,11 +152,12 @@ fn understand(query: &str, now: Timestamp, otherwise: Option<&str>) -> Result<Wo
     if selectors == 0
         && let Some(otherwise) = otherwise
     {
-        words.what = Some(otherwise.to_owned());
+        words.of.what = Some(otherwise.to_owned());
     } else if selectors != 1 {
-        return Err("give one of what, ip, host, process and port".to_owned());
+        return Err("give one of what, ip, host, process, port and label".to_owned());
     }
-    if words.at.is_some() && (words.since.is_some() || words.until.is_some()) {
+    let window = &words.window;
+    if window.at.is_some() && (window.since.is_some() || window.until.is_some()) {
         return Err("give at, or since and until".to_owned());
     }
     let by = by.map_or(Ok(By::Host), |by| {

@@ -20,11 +20,7 @@ const FILES: [(&str, &str, &[u8]); 5] = [
     ("/", "text/html; charset=utf-8", include_bytes!("../../web/dist/index.html")),
     ("/assets/app.js", SCRIPT, include_bytes!("../../web/dist/assets/app.js")),
     ("/assets/draw.js", SCRIPT, include_bytes!("../../web/dist/assets/draw.js")),
-    (
-        "/assets/app.css",
-        "text/css; charset=utf-8",
-        include_bytes!("../../web/dist/assets/app.css"),
-    ),
+    ("/assets/app.css", "text/css; charset=utf-8", include_bytes!("../../web/dist/assets/app.css")),
     ("/assets/icon.svg", "image/svg+xml", include_bytes!("../../web/dist/assets/icon.svg")),
 ];
 

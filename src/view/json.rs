@@ -20,6 +20,7 @@ use crate::view::known::{address, used};
 use crate::view::lines::{State, nodes};
 
 pub(crate) mod groups;
+pub(crate) mod search;
 
 /// Name and version of the schema. A field may be added under the same
 /// version; one that changes or goes raises it.
@@ -54,7 +55,7 @@ struct Query {
 }
 
 #[derive(Serialize)]
-struct SelectorView {
+pub(crate) struct SelectorView {
     kind: &'static str,
     value: String,
 }
@@ -85,7 +86,19 @@ struct NodeView<'a> {
     listens: Vec<ListenView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     claimed_by: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<LabelView<'a>>,
     root: bool,
+}
+
+#[derive(Serialize)]
+struct LabelView<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -158,7 +171,7 @@ struct RiseView {
 }
 
 #[derive(Serialize)]
-struct HostView<'a> {
+pub(crate) struct HostView<'a> {
     name: &'a str,
     id: &'a str,
     rung: &'static str,
@@ -190,7 +203,7 @@ struct CoverageView {
 }
 
 #[derive(Serialize)]
-struct CutView {
+pub(crate) struct CutView {
     hosts: Count,
     addresses: Count,
     edges: Count,
@@ -208,17 +221,19 @@ struct OtherwiseView<'a> {
 
 /// A number that is a string beyond 2^53, where readers with doubles (RFC
 /// 8259, section 6) would change it.
-struct Count(u64);
+pub(crate) struct Count(pub(crate) u64);
 
 /// An answer as one document, on one line.
 pub(crate) fn json(answer: &Answer) -> io::Result<String> {
     // About what an edge and its far node take.
-    text(&document(answer), 1024 * answer.walk.steps.len())
+    let size = 1024 * answer.walk.steps.len();
+    one_line(&document(answer), size)
 }
 
-/// A document on one line, with room for about so many bytes.
-fn text(document: &impl Serialize, room: usize) -> io::Result<String> {
-    let mut out = Vec::with_capacity(room);
+/// A document on one line that may be printed on a terminal; it takes about
+/// this many bytes.
+pub(crate) fn one_line(document: &impl Serialize, size: usize) -> io::Result<String> {
+    let mut out = Vec::with_capacity(size);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, Visible);
     document.serialize(&mut serializer)?;
     out.push(b'\n');
@@ -284,7 +299,7 @@ fn notes(answer: &Answer) -> Vec<String> {
     nothing.chain(footer(answer)).collect()
 }
 
-fn selector(selector: &Selector) -> SelectorView {
+pub(crate) fn selector(selector: &Selector) -> SelectorView {
     let (kind, value) = match selector {
         Selector::Address(address) => ("address", address.to_string()),
         Selector::Network(network) => ("network", network.to_string()),
@@ -292,6 +307,7 @@ fn selector(selector: &Selector) -> SelectorView {
         Selector::Process(name) => ("process", name.clone()),
         Selector::Port(port) => ("port", port.to_string()),
         Selector::All => ("all", "*".to_owned()),
+        Selector::Label(word) => ("label", word.clone()),
     };
     SelectorView { kind, value }
 }
@@ -328,6 +344,11 @@ fn node(answer: &Answer, id: NodeId, root: bool, used: Option<IpAddr>) -> NodeVi
             })
             .collect(),
         claimed_by: claimed.map(|host| host.name.as_str()).collect(),
+        label: node.label.as_ref().map(|label| LabelView {
+            name: label.name.as_deref(),
+            role: label.role.as_deref(),
+            group: label.group.as_deref(),
+        }),
         root,
     }
 }
@@ -386,7 +407,7 @@ fn rise(rise: &Rise) -> RiseView {
     }
 }
 
-fn host(host: &HostRecord) -> HostView<'_> {
+pub(crate) fn host(host: &HostRecord) -> HostView<'_> {
     HostView {
         name: &host.name,
         id: &host.id,
@@ -435,7 +456,7 @@ fn coverage(coverage: &Coverage) -> CoverageView {
     }
 }
 
-fn cut(cut: &Cut) -> CutView {
+pub(crate) fn cut(cut: &Cut) -> CutView {
     CutView {
         hosts: count(cut.hosts),
         addresses: count(cut.addresses),
@@ -452,7 +473,7 @@ fn otherwise(otherwise: &Otherwise) -> OtherwiseView<'_> {
     }
 }
 
-fn count(count: usize) -> Count {
+pub(crate) fn count(count: usize) -> Count {
     Count(u64::try_from(count).unwrap_or(u64::MAX))
 }
 

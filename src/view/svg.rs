@@ -132,9 +132,9 @@ fn rows(
     for (column, mut nodes) in outwards {
         nodes.sort_by_cached_key(|node| {
             let from = hangs_from.get(node).map_or(&[][..], Vec::as_slice);
-            let rows: Vec<i64> =
-                from.iter().filter_map(|from| Some(places.get(from)?.1)).collect();
-            let middle = 100 * rows.iter().sum::<i64>() / i64::try_from(rows.len()).unwrap_or(1).max(1);
+            let rows: Vec<i64> = from.iter().filter_map(|from| Some(places.get(from)?.1)).collect();
+            let middle =
+                100 * rows.iter().sum::<i64>() / i64::try_from(rows.len()).unwrap_or(1).max(1);
             (middle, label(answer, *node), *node)
         });
         let above = (height - nodes.len()) / 2;

@@ -12,7 +12,7 @@ use crate::graph::group::{By, Common, Groups};
 use crate::graph::search::Answer;
 use crate::graph::{Edge, EdgeId, Graph, NodeId, ToldBy};
 use crate::view::footer::Summary;
-use crate::view::json::{Count, CutView, Query, count, cut, notes, query, text};
+use crate::view::json::{Count, CutView, Query, count, cut, notes, one_line, query};
 use crate::view::lines::{State, is_silent};
 
 const SCHEMA: &str = "shawk.groups/1";
@@ -107,11 +107,7 @@ pub(crate) fn groups(answer: &Answer, by: By, groups: &Groups) -> io::Result<Str
         query: query(answer),
         by: by.name(),
         groups: views(answer, groups),
-        links: groups
-            .links
-            .iter()
-            .map(|(ends, edges)| link(answer, *ends, edges))
-            .collect(),
+        links: groups.links.iter().map(|(ends, edges)| link(answer, *ends, edges)).collect(),
         hosts: HostsView {
             count: count(hosts.len()),
             silent: count(silent),
@@ -122,7 +118,7 @@ pub(crate) fn groups(answer: &Answer, by: By, groups: &Groups) -> io::Result<Str
         malformed: Count(answer.graph.malformed),
         cut: cut(&answer.cut),
     };
-    text(&document, 512 * groups.links.len())
+    one_line(&document, 512 * groups.links.len())
 }
 
 fn views(answer: &Answer, groups: &Groups) -> Vec<GroupView> {
@@ -239,6 +235,7 @@ pub(crate) fn key(graph: &Graph, common: &Common) -> (&'static str, String) {
         Common::Container(id) => ("container", id.clone()),
         Common::Subnet(network) => ("subnet", network.to_string()),
         Common::Process(name) => ("process", name.clone()),
+        Common::Label(name) => ("label", name.clone()),
         Common::Peer(address) => ("address", address.to_string()),
         Common::Nothing => ("none", String::new()),
     }
