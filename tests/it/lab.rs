@@ -33,4 +33,5 @@ mod fleet;
 mod names;
 mod namespaces;
 mod owners;
+mod page;
 mod states;

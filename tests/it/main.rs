@@ -9,6 +9,7 @@ mod cli;
 mod cmdb;
 mod lab;
 mod netns;
+mod page;
 mod postgres;
 mod probe;
 mod serve;

@@ -1,6 +1,6 @@
 //! `shawk serve`, driven as a probe, a person and a stranger would.
 
-mod collector;
+pub(crate) mod collector;
 mod labels;
 mod replicas;
 mod schema;

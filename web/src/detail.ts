@@ -164,6 +164,7 @@ function nodeDetails(node: Node, model: Model, link: LinkTo): Child[] {
       ['Where', node.place],
       !node.probe && ['Probe', 'no probe reports for this address: only what others see of it is known'],
       node.change !== 'same' && ['Change', h('span', { class: `change ${node.change}` }, node.change)],
+      ['Label', [look?.label?.name, look?.label?.role, look?.label?.group].filter((word) => word !== undefined).map(visible).join(', ')],
       ['Address', look?.address],
       ['Program', process?.exe === undefined ? undefined : visible(process.exe)],
       ['User', process?.user === undefined ? undefined : visible(process.user)],
@@ -203,7 +204,7 @@ const FRESH: Partial<State> = { selector: null, node: null, by: null, group: nul
 export function focus(node: Node, model: Model): Partial<State> | null {
   const { look, group } = node
   if (group !== undefined) {
-    const kinds: Record<string, Selector['kind']> = { host: 'host', address: 'ip', subnet: 'ip', process: 'process' }
+    const kinds: Record<string, Selector['kind']> = { host: 'host', address: 'ip', subnet: 'ip', process: 'process', label: 'label' }
     const kind = kinds[group.kind]
     if (group.value === undefined) return null
     if (kind !== undefined) return { ...FRESH, selector: { kind, value: group.value }, depth: 1, ways: 'both' }

@@ -59,6 +59,10 @@ export const FIELDS: Record<string, Field> = {
   user: { about: 'user of the process', values: each((node) => node.look?.process?.user) },
   container: { about: 'id of the container', values: each((node) => [node.look?.process?.container, ...group(node, 'container')]) },
   pod: { about: 'UID of the pod', values: each((node) => node.look?.process?.pod) },
+  label: {
+    about: 'name, role or group that people gave it',
+    values: each((node) => [node.look?.label?.name, node.look?.label?.role, node.look?.label?.group, ...group(node, 'label')]),
+  },
   scope: { about: 'network namespace', values: each((node) => node.look?.scope) },
   address: {
     about: 'address of either end, or a network',
@@ -137,6 +141,9 @@ function wordsOf(node: Node): string {
     process?.unit,
     process?.user,
     process?.container,
+    look?.label?.name,
+    look?.label?.role,
+    look?.label?.group,
     group?.value,
     ...(group?.processes.map((one) => one.name) ?? []),
   ]

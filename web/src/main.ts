@@ -243,6 +243,8 @@ async function draw(anew: boolean): Promise<void> {
 /** Without WebGL: the collector's own picture. */
 async function paint(): Promise<void> {
   canvas.className = 'picture'
+  canvas.tabIndex = 0
+  canvas.setAttribute('role', 'region')
   hubList([])
   const folded = shown?.model.folded === true
   if (folded) {
@@ -336,7 +338,7 @@ function controls(): void {
   document.title = `${short(whatIsSeen(), 60)} – shawk`
   put(
     bar,
-    h('span', { class: 'where' }, short(whatIsSeen(), 80)),
+    h('h1', { class: 'where' }, short(whatIsSeen(), 80)),
     h('label', {}, 'Group by ', by),
     walks && segments('Steps', Array.from({ length: MAX_DEPTH }, (_, step) => step + 1), state.depth, (depth) => go({ depth }), String),
     walks && segments('Ways', WAYS, state.ways as (typeof WAYS)[number], (ways) => go({ ways }), (one) => ({ both: 'both', up: 'who depends on it', down: 'what it needs' })[one]),

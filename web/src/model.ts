@@ -100,18 +100,27 @@ function titleOf(node: LookNode): string {
 }
 
 function placeOf(node: LookNode): string {
+  const label = node.label?.name
+  if (!node.probe && label !== undefined) return `${visible(label)}, no probe there`
   if (!node.probe) return (node.claimed_by?.length ?? 0) > 0 ? 'address of several hosts' : 'no probe there'
-  const host = visible(node.host ?? node.host_id ?? '')
+  const host = visible(label ?? node.host ?? node.host_id ?? '')
   return node.scope === undefined || node.scope === '' ? host : `${host} [${visible(node.scope).slice(0, 24)}]`
 }
 
 /** What an edge was like at the end of the window, not now. */
 function stateOf(edge: LookEdge, until: number | null): EdgeState {
-  if (until === null || edge.state === 'alive' || edge.state === 'failing') return edge.state
+  if (until === null) return edge.state
   const last = Date.parse(edge.last_seen)
   const lived = edge.state === 'ended' ? last >= until : last >= until - TOLERANCE
   if (!lived) return edge.state
-  return edge.failing ? 'failing' : 'alive'
+  return failedBy(edge, last, until) ? 'failing' : 'alive'
+}
+
+/** Whether it failed then: what is kept of an edge beside its sums is only how it was last. */
+function failedBy(edge: LookEdge, last: number, until: number): boolean {
+  if (last <= until) return edge.failing
+  const [opened, failed] = [number(edge.window?.opened), number(edge.window?.failed)]
+  return failed !== undefined && failed > 0 && failed >= (opened ?? 0)
 }
 
 function ofLook(answer: Look): Model {
@@ -123,7 +132,8 @@ function ofLook(answer: Look): Model {
       key: differ(keyOf(look)),
       kind: look.process !== undefined ? 'process' : look.probe ? 'unseen' : 'peer',
       probe: look.probe,
-      root: look.root,
+      // Of all that is known nothing was asked for before the rest.
+      root: look.root && answer.query.selector.kind !== 'all',
       title: titleOf(look),
       place: placeOf(look),
       weight: 1,
@@ -337,8 +347,8 @@ export function hubs(model: Model): Map<number, number> {
     add(edge.passive, edge.active)
   }
   const degrees = [...neighbours.values()].map((set) => set.size).sort((a, b) => a - b)
-  const median = degrees[Math.floor(degrees.length / 2)] ?? 0
-  const least = Math.max(HUB, 5 * median, model.nodes.length / 12)
+  const usual = degrees[Math.floor(degrees.length * 0.9)] ?? 0
+  const least = Math.max(HUB, 1.5 * usual, model.nodes.length / 12)
   const many = [...neighbours]
     .map(([node, set]): [number, number] => [node, set.size])
     .filter(([node, size]) => {

@@ -74,7 +74,7 @@ export function search(
       const path = `api/v1/search?${new URLSearchParams({ q: text }).toString()}`
       const answer = await fetchDocument<Found>(path, asking.signal)
       found = answer.found.flatMap((one) => {
-        const kinds: Record<string, Selector['kind']> = { host: 'host', process: 'process', address: 'ip', network: 'ip', port: 'port' }
+        const kinds: Record<string, Selector['kind']> = { host: 'host', process: 'process', address: 'ip', network: 'ip', port: 'port', label: 'label' }
         const kind = kinds[one.kind]
         if (kind === undefined) return []
         const hosts = one.hosts === undefined ? '' : `on ${one.hosts} ${Number(one.hosts) === 1 ? 'host' : 'hosts'}`

@@ -3,11 +3,11 @@
 
 /** What is looked at: the word and value of one selector of the API. */
 export interface Selector {
-  kind: 'what' | 'ip' | 'host' | 'process' | 'port'
+  kind: 'what' | 'ip' | 'host' | 'process' | 'port' | 'label'
   value: string
 }
 
-export const BYS = ['host', 'unit', 'container', 'subnet', 'process'] as const
+export const BYS = ['host', 'unit', 'container', 'subnet', 'process', 'label'] as const
 export const SPANS = ['all', '5m', '15m', '1h', '6h', '24h', '7d', '30d'] as const
 export const WAYS = ['both', 'up', 'down'] as const
 export const MAX_DEPTH = 4
@@ -57,7 +57,7 @@ export const START: State = {
   flat: false,
 }
 
-const KINDS: Selector['kind'][] = ['what', 'ip', 'host', 'process', 'port']
+const KINDS: Selector['kind'][] = ['what', 'ip', 'host', 'process', 'port', 'label']
 
 function one<T extends string>(words: readonly T[], word: string | null, otherwise: T): T {
   return words.find((known) => known === word) ?? otherwise

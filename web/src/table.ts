@@ -10,6 +10,8 @@ interface Column {
   /** What it says, for those who hear it. */
   about?: string
   numeric?: boolean
+  /** Never broken into lines. */
+  tight?: boolean
   order: (edge: Edge, model: Model) => string | number
   cell: (edge: Edge, model: Model) => Child
 }
@@ -64,9 +66,11 @@ const SEEN: Column = {
 }
 
 const TOLD: Column = {
-  name: 'Told by',
+  name: 'Told',
+  tight: true,
   order: (edge) => edge.told,
-  cell: (edge) => (edge.told === 'both' ? 'both ends' : `${edge.told} end`),
+  about: 'which ends told of it',
+  cell: (edge) => edge.told,
 }
 
 const PLAIN: Column[] = [
@@ -178,7 +182,7 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
           click: () => watcher.select(edge.key),
           keydown: (event: KeyboardEvent) => key(event, row),
         },
-        ...columns.map((column) => h('td', { class: column.numeric === true ? 'number' : null }, column.cell(edge, of))),
+        ...columns.map((column) => h('td', { class: column.numeric === true ? 'number' : column.tight === true ? 'tight' : null }, column.cell(edge, of))),
       ),
     )
     const counted = `${rows.length} ${of.folded ? 'links between groups' : rows.length === 1 ? 'edge' : 'edges'}`

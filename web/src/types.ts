@@ -33,6 +33,7 @@ export interface LookNode {
   owners_more?: number
   listens?: Listen[]
   claimed_by?: string[]
+  label?: { name?: string; role?: string; group?: string }
   root: boolean
 }
 

@@ -21,7 +21,7 @@ const TRUTH: &[&str] = &[
 ];
 
 /// Makes the fleet and waits until all of it talks.
-fn fleet() -> Lab {
+pub(crate) fn fleet() -> Lab {
     let lab = Lab::new();
     let web = lab.host("web-1", 10);
     let app = lab.host("app-1", 11);
