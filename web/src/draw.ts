@@ -53,7 +53,7 @@ function replaced(text: string, before: string, after: string): string {
   return text.replace(before, after)
 }
 
-const HEAD = { lengthToThicknessRatio: 3, widenessToThicknessRatio: 2.2 }
+const HEAD = { lengthToThicknessRatio: 3.5, widenessToThicknessRatio: 2.8 }
 const LINE = createEdgeClampedProgram(HEAD)
 const ARROW_HEAD = createEdgeArrowHeadProgram(HEAD)
 const ARROW_TAIL = createEdgeArrowHeadProgram({ ...HEAD, extremity: 'source' })

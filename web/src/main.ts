@@ -189,8 +189,9 @@ function render(anew: boolean): void {
 
 function select(): void {
   controls()
-  rows.select(state.selected)
+  // In this order: the details take room from the table.
   details_()
+  rows.select(state.selected)
   if (drawn !== null && drawn !== 'none') drawn.select(state.selected)
 }
 

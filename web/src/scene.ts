@@ -148,7 +148,7 @@ function lineOf(edges: Edge[], model: Model): SceneLine {
     oneEnd: edges.every((edge) => edge.told !== 'both'),
     directed: edges.some((edge) => edge.directed),
     change: only ?? (changes.size === 0 ? 'same' : 'changed'),
-    size: Math.min(6, 1.5 + Math.log2(count) / 2),
+    size: Math.min(6, 2.2 + Math.log2(count) / 2),
     edges: edges.map((edge) => edge.key),
   }
 }

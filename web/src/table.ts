@@ -251,6 +251,7 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
       }
       for (const row of place.querySelectorAll<HTMLElement>('tbody tr')) {
         row.setAttribute('aria-selected', String(row.dataset['key'] === chosen))
+        if (row.dataset['key'] === chosen) row.scrollIntoView({ block: 'nearest' })
       }
     },
   }
