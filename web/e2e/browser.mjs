@@ -9,7 +9,7 @@ import { chromium } from 'playwright-core'
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 
-const FLAGS = [
+export const FLAGS = [
   '--headless',
   '--no-sandbox',
   '--disable-gpu',
@@ -20,7 +20,7 @@ const FLAGS = [
   '--disable-sync',
 ]
 // WebGL without a graphics card.
-const WEBGL = ['--use-angle=swiftshader', '--enable-unsafe-swiftshader']
+export const WEBGL = ['--use-angle=swiftshader', '--enable-unsafe-swiftshader']
 
 /** Starts the browser, runs `scenario` with a function that opens pages, ends it. */
 export async function browse(url, scenario, { webgl = true, expected = null } = {}) {

@@ -117,12 +117,6 @@ export function write(state: State): string {
   return text === '' ? './' : `./?${text}`
 }
 
-/** The parts on which it depends what is asked of the collector. */
-export function question(state: State): string {
-  const { selector, by, group, depth, ways, span, to, versus } = state
-  return JSON.stringify([selector, by, group, depth, ways, span, to, versus])
-}
-
 const UNITS: Record<string, number> = { m: 60_000, h: 3_600_000, d: 86_400_000 }
 
 /** `6h` in milliseconds; null for `all`. */
@@ -139,7 +133,8 @@ export function path(state: State, end: string | null, kind: 'json' | 'svg'): st
   else if (!folded) words.set('what', '*')
   if (state.by !== null) words.set('by', state.by)
   if (state.group !== null) words.set('group', state.group)
-  if (state.selector !== null || state.group !== null) {
+  // In all that is known there is nothing further to walk to.
+  if (state.group !== null || (state.selector !== null && state.selector.value !== '*')) {
     words.set('depth', String(state.depth))
     words.set('ways', state.ways)
   }
