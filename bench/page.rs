@@ -47,7 +47,7 @@ const PORTS: [u16; 16] =
 const TIER: usize = 4;
 
 /// Calls of each service on a host to the next tier, or to the one after.
-const CALLS: u32 = 10;
+const CALLS: u32 = 8;
 
 struct Fleet {
     hosts: u32,

@@ -178,6 +178,12 @@ async function aNodeIsClicked(open) {
   await page.locator('#canvas').click({ position: at })
   await page.waitForURL(/sel=haproxy/)
   await page.getByRole('region', { name: 'Details' }).getByRole('heading', { name: 'haproxy' }).waitFor()
+  // So does an edge: the one that is left, in its middle.
+  const other = await open('?process=haproxy&f=to:nginx')
+  await drawn(other)
+  await other.locator('#legend').evaluate((legend) => legend.remove())
+  await other.locator('#canvas').click({ position: (await colours(other, 40))['#4d86bd'] })
+  await other.getByRole('heading', { name: 'haproxy → nginx' }).waitFor()
   // Twice leads to a walk from it alone.
   await page.locator('#canvas').dblclick({ position: at })
   await page.waitForURL(/node=haproxy/)

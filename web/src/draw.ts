@@ -9,13 +9,14 @@ import {
   createEdgeArrowHeadProgram,
   createEdgeClampedProgram,
   createEdgeCompoundProgram,
+  EdgeLineProgram,
   type EdgeProgramType,
 } from 'sigma/rendering'
 import type { Settings } from 'sigma/settings'
 import type { NodeDisplayData, PartialButFor } from 'sigma/types'
 
 import { ROW } from './layout.ts'
-import type { Scene, SceneLine, SceneNode } from './scene.ts'
+import { MAX_FINE, type Scene, type SceneLine, type SceneNode } from './scene.ts'
 import { short } from './text.ts'
 
 export interface Watcher {
@@ -31,11 +32,11 @@ export interface Drawing {
   recolour: () => void
 }
 
-/** From how many lines on a line cannot be pointed at: each would be drawn twice. */
-const MAX_POINTED = 4000
-
 /** A curve takes a graphics card, or what stands in for one, longer than a line. */
 const MAX_CURVED = 1500
+
+/** Pixels beside a line that are meant for it. */
+const NEAR = 6
 
 interface Dotting {
   VERTEX_SHADER_SOURCE: string
@@ -139,8 +140,13 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
   let hovered: string | null = null
   let lines = new Map<string, SceneLine>()
   let near = new Map<string, Set<string>>()
+  let fine = true
+
   /** Pixels between two rows. */
-  let pitch = ROW
+  function pitch(): number {
+    const [zero, one] = [sigma.graphToViewport({ x: 0, y: 0 }), sigma.graphToViewport({ x: 0, y: ROW })]
+    return Math.abs(one.y - zero.y)
+  }
 
   const sigma = new Sigma(new Graph(), element, {
     allowInvalidContainer: true,
@@ -160,6 +166,7 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
       either: createEdgeCompoundProgram([LINE, ARROW_HEAD, ARROW_TAIL]),
       curve: createEdgeCurveProgram({ arrowHead: { extremity: 'target', ...HEAD } }),
       curvedDots: program(CurvedDots),
+      plain: EdgeLineProgram,
     },
     labelFont: 'system-ui, sans-serif',
     labelSize: 12,
@@ -171,7 +178,7 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
     maxCameraRatio: 4,
     zIndex: true,
     hideEdgesOnMove: false,
-    defaultDrawNodeLabel: (context, data, settings) => label(context, data, settings, colours, pitch),
+    defaultDrawNodeLabel: (context, data, settings) => label(context, data, settings, colours, pitch()),
     defaultDrawNodeHover: (context, data, settings) => {
       context.beginPath()
       context.arc(data.x, data.y, data.size + 4, 0, 2 * Math.PI)
@@ -225,16 +232,33 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
       // Within a column a straight line would run through all between.
       const [from, to] = [at.get(line.active), at.get(line.passive)]
       const curved = scene.lines.length <= MAX_CURVED && from?.x === to?.x
+      // Those on the left of the column lead up.
+      const bend = Math.min(0.5, 0.15 + 12 / Math.abs((from?.y ?? 0) - (to?.y ?? 0) + 0.1))
       graph.addDirectedEdgeWithKey(line.key, line.active, line.passive, {
         size: line.size,
-        color: lineColour(line, colours),
-        type: curved ? (dots ? 'curvedDots' : 'curve') : dots ? 'dots' : line.directed ? 'line' : 'either',
-        // Those on the left of the column lead up.
-        curvature: Math.min(0.5, 0.15 + 12 / Math.abs((from?.y ?? 0) - (to?.y ?? 0) + 0.1)),
+        color: dots && !fine ? faded(lineColour(line, colours), colours.back) : lineColour(line, colours),
+        type: !fine ? 'plain' : curved ? (dots ? 'curvedDots' : 'curve') : dots ? 'dots' : line.directed ? 'line' : 'either',
+        curvature: bend,
+        bend: curved && fine ? bend : 0,
         zIndex: line.state === 'failing' ? 2 : 1,
       })
     }
     sigma.setGraph(graph)
+  }
+
+  /** The line that is nearest to a place on the screen, and near. */
+  function lineAt(x: number, y: number): SceneLine | null {
+    const at = new Map(scene.nodes.map((node) => [node.key, sigma.graphToViewport(node)]))
+    let nearest: SceneLine | null = null
+    let least = NEAR
+    for (const line of scene.lines) {
+      const [from, to] = [at.get(line.active), at.get(line.passive)]
+      if (from === undefined || to === undefined) continue
+      const bend = sigma.getGraph().getEdgeAttribute(line.key, 'bend') as number
+      const far = bend === 0 ? toSegment(x, y, from, to) : toCurve(x, y, from, to, bend)
+      if (far < least) [nearest, least] = [line, far]
+    }
+    return nearest
   }
 
   /** A small graph is not blown up: a unit is at most a pixel. */
@@ -262,23 +286,21 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
     event.preventSigmaDefault()
     watcher.open(event.node)
   })
-  sigma.on('clickEdge', ({ edge }) => {
-    const line = lines.get(edge)
+  // A line is a pixel or two wide: who clicks beside it means it all the same.
+  sigma.on('clickStage', ({ event }) => {
+    const line = lineAt(event.x, event.y)
     const only = line?.edges.length === 1 ? line.edges[0] : undefined
-    watcher.select(only ?? edge)
+    watcher.select(only ?? line?.key ?? null)
   })
-  sigma.on('clickStage', () => watcher.select(null))
   sigma.on('enterNode', ({ node }) => {
+    if (!fine) return
     hovered = node
     sigma.refresh({ skipIndexation: true })
   })
   sigma.on('leaveNode', () => {
+    if (hovered === null) return
     hovered = null
     sigma.refresh({ skipIndexation: true })
-  })
-  sigma.on('beforeRender', () => {
-    const [zero, one] = [sigma.graphToViewport({ x: 0, y: 0 }), sigma.graphToViewport({ x: 0, y: ROW })]
-    pitch = Math.abs(one.y - zero.y)
   })
   sigma.on('afterRender', () => watcher.drawn())
 
@@ -287,12 +309,15 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
       scene = next
       selected = key
       hovered = null
-      const pointed = scene.lines.length <= MAX_POINTED
-      if (sigma.getSetting('enableEdgeEvents') !== pointed) sigma.setSetting('enableEdgeEvents', pointed)
-      fill()
+      if (fine !== scene.lines.length <= MAX_FINE) {
+        fine = !fine
+        sigma.setSetting('zIndex', fine)
+        sigma.setSetting('labelGridCellSize', fine ? 30 : 60)
+      }
+      // What these ask to be drawn is drawn once, with the graph.
       frame()
       if (anew) sigma.getCamera().setState({ x: 0.5, y: 0.5, ratio: 1, angle: 0 })
-      sigma.refresh()
+      fill()
     },
     select(key) {
       selected = key
@@ -301,9 +326,33 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
     recolour() {
       colours = palette()
       fill()
-      sigma.refresh()
     },
   }
+}
+
+interface Spot {
+  x: number
+  y: number
+}
+
+/** How far a place is from a straight line. */
+function toSegment(x: number, y: number, from: Spot, to: Spot): number {
+  const [dx, dy] = [to.x - from.x, to.y - from.y]
+  const length = dx * dx + dy * dy
+  const along = length === 0 ? 0 : Math.max(0, Math.min(1, ((x - from.x) * dx + (y - from.y) * dy) / length))
+  return Math.hypot(x - from.x - along * dx, y - from.y - along * dy)
+}
+
+/** The same of a curve as sigma's program bends it, in eight straight pieces. */
+function toCurve(x: number, y: number, from: Spot, to: Spot, bend: number): number {
+  const middle = { x: (from.x + to.x) / 2 + (to.y - from.y) * bend, y: (from.y + to.y) / 2 - (to.x - from.x) * bend }
+  const at = (t: number): Spot => ({
+    x: (1 - t) * (1 - t) * from.x + 2 * t * (1 - t) * middle.x + t * t * to.x,
+    y: (1 - t) * (1 - t) * from.y + 2 * t * (1 - t) * middle.y + t * t * to.y,
+  })
+  let least = Infinity
+  for (let piece = 0; piece < 8; piece++) least = Math.min(least, toSegment(x, y, at(piece / 8), at((piece + 1) / 8)))
+  return least
 }
 
 function isSelected(line: SceneLine, selected: string | null): boolean {

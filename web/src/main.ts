@@ -9,7 +9,7 @@ import { details, focus, type LinkTo } from './detail.ts'
 import type { Drawing } from './draw.ts'
 import { apply, FIELDS, type Filter, parse } from './filter.ts'
 import { compare, type Model, modelOf, part, walk } from './model.ts'
-import { type Hub, type Scene, scene } from './scene.ts'
+import { type Hub, MAX_FINE, type Scene, scene } from './scene.ts'
 import { search } from './search.ts'
 import { BYS, MAX_DEPTH, path, read, type State, WAYS, write } from './state.ts'
 import { table } from './table.ts'
@@ -221,15 +221,16 @@ async function draw(anew: boolean): Promise<void> {
     const there = webgl()
     if (there) {
       const { drawing } = await import('./draw.ts')
-      drawn ??= drawing(canvas, {
-        select: (key) => go({ selected: key }),
-        open: (key) => {
+      const watcher = {
+        select: (key: string | null): void => go({ selected: key }),
+        open: (key: string): void => {
           const node = shown?.model.nodes[shown.model.at.get(key) ?? -1]
           const to = node === undefined || loaded === null ? null : focus(node, loaded.model)
           if (to !== null) go(to)
         },
-        drawn: () => performance.mark('shawk-drawn'),
-      })
+        drawn: (): void => void performance.mark('shawk-drawn'),
+      }
+      drawn ??= drawing(canvas, watcher)
       anew = true
     } else {
       drawn = 'none'
@@ -365,7 +366,7 @@ function legend(): void {
     byId('legend', HTMLElement),
     line('', 'told by both ends'),
     line('one', 'by one end'),
-    line('idle', 'ended or silent'),
+    shown !== null && shown.scene.lines.length > MAX_FINE ? h('span', {}, 'pale: ended or silent') : line('idle', 'ended or silent'),
     line('failing', 'failing'),
     compared && line('new', 'new'),
     compared && line('gone', 'gone'),

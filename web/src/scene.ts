@@ -45,6 +45,12 @@ export interface Scene {
   hubs: Hub[]
 }
 
+/**
+ * Up to so many lines each has dots and an arrow. Beyond, they are thin and
+ * plain, and what has ended is pale.
+ */
+export const MAX_FINE = 4000
+
 /** Letters of a name beside its node. */
 const LETTERS = 26
 /** Roots without an edge that are drawn. */
