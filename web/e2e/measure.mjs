@@ -26,6 +26,13 @@ async function open(path) {
       }).observe({ type: 'mark', buffered: true })
     })
   })
+  // Processor time of the page's own thread, which others on the machine do not lengthen.
+  const devtools = await context.newCDPSession(page)
+  await devtools.send('Performance.enable', { timeDomain: 'threadTicks' })
+  const cpu = async () => {
+    const { metrics } = await devtools.send('Performance.getMetrics')
+    return 1000 * metrics.find((one) => one.name === 'TaskDuration').value
+  }
   await page.goto(`${url}/${path}`)
   await drawn(page)
   const painted = await page.evaluate(() => window.__painted)
@@ -41,7 +48,7 @@ async function open(path) {
       skeleton: performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? NaN,
     }
   })
-  return { page, context, times: { ...times, painted } }
+  return { page, context, cpu, times: { ...times, painted, cpu: await cpu() } }
 }
 
 async function first(name, path) {
@@ -60,7 +67,7 @@ async function first(name, path) {
   console.log(`  collector's answer   ${each((one) => one.waited)} until its first byte`)
   console.log(`  answer understood    ${each((one) => one.answered)}`)
   console.log(`  graph painted        ${each((one) => one.painted)} after the navigation began`)
-  console.log(`  of that the page's   ${each((one) => one.painted - one.waited)}`)
+  console.log(`  of that the page's   ${each((one) => one.painted - one.waited)}, ${each((one) => one.cpu)} of CPU`)
 }
 
 /** From a click to the painted graph. */
@@ -84,21 +91,23 @@ async function after(page, act) {
 }
 
 async function focuses() {
-  const { page, context } = await open('?what=*')
-  const [focus, back] = [[], []]
+  const { page, context, cpu } = await open('?what=*')
+  const [focus, back, spent] = [[], [], []]
   for (let run = 0; run < Number(runs); run++) {
     await page.locator('tbody tr').nth(run * 3 + 1).click()
     const detail = page.getByRole('region', { name: 'Details' })
     await detail.locator('.links a').first().click()
     await detail.getByRole('link', { name: /Focus on/ }).waitFor()
+    const before = await cpu()
     focus.push(await after(page, { click: { at: '#detail a', text: 'Focus on' } }))
+    spent.push((await cpu()) - before)
     await page.waitForURL(/node=/)
     back.push(await after(page, { back: true }))
     await page.waitForURL((at) => !at.search.includes('node='))
   }
   console.log('focus on a node of all that, one step:')
   console.log(`  drawn                ${shown(focus.map(([drawn]) => drawn))}`)
-  console.log(`  painted              ${shown(focus.map(([, painted]) => painted))}`)
+  console.log(`  painted              ${shown(focus.map(([, painted]) => painted))}, ${shown(spent)} of CPU`)
   console.log(`  back to all, painted ${shown(back.map(([, painted]) => painted))}`)
   await context.close()
 }
