@@ -1,4 +1,5 @@
-//! The page on what real programs did.
+//! The page on what real programs did. Its screenshots are kept in the directory
+//! that `SHAWK_TEST_PICTURES` names; those in docs/ are from here.
 
 use crate::lab::fleet::fleet;
 use crate::page::browse;
