@@ -16,6 +16,7 @@ pub mod fault;
 mod find;
 mod hours;
 mod identity;
+mod names;
 pub mod prune;
 mod read;
 mod remote;
@@ -44,7 +45,7 @@ use crate::cmdb::store::Store;
 use crate::cmdb::url::{CmdbUrl, Place};
 use crate::cmdb::write::Recorded;
 use crate::flow::report::Report;
-use crate::recall::{Found, HostKey, Records, Run, Selector, Traffic, Window};
+use crate::recall::{Found, HostKey, Names, Records, Run, Selector, Traffic, Window};
 
 /// A CMDB that can be asked and told.
 pub struct Cmdb {
@@ -111,6 +112,15 @@ impl Cmdb {
         match &self.way {
             Way::Store(store) => store.find(selector, window).await,
             Way::Remote(remote) => remote.find(selector, window).await,
+        }
+    }
+
+    /// What has a text in its name, in any case: the nearest first, at most
+    /// twenty of a kind.
+    pub async fn names(&self, text: &str) -> Result<Names> {
+        match &self.way {
+            Way::Store(store) => store.names(text).await,
+            Way::Remote(remote) => Err(remote.no_such_call()),
         }
     }
 

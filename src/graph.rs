@@ -20,6 +20,7 @@ use crate::labels::Label;
 use crate::recall::{AddressRecord, HostKey, HostRecord};
 
 mod address;
+pub mod group;
 mod index;
 pub mod join;
 mod label;

@@ -70,6 +70,17 @@ pub struct Found {
     pub addresses: BTreeSet<IpAddr>,
 }
 
+/// What has a text in its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Names and ids of hosts.
+    pub hosts: Vec<(String, String)>,
+    /// Names of processes, and on how many hosts there are such.
+    pub processes: Vec<(String, u64)>,
+    /// There are more hosts or processes.
+    pub more: bool,
+}
+
 /// What was recorded around some hosts and addresses: their own flows, what
 /// any host saw of them, and what is needed to join the two.
 #[derive(Clone, Debug, Default)]

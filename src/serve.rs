@@ -10,11 +10,13 @@ mod labels;
 mod look;
 mod metrics;
 mod openapi;
+mod page;
 mod queue;
 mod recall;
 mod reply;
 mod reports;
 mod router;
+mod search;
 mod tls;
 mod trust;
 
@@ -94,6 +96,7 @@ struct State {
     ready: watch::Receiver<Readiness>,
     queue: Queue,
     metrics: Metrics,
+    page: Vec<page::File>,
     labels: LabelsFile,
     bodies: Semaphore,
     decoding: Semaphore,
@@ -116,6 +119,7 @@ pub async fn run(plan: Plan) -> Result<()> {
         ready,
         queue,
         metrics: Metrics::default(),
+        page: page::files(),
         labels: LabelsFile::new(plan.labels.clone()),
         bodies: Semaphore::new(MAX_BODIES),
         decoding: Semaphore::new(MAX_DECODING),

@@ -5,7 +5,10 @@ use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
 
+use crate::graph::Graph;
+use crate::graph::group::{By, Common, Groups};
 use crate::graph::search::Answer;
+use crate::recall::{Names, Selector};
 
 mod columns;
 mod csv;
@@ -21,6 +24,7 @@ mod label;
 mod lines;
 mod mermaid;
 mod paint;
+mod svg;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -45,6 +49,8 @@ pub enum Format {
     GraphMl,
     /// For the node graph panel of Grafana.
     Grafana,
+    /// For browsers and documents: a picture.
+    Svg,
 }
 
 /// A word that names no format.
@@ -53,7 +59,7 @@ pub struct UnknownFormat(String);
 
 impl Format {
     /// All formats.
-    pub const ALL: [Format; 8] = [
+    pub const ALL: [Format; 9] = [
         Format::Tree,
         Format::Table,
         Format::Json,
@@ -62,6 +68,7 @@ impl Format {
         Format::Mermaid,
         Format::GraphMl,
         Format::Grafana,
+        Format::Svg,
     ];
 
     /// The word for it on the command line.
@@ -75,16 +82,19 @@ impl Format {
             Format::Mermaid => "mermaid",
             Format::GraphMl => "graphml",
             Format::Grafana => "grafana",
+            Format::Svg => "svg",
         }
     }
 
-    /// What it is called in HTTP. Nothing that a browser would run.
+    /// What it is called in HTTP. Nothing that a browser would run: a picture
+    /// is sent with a policy that forbids it.
     pub const fn media_type(self) -> &'static str {
         match self {
             Format::Json | Format::Grafana => "application/json",
             Format::Csv => "text/csv; charset=utf-8",
             Format::Dot => "text/vnd.graphviz; charset=utf-8",
             Format::GraphMl => "application/graphml+xml",
+            Format::Svg => "image/svg+xml",
             Format::Tree | Format::Table | Format::Mermaid => "text/plain; charset=utf-8",
         }
     }
@@ -120,6 +130,24 @@ pub fn write(answer: &Answer, format: Format, colour: bool, to: &mut impl Write)
         Format::Mermaid => mermaid::mermaid(answer),
         Format::GraphMl => graphml::graphml(answer),
         Format::Grafana => grafana::grafana(answer)?,
+        Format::Svg => svg::svg(answer),
     };
     to.write_all(text.as_bytes())
+}
+
+/// What an answer was folded into, as JSON.
+pub fn groups(answer: &Answer, by: By, groups: &Groups) -> io::Result<String> {
+    json::groups::groups(answer, by, groups)
+}
+
+/// The words by which a group is asked for: `unit:nginx.service`.
+pub fn group_word(graph: &Graph, common: &Common) -> String {
+    let (kind, value) = json::groups::key(graph, common);
+    format!("{kind}:{value}")
+}
+
+/// What a search found, as JSON: selectors with how many hosts each means, and
+/// names.
+pub fn search(meant: &[(Selector, usize)], names: &Names) -> io::Result<String> {
+    json::search::search(meant, names)
 }

@@ -52,6 +52,7 @@ fn credits_name_everything_in_the_binary() {
         "CREDITS is stale; run: SHAWK_TEST_UPDATE=1 cargo test --test credits"
     );
     assert!(kept.contains("\nsqlx ") && kept.contains("Permission is hereby granted"));
+    assert!(kept.contains("\nsigma "));
     for (name, ..) in C_LIBRARIES {
         assert!(kept.contains(&format!("\n{name}  ")), "{name} is not named");
     }
@@ -113,6 +114,15 @@ fn credits(metadata: &Value) -> String {
     );
     for (name, licence, home, _) in C_LIBRARIES {
         writeln!(all, "{name}  {licence}  {home}").unwrap();
+    }
+    all.push_str("\nand in the page that it serves:\n\n");
+    let page: Value =
+        serde_json::from_str(&fs::read_to_string("web/dist/credits.json").unwrap()).unwrap();
+    for package in page.as_array().unwrap() {
+        let text = |field: &str| package[field].as_str().unwrap();
+        let [name, version, licence, home] = ["name", "version", "license", "home"].map(text);
+        writeln!(all, "{name} {version}  {licence}  {home}").unwrap();
+        texts.entry(tidy(text("text"))).or_default().insert(name.to_owned());
     }
     let sources = sources_of(metadata, "libbpf-sys");
     for (name, _, _, file) in C_LIBRARIES {

@@ -184,7 +184,7 @@ pub struct LookArguments {
     pub down: bool,
     #[command(flatten)]
     pub window: WindowArguments,
-    /// tree, table, json, csv, dot, mermaid, graphml or grafana
+    /// tree, table, json, csv, dot, mermaid, graphml, grafana or svg
     #[arg(long, short = 'o', value_name = "FORMAT", default_value = "tree")]
     pub output: String,
 }

@@ -32,6 +32,7 @@
 
 #[cfg(test)]
 mod lint;
+pub mod names;
 pub mod prune;
 
 /// The steps from nothing to the scheme of this version, in order. A step

@@ -23,9 +23,9 @@ use crate::cmdb::rows::Table;
 use crate::cmdb::scheme::Created;
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::write::Recorded;
-use crate::cmdb::{find, hours, jittered, prune, read, rows, scheme, sql, write};
+use crate::cmdb::{find, hours, jittered, names, prune, read, rows, scheme, sql, write};
 use crate::flow::report::Report;
-use crate::recall::{Found, HostKey, Records, Run, Selector, Traffic, Window};
+use crate::recall::{Found, HostKey, Names, Records, Run, Selector, Traffic, Window};
 
 /// A CMDB in a database.
 pub(crate) struct Store {
@@ -83,6 +83,13 @@ impl Store {
     pub(crate) async fn find(&self, selector: &Selector, window: &Window) -> Result<Found> {
         match self.ask(Task::Find(selector.clone(), *window)).await? {
             Done::Found(found) => Ok(found),
+            _ => unreachable!("{OWN_KIND}"),
+        }
+    }
+
+    pub(crate) async fn names(&self, text: &str) -> Result<Names> {
+        match self.ask(Task::Names(text.to_owned())).await? {
+            Done::Names(names) => Ok(names),
             _ => unreachable!("{OWN_KIND}"),
         }
     }
@@ -235,6 +242,7 @@ enum Task {
     Sequences(Vec<Run>),
     Find(Selector, Window),
     Around(Vec<HostKey>, Vec<IpAddr>, Window),
+    Names(String),
     Traffic(Vec<HostKey>, Window),
 }
 
@@ -247,6 +255,7 @@ enum Done {
     Sequences(HashMap<Run, u64>),
     Found(Found),
     Records(Records),
+    Names(Names),
     Traffic(Vec<Traffic>),
 }
 
@@ -323,6 +332,7 @@ async fn answer(connection: &mut Connection, question: &Task) -> Result<Done, Tr
         Task::Around(hosts, addresses, window) => {
             read::around(connection, hosts, addresses, window).await.map(Done::Records)
         }
+        Task::Names(text) => names::names(connection, text).await.map(Done::Names),
         Task::Traffic(hosts, window) => {
             hours::traffic(connection, hosts, window).await.map(Done::Traffic)
         }

@@ -1,6 +1,7 @@
 //! Tests of the joining and the walk, and the notation they are written in.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod group;
 mod join;
 pub(crate) mod notation;
 mod search;

@@ -1,5 +1,8 @@
 //! `GET /api/v1/look`: the graph as JSON (docs/look-json.md), asked for in the
-//! words of `shawk look`.
+//! words of `shawk look`. `GET /api/v1/look.svg`: the same as a picture.
+//! `GET /api/v1/groups`: the same, folded (docs/groups-json.md).
+
+use std::io;
 
 use hyper::StatusCode;
 use jiff::Timestamp;
@@ -8,17 +11,48 @@ use crate::cli::args::{
     CmdbArguments, LabelsArguments, LookArguments, SelectorArguments, WindowArguments,
 };
 use crate::cli::{self, Asked, inquiry};
+use crate::graph::group::{self, By};
+use crate::graph::search::Answer;
 use crate::look;
 use crate::serve::reply::{self, Refusal, Reply};
 use crate::serve::trust::{Caller, Role};
 use crate::serve::{State, recall};
 use crate::view::{self, Format};
 
-pub(crate) async fn answer(state: &State, caller: Caller, query: &str) -> Result<Reply, Refusal> {
+/// Most groups of one answer: more is no overview.
+const MAX_GROUPS: usize = 150;
+
+/// What is asked of the graph, in words.
+struct Words {
+    asked: Asked,
+    by: By,
+    /// The one group that is asked about.
+    group: Option<String>,
+}
+
+/// As a document or a picture.
+pub(crate) async fn answer(
+    state: &State,
+    caller: Caller,
+    query: &str,
+    format: Format,
+) -> Result<Reply, Refusal> {
     caller.may(Role::Read)?;
     let now = Timestamp::now();
-    let asked = understand(query, now).map_err(malformed)?;
-    write(state, asked, Format::Json, now).await
+    let words = understand(query, now, None).map_err(wrong)?;
+    let (by, group) = (words.by, words.group.clone());
+    let _turn = recall::turn(state).await?;
+    let mut answer = find(state, words.asked, now).await?;
+    printed(format.media_type(), || {
+        if let Some(group) = group {
+            group::narrow(&mut answer, by, |graph, common| {
+                view::group_word(graph, common) == group
+            });
+        }
+        let mut text = Vec::new();
+        view::write(&answer, format, false, &mut text)?;
+        Ok(text)
+    })
 }
 
 /// `GET /api/v1/export`: the same of everything at once, in any format that is
@@ -32,38 +66,63 @@ pub(crate) async fn export(
     caller.may(Role::Read)?;
     let now = Timestamp::now();
     let pairs = form_urlencoded::parse(query.as_bytes());
-    let (asked, format) = inquiry::asked_export(pairs, now).map_err(malformed)?;
-    write(state, asked, only.unwrap_or(format), now).await
+    let (asked, format) = inquiry::asked_export(pairs, now).map_err(wrong)?;
+    let format = only.unwrap_or(format);
+    let _turn = recall::turn(state).await?;
+    let answer = find(state, asked, now).await?;
+    printed(format.media_type(), || {
+        let mut text = Vec::new();
+        view::write(&answer, format, false, &mut text)?;
+        Ok(text)
+    })
 }
 
-fn malformed(error: String) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "malformed", error, "see /openapi.json")
+/// Folded, of all that is known unless something else is asked about.
+pub(crate) async fn groups(state: &State, caller: Caller, query: &str) -> Result<Reply, Refusal> {
+    caller.may(Role::Read)?;
+    let now = Timestamp::now();
+    let words = understand(query, now, Some("*")).map_err(wrong)?;
+    let by = words.by;
+    let _turn = recall::turn(state).await?;
+    let answer = find(state, words.asked, now).await?;
+    printed("application/json", || {
+        let groups = group::fold(&answer, by, MAX_GROUPS);
+        Ok(view::groups(&answer, by, &groups)?.into_bytes())
+    })
 }
 
-async fn write(
-    state: &State,
-    asked: Asked,
-    format: Format,
-    now: Timestamp,
-) -> Result<Reply, Refusal> {
+async fn find(state: &State, asked: Asked, now: Timestamp) -> Result<Answer, Refusal> {
     let question =
         look::question(asked.selectors, asked.window, asked.depth, asked.ways, state.labels.now());
     let question = look::at_most(question, asked.edges);
     let cmdb = state.cmdb().map_err(|fault| Refusal::of_cmdb(&fault.into()))?;
-    let _turn = recall::turn(state).await?;
     let answer = look::look(&cmdb, question, now).await;
     let answer = answer.map_err(|error| Refusal::of_cmdb(&error))?;
     state.metrics.questions.add(1);
-    let mut text = Vec::new();
-    let written = tokio::task::block_in_place(|| view::write(&answer, format, false, &mut text));
-    written.map_err(|error| {
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "bug", error.to_string(), "")
-    })?;
-    Ok(reply::body(StatusCode::OK, format.media_type(), text))
+    Ok(answer)
 }
 
-/// A query's words are those of the command line, without the dashes.
-fn understand(query: &str, now: Timestamp) -> Result<Asked, String> {
+/// Printing takes a while, in which others are served.
+pub(crate) fn printed(
+    kind: &'static str,
+    print: impl FnOnce() -> io::Result<Vec<u8>>,
+) -> Result<Reply, Refusal> {
+    match tokio::task::block_in_place(print) {
+        Ok(text) => Ok(reply::body(StatusCode::OK, kind, text)),
+        Err(error) => {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            Err(Refusal::new(status, "bug", error.to_string(), ""))
+        }
+    }
+}
+
+pub(crate) fn wrong(error: String) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "malformed", error, "see /openapi.json")
+}
+
+/// A query's words are those of the command line, without the dashes; one
+/// without a selector means `otherwise`.
+fn understand(query: &str, now: Timestamp, otherwise: Option<&str>) -> Result<Words, String> {
     let mut words = LookArguments {
         of: SelectorArguments::default(),
         cmdb: CmdbArguments { cmdb: None },
@@ -74,6 +133,7 @@ fn understand(query: &str, now: Timestamp) -> Result<Asked, String> {
         window: WindowArguments::default(),
         output: Format::Json.name().to_owned(),
     };
+    let (mut by, mut group) = (None, None);
     let mut selectors = 0;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let value = value.into_owned();
@@ -87,6 +147,8 @@ fn understand(query: &str, now: Timestamp) -> Result<Asked, String> {
             "since" => &mut words.window.since,
             "until" => &mut words.window.until,
             "at" => &mut words.window.at,
+            "by" => &mut by,
+            "group" => &mut group,
             "depth" => {
                 words.depth = value;
                 continue;
@@ -108,12 +170,22 @@ fn understand(query: &str, now: Timestamp) -> Result<Asked, String> {
             return Err(format!("'{name}' stands there twice"));
         }
     }
-    if selectors != 1 {
+    if selectors == 0
+        && let Some(otherwise) = otherwise
+    {
+        words.of.what = Some(otherwise.to_owned());
+    } else if selectors != 1 {
         return Err("give one of what, ip, host, process, port and label".to_owned());
     }
     let window = &words.window;
     if window.at.is_some() && (window.since.is_some() || window.until.is_some()) {
         return Err("give at, or since and until".to_owned());
     }
-    cli::asked(words, now).map_err(|error| error.replace("--", ""))
+    let by = by.map_or(Ok(By::Host), |by| {
+        let known = By::ALL.into_iter().find(|known| known.name() == by);
+        let names = By::ALL.map(By::name).join(", ");
+        known.ok_or_else(|| format!("by: '{by}' is nothing to group by; choose from {names}"))
+    })?;
+    let asked = cli::asked(words, now).map_err(|error| error.replace("--", ""))?;
+    Ok(Words { asked, by, group })
 }

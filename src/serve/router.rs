@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::prometheus;
 use crate::serve::reply::{self, Refusal, Reply};
 use crate::serve::trust::{self, Peer, Role};
-use crate::serve::{MAX_BODIES, State, inquiry, look, openapi, recall, reports};
+use crate::serve::{MAX_BODIES, State, inquiry, look, openapi, page, recall, reports, search};
 use crate::view::Format;
 use crate::view::grafana::FIELDS;
 use crate::wire::{self, WireError};
@@ -38,6 +38,9 @@ enum Route {
     GrafanaHealth,
     GrafanaFields,
     GrafanaData,
+    Picture,
+    Groups,
+    Search,
     /// The inquiry of that name.
     Inquiry(&'static str),
     Metrics,
@@ -47,10 +50,13 @@ enum Route {
 }
 
 /// Every path with its method. docs/openapi.json has the same; a test holds it.
-const ROUTES: [(&str, Method, Route); 18] = [
+const ROUTES: [(&str, Method, Route); 21] = [
     ("/v1/reports", Method::POST, Route::Reports),
     ("/v1/recall", Method::POST, Route::Recall),
     ("/api/v1/look", Method::GET, Route::Look),
+    ("/api/v1/look.svg", Method::GET, Route::Picture),
+    ("/api/v1/groups", Method::GET, Route::Groups),
+    ("/api/v1/search", Method::GET, Route::Search),
     ("/api/v1/listeners", Method::GET, Route::Inquiry("listeners")),
     ("/api/v1/impact", Method::GET, Route::Inquiry("impact")),
     ("/api/v1/drain", Method::GET, Route::Inquiry("drain")),
@@ -96,6 +102,10 @@ async fn carry_out(
     request: Request<Incoming>,
 ) -> Result<Reply, Refusal> {
     let (head, incoming) = request.into_parts();
+    if let Some(file) = page::file(&state.page, head.uri.path()) {
+        is_for_us(state, &head.headers, head.uri.authority().map(|at| at.as_str()))?;
+        return page::answer(file, &head.method, &head.headers);
+    }
     let route = route(head.uri.path(), &head.method)?;
     let json = |status, text: String| Ok(reply::body(status, "application/json", text));
     match route {
@@ -125,7 +135,10 @@ async fn carry_out(
     match route {
         Route::Reports => reports::answer(state, caller, body).await,
         Route::Recall => recall::answer(state, caller, body).await,
-        Route::Look => look::answer(state, caller, query).await,
+        Route::Look => look::answer(state, caller, query, Format::Json).await,
+        Route::Picture => look::answer(state, caller, query, Format::Svg).await,
+        Route::Groups => look::groups(state, caller, query).await,
+        Route::Search => search::answer(state, caller, query).await,
         Route::Export => look::export(state, caller, query, None).await,
         Route::GrafanaData => look::export(state, caller, query, Some(Format::Grafana)).await,
         Route::GrafanaFields => json(StatusCode::OK, FIELDS.to_owned()),

@@ -141,7 +141,7 @@ pub fn mermaid(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{csv, dot, mermaid, quoted, terminal, visible, word};
+    use super::{csv, dot, mermaid, quoted, terminal, visible, word, xml};
 
     #[test]
     fn what_is_hidden_becomes_visible() {
@@ -164,6 +164,7 @@ mod tests {
         assert_eq!(csv("\tx"), "'\\tx");
         assert_eq!(csv("10.0.0.1"), "10.0.0.1");
         assert_eq!(dot("\"];<b>\\N&"), "\"&quot;];&lt;b&gt;\\\\N&amp;\"");
+        assert_eq!(xml("<b a='1'>&\u{1b}\u{ffff}"), "&lt;b a=&apos;1&apos;&gt;&amp;\\x1b\u{fffd}");
         assert_eq!(mermaid("\"]-->`#<script>"), "\"#34;#93;--#62;#96;#35;#60;script#62;\"");
     }
 }

@@ -15,9 +15,12 @@ use crate::graph::walk::{Step, Way, Ways};
 use crate::graph::{Edge, Identity, Node, NodeId, Rise};
 use crate::recall::{HostRecord, Selector};
 use crate::view::escape::is_hidden;
-use crate::view::footer::Summary;
+use crate::view::footer::{Summary, footer, nothing};
 use crate::view::known::{address, used};
 use crate::view::lines::{State, nodes};
+
+pub(crate) mod groups;
+pub(crate) mod search;
 
 /// Name and version of the schema. A field may be added under the same
 /// version; one that changes or goes raises it.
@@ -35,6 +38,7 @@ struct Document<'a> {
     unused_listeners: Count,
     malformed: Count,
     cut: CutView,
+    notes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     otherwise: Option<OtherwiseView<'a>>,
 }
@@ -251,22 +255,10 @@ fn document(answer: &Answer) -> Document<'_> {
         let ends = (edge.active, edge.passive, edge.protocol, edge.port, edge.active_port);
         (ends, edge.active_address, edge.passive_address)
     });
-    let window = answer.question.window;
-    let reach = answer.question.reach;
     Document {
         schema: SCHEMA,
         generated: answer.now,
-        query: Query {
-            selector: selector(&answer.selector),
-            since: window.since,
-            until: window.until,
-            depth: reach.depth,
-            ways: match reach.ways {
-                Ways::Up => "up",
-                Ways::Down => "down",
-                Ways::Both => "both",
-            },
-        },
+        query: query(answer),
         nodes: ids
             .iter()
             .map(|(old, new)| {
@@ -281,8 +273,32 @@ fn document(answer: &Answer) -> Document<'_> {
         unused_listeners: count(summary.unused.len()),
         malformed: Count(answer.graph.malformed),
         cut: cut(&answer.cut),
+        notes: notes(answer),
         otherwise: answer.otherwise.as_ref().map(otherwise),
     }
+}
+
+fn query(answer: &Answer) -> Query {
+    let window = answer.question.window;
+    let reach = answer.question.reach;
+    Query {
+        selector: selector(&answer.selector),
+        since: window.since,
+        until: window.until,
+        depth: reach.depth,
+        ways: match reach.ways {
+            Ways::Up => "up",
+            Ways::Down => "down",
+            Ways::Both => "both",
+        },
+    }
+}
+
+/// What people are told below a tree.
+fn notes(answer: &Answer) -> Vec<String> {
+    let none = answer.walk.steps.is_empty();
+    let nothing = none.then(|| nothing(answer)).into_iter().flatten();
+    nothing.chain(footer(answer)).collect()
 }
 
 pub(crate) fn selector(selector: &Selector) -> SelectorView {

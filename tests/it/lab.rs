@@ -35,5 +35,6 @@ mod inquiries;
 mod names;
 mod namespaces;
 mod owners;
+mod page;
 mod policy;
 mod states;

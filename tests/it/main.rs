@@ -10,6 +10,7 @@ mod cmdb;
 mod history;
 mod lab;
 mod netns;
+mod page;
 mod postgres;
 mod probe;
 mod serve;

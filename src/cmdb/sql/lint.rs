@@ -5,9 +5,9 @@
 
 use crate::cmdb::spread::worded;
 use crate::cmdb::sql;
-use crate::cmdb::sql::prune;
+use crate::cmdb::sql::{names, prune};
 
-const STATEMENTS: [&str; 41] = [
+const STATEMENTS: [&str; 43] = [
     sql::STORE_HOSTS,
     sql::STORE_EPOCHS,
     sql::STORE_ADDRESSES,
@@ -35,6 +35,8 @@ const STATEMENTS: [&str; 41] = [
     sql::HOSTS_BY_PROCESS,
     sql::HOSTS_BY_PORT,
     sql::PEERS_BY_PORT,
+    names::HOSTS_NAMED,
+    names::PROCESSES_NAMED,
     prune::NEXT_HOSTS,
     prune::LOCK_HOSTS,
     prune::PRUNE_SPANS,

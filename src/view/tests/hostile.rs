@@ -71,7 +71,7 @@ fn named(name: &str) -> Records {
     records
 }
 
-fn outputs(name: &str) -> [(Format, String); 8] {
+fn outputs(name: &str) -> [(Format, String); 9] {
     let answer = answer(named(name), Selector::Process(name.to_owned()), 1);
     Format::ALL.map(|format| (format, print(&answer, format)))
 }
@@ -282,5 +282,29 @@ fn grafana_gives_the_same_structure_back() {
             let sum: f64 = arcs.iter().map(|arc| node[arc].as_f64().unwrap()).sum();
             assert!((sum - 1.0).abs() < 1e-9, "{node}");
         }
+    }
+}
+
+#[test]
+fn a_picture_is_made_of_the_same_elements_whatever_the_names() {
+    // Where a node stands depends on its name; what it is made of does not.
+    let shape = |name: &str| {
+        let (_, text) =
+            outputs(name).into_iter().find(|(format, _)| *format == Format::Svg).unwrap();
+        let mut elements: Vec<String> = text
+            .split('<')
+            .skip(1)
+            .map(|rest| {
+                let (element, text) = rest.split_once('>').unwrap();
+                assert!(!text.contains('>'), "{name:?}: {text}");
+                element.chars().filter(|c| !c.is_ascii_digit()).collect()
+            })
+            .collect();
+        elements.sort();
+        elements
+    };
+    let tame = shape("nginx");
+    for name in NAMES {
+        assert_eq!(shape(name), tame, "{name:?}");
     }
 }

@@ -15,6 +15,7 @@ on_every_engine! {
     both_ends_and_their_listeners_lie_around_a_host,
     an_address_without_a_probe_has_those_who_talk_to_it_around,
     loopback_leads_to_no_other_host,
+    a_part_of_a_name_is_enough,
 }
 
 /// web (10.0.0.1, 2001:db8::1) → db (10.0.0.2:5432) and 192.0.2.7:443, which
@@ -151,4 +152,44 @@ async fn loopback_leads_to_no_other_host(place: Place) {
         let records = cmdb.around(&[], &[ip(local)], &Window::default()).await.expect("around");
         assert!(records.flows.is_empty() && records.addresses.is_empty(), "{local}");
     }
+}
+
+async fn a_part_of_a_name_is_enough(place: Place) {
+    let cmdb = place.cmdb().await;
+    let mut told = Vec::new();
+    for (number, host) in ["web-1", "WEB-2", "old-web", "db%_!1", "x"].into_iter().enumerate() {
+        let flows = vec![
+            open(&format!("10.0.0.{number}:80 . nginx"), 1, 10),
+            open(&format!("10.0.0.{number}:81 . p{number}"), 1, 10),
+        ];
+        told.push(report(host, 0, 1, 10, flows));
+    }
+    told[0].flows.push(open("10.0.0.0:82 . Webalizer", 1, 10));
+    record(&cmdb, &told).await;
+    for (text, hosts, processes) in [
+        ("web", vec!["web-1", "WEB-2", "old-web"], vec![("Webalizer", 1)]),
+        ("OLD-WEB", vec!["old-web"], vec![]),
+        ("id-of-x", vec!["x"], vec![]),
+        ("nginx", vec![], vec![("nginx", 5)]),
+        ("ginx", vec![], vec![("nginx", 5)]),
+        // These stand for nothing but themselves.
+        ("%", vec!["db%_!1"], vec![]),
+        ("_", vec!["db%_!1"], vec![]),
+        ("%_!", vec!["db%_!1"], vec![]),
+        ("'; DROP TABLE host; --", vec![], vec![]),
+    ] {
+        let names = cmdb.names(text).await.expect("names");
+        let found: Vec<&str> = names.hosts.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(found, hosts, "{text}");
+        let found: Vec<(&str, u64)> =
+            names.processes.iter().map(|(name, hosts)| (name.as_str(), *hosts)).collect();
+        assert_eq!(found, processes, "{text}");
+        assert!(!names.more);
+    }
+
+    let many = (0..25).map(|number| report(&format!("many-{number:02}"), 0, 1, 10, Vec::new()));
+    record(&cmdb, &many.collect::<Vec<_>>()).await;
+    let names = cmdb.names("many").await.expect("names");
+    assert_eq!((names.hosts.len(), names.more), (20, true));
+    assert_eq!(names.hosts[0].0, "many-00");
 }

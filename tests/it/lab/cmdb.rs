@@ -39,18 +39,21 @@ const USER: &str = "postgres";
 impl Lab {
     /// One fresh CMDB of each kind.
     pub(crate) fn fresh_cmdbs(&self) -> Vec<Cmdb> {
-        let sqlite = |mode: &'static str| {
-            let file = self.path(&format!("cmdb-{}.db", self.number()));
-            Cmdb {
-                name: format!("SQLite by {mode}"),
-                url: format!("sqlite:{}", file.display()),
-                needs_scheme: false,
-                mode,
-            }
-        };
-        let mut cmdbs: Vec<_> = ["streaming", "iterator", "netlink", "procfs"].map(sqlite).into();
+        let modes = ["streaming", "iterator", "netlink", "procfs"];
+        let mut cmdbs: Vec<_> = modes.map(|mode| self.fresh_sqlite(mode)).into();
         cmdbs.push(self.fresh_postgres());
         cmdbs
+    }
+
+    /// A fresh file, for probes of this mode.
+    pub(crate) fn fresh_sqlite(&self, mode: &'static str) -> Cmdb {
+        let file = self.path(&format!("cmdb-{}.db", self.number()));
+        Cmdb {
+            name: format!("SQLite by {mode}"),
+            url: format!("sqlite:{}", file.display()),
+            needs_scheme: false,
+            mode,
+        }
     }
 
     /// A fresh database on the lab's PostgreSQL server.

@@ -1,0 +1,145 @@
+//! The page, in a real browser: `web/e2e` has what is done there, this has what
+//! the CMDB knows. The fleet of real programs is in the lab.
+
+use std::process::{Command, Stdio};
+
+use crate::cmdb::{at, open, over, process, report, with_addresses};
+use crate::serve::collector::Collector;
+
+/// Runs a scenario of `web/e2e`, to its end.
+pub(crate) fn browse(scenario: &str, arguments: &[&str]) {
+    let web = concat!(env!("CARGO_MANIFEST_DIR"), "/web");
+    let modules = format!("{web}/node_modules/playwright-core");
+    assert!(
+        std::path::Path::new(&modules).exists(),
+        "the browser's driver is missing; run: scripts/install-deps test"
+    );
+    let mut command = Command::new("node");
+    command.arg(format!("e2e/{scenario}.mjs")).args(arguments).current_dir(web);
+    let output = command.stdin(Stdio::null()).output().expect("node is there");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{scenario}: {said}");
+}
+
+fn on_sqlite(directory: &tempfile::TempDir) -> Collector {
+    Collector::start(&format!("sqlite:{}/cmdb.db", directory.path().display()), &[])
+}
+
+/// What a browser could run, or show as something else than it is.
+const NAMES: [&str; 9] = [
+    "<script>window.__pwned=1</script>",
+    "<img src=x onerror=window.__pwned=1>",
+    "\"><svg onload=window.__pwned=1>",
+    "javascript:window.__pwned=1",
+    "'-window.__pwned=1-'${window.__pwned=1}",
+    "{{constructor.constructor('window.__pwned=1')()}}",
+    "\u{202e}gnp.exe\u{2066}\u{200b}",
+    "__proto__",
+    "</style></title><iframe src=javascript:window.__pwned=1>",
+];
+
+#[test]
+fn no_name_is_run_by_the_page() {
+    let directory = tempfile::tempdir().unwrap();
+    let collector = on_sqlite(&directory);
+    let mut told = Vec::new();
+    for (number, name) in NAMES.iter().enumerate() {
+        let own = format!("10.0.0.{}", number + 1);
+        let next = format!("10.0.0.{}", (number + 1) % NAMES.len() + 1);
+        let before = format!("10.0.0.{}", (number + NAMES.len() - 1) % NAMES.len() + 1);
+        let mut flows = vec![
+            open(&format!("{own} > {next}:80 x"), 0, 60),
+            open(&format!("{own}:80 < {before} x"), 0, 60),
+            open(&format!("{own} > 192.0.2.1:443 x"), 0, 60),
+        ];
+        for flow in &mut flows {
+            let mut process = process(name).as_ref().clone();
+            process.exe = Some((*name).to_owned());
+            process.user = Some((*name).to_owned());
+            process.unit = Some((*name).to_owned());
+            process.container = Some((*name).to_owned());
+            let process = std::sync::Arc::new(process);
+            flow.flow.key.process = Some(std::sync::Arc::clone(&process));
+            flow.flow.owners[0].process = process;
+        }
+        told.push(with_addresses(report(name, 0, 1, 60, flows), &[&own]));
+    }
+    let reply = collector.report(&told.iter().collect::<Vec<_>>());
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    browse("hostile", &[&collector.url()]);
+}
+
+#[test]
+fn the_page_tells_two_times_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let collector = on_sqlite(&directory);
+    let flow = |text: &str| format!("10.0.0.1 > {text} nginx");
+    let mut failing = open(&flow("192.0.2.9:5432"), 0, 3600);
+    failing.flow.counters.connecting = 1;
+    let then = vec![
+        open(&flow("192.0.2.9:5432"), 0, 300),
+        open(&flow("192.0.2.1:8081"), 0, 300),
+        open("10.0.0.1:80 < 192.0.2.200 nginx", 0, 300),
+    ];
+    let now = vec![
+        failing,
+        over(&flow("192.0.2.1:8081"), 0, 1800),
+        open(&flow("192.0.2.2:8082"), 1800, 3600),
+        open("10.0.0.1:80 < 192.0.2.200 nginx", 0, 3600),
+    ];
+    for (sequence, until, flows) in [(1, 300, then), (2, 3600, now)] {
+        let told = with_addresses(report("web", 0, sequence, until, flows), &["10.0.0.1"]);
+        let reply = collector.report(&[&told]);
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    let (then, now) = (at(300).to_string(), at(3600).to_string());
+    browse("times", &[&collector.url(), &then, &now]);
+}
+
+#[test]
+fn the_files_of_the_page_may_be_kept_and_run_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let collector = on_sqlite(&directory);
+    for (path, kind) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/?host=web", "text/html; charset=utf-8"),
+        ("/assets/app.js", "text/javascript; charset=utf-8"),
+        ("/assets/draw.js", "text/javascript; charset=utf-8"),
+        ("/assets/app.css", "text/css; charset=utf-8"),
+        ("/assets/icon.svg", "image/svg+xml"),
+    ] {
+        let reply = collector.get(path);
+        assert_eq!(reply.status, 200, "{path}");
+        let header = |name: &str| {
+            let wanted = format!("{name}: ");
+            let line = reply.head.lines().find_map(|line| line.strip_prefix(&*wanted));
+            line.unwrap_or_else(|| panic!("{path} has no {name}: {}", reply.head)).to_owned()
+        };
+        assert_eq!(header("content-type"), kind);
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("referrer-policy"), "no-referrer");
+        assert_eq!(header("x-frame-options"), "DENY");
+        let policy = header("content-security-policy");
+        assert!(policy.starts_with("default-src 'none'; "), "{policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe") && !policy.contains('*'), "{policy}");
+        let tag = header("etag");
+        let ask = |tag: &str| {
+            collector.ask(
+                &format!(
+                    "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nIf-None-Match: {tag}\r\n\r\n"
+                ),
+                b"",
+            )
+        };
+        let again = ask(&format!("\"other\", {tag}"));
+        assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
+        assert_eq!(ask("\"other\"").status, 200, "{path}");
+    }
+    assert_eq!(collector.get("/assets/").status, 404);
+    assert_eq!(collector.get("/assets/../Cargo.toml").status, 404);
+    assert_eq!(collector.post("/", b"").status, 405);
+    let foreign = "GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    assert_eq!(collector.ask(foreign, b"").status, 421);
+}

@@ -1,0 +1,246 @@
+// The page on a CMDB that real programs filled: the fleet of
+// tests/it/lab/fleet.rs, where db-1 has no probe.
+//
+//   node e2e/fleet.mjs URL [DIRECTORY for screenshots]
+
+import assert from 'node:assert/strict'
+
+import { accessible, browse, colours, counts, drawn, rows } from './browser.mjs'
+
+const [, , url, pictures] = process.argv
+
+async function picture(page, name) {
+  if (pictures !== undefined) await page.screenshot({ path: `${pictures}/${name}.png` })
+}
+
+async function opensOnGroups(open) {
+  const page = await open('')
+  await drawn(page)
+  const { nodes, lines } = await counts(page)
+  // Five hosts with a probe, and db-1 by its address.
+  assert.equal(nodes, 6)
+  assert.ok(lines >= 6, `${lines} lines`)
+  const all = await rows(page)
+  assert.ok(all.some((row) => /app-1 .* 10\.77\.0\.12 no probe there/.test(row)), all.join('\n'))
+  const said = await page.locator('#coverage').innerText()
+  assert.match(said, /answered .*data of 5 hosts/s)
+  assert.match(said, /1 peer has no probe/)
+  // The colours of nodes with a probe, and of lines that both ends told of.
+  const there = await colours(page, 30)
+  for (const colour of ['#2a6fb0', '#4d86bd']) assert.ok(colour in there, `${colour} of ${Object.keys(there)}`)
+  await accessible(page, 'overview, light')
+  await picture(page, 'overview')
+  for (const by of ['unit', 'container', 'subnet', 'process', 'label']) {
+    await page.getByLabel('Group by').selectOption(by)
+    await drawn(page)
+    assert.equal(new URL(page.url()).searchParams.get('by'), by)
+    const { nodes } = await counts(page)
+    assert.ok(nodes > 0 && nodes <= 150, `${nodes} groups by ${by}`)
+  }
+}
+
+async function searchLeadsToAHost(open) {
+  const page = await open('')
+  await drawn(page)
+  await page.getByRole('combobox', { name: /Search/ }).fill('WEB')
+  const option = page.getByRole('option', { name: /web-1/ })
+  await option.waitFor()
+  await page.keyboard.press('ArrowDown')
+  assert.equal(await option.getAttribute('aria-selected'), 'true')
+  await page.keyboard.press('Enter')
+  await page.waitForURL(/host=web-1/)
+  await drawn(page)
+  const all = await rows(page)
+  assert.ok(all.some((row) => /haproxy lb-1 nginx web-1 tcp\/80/.test(row)), all.join('\n'))
+  assert.ok(all.some((row) => /nginx web-1 python3 app-1 tcp\/8080/.test(row)), all.join('\n'))
+  // Back to the groups, and forth.
+  await page.goBack()
+  await page.getByText('Everything, in groups').waitFor()
+  await page.goForward()
+  await page.getByText('host web-1').waitFor()
+  await drawn(page)
+}
+
+async function activeIsOnTheLeft(open) {
+  const page = await open('?process=python3&ways=both&depth=2')
+  await drawn(page)
+  const deep = await counts(page)
+  await page.getByRole('button', { name: '1', exact: true }).click()
+  await drawn(page)
+  const near = await counts(page)
+  assert.ok(near.nodes < deep.nodes, `${near.nodes} and ${deep.nodes}`)
+  assert.equal(new URL(page.url()).searchParams.get('depth'), null)
+  // A picture of the collector's has the same, with its places in the text.
+  const svg = await page.evaluate(async () => (await fetch('api/v1/look.svg?process=nginx&host=')).status)
+  assert.equal(svg, 400)
+  const text = await page.evaluate(async () => (await fetch('api/v1/look.svg?process=nginx')).text())
+  const at = (name) => Number(new RegExp(`<text x="(\\d+)"[^>]*>${name}<`).exec(text)?.[1])
+  assert.ok(at('wrk') < at('nginx') && at('nginx') < at('python3'), text)
+}
+
+async function tableAndGraphHaveOneFilter(open) {
+  const page = await open('?what=*')
+  await drawn(page)
+  const before = await counts(page)
+  const all = await rows(page)
+  await page.getByLabel('Filter', { exact: true }).fill('port:5432')
+  await page.waitForURL(/f=port/)
+  await page.getByText(/of \d+ edges pass/).waitFor()
+  const after = await counts(page)
+  const left = await rows(page)
+  assert.ok(left.length === 2 && left.every((row) => row.includes('tcp/5432')), left.join('\n'))
+  assert.ok(after.lines < before.lines && after.lines >= 1, `${before.lines} → ${after.lines}`)
+  await page.getByLabel('Filter', { exact: true }).fill('-port:5432')
+  await page.getByText(`${all.length - 2} of ${all.length} edges pass`).waitFor()
+  await page.getByLabel('Filter', { exact: true }).fill('colour:red')
+  await page.getByText(/'colour' is no field/).waitFor()
+  assert.equal((await rows(page)).length, all.length)
+  await page.getByRole('button', { name: '?' }).click()
+  await page.getByText('Words that must all hold of an edge').waitFor()
+  await accessible(page, 'help')
+  // The words in the address are those of the filter: another sees the same.
+  const other = await open('?what=*&f=to:10.77.0.12+port:5432')
+  await drawn(other)
+  assert.deepEqual(await rows(other), left)
+}
+
+async function anEdgeHasItsDetails(open) {
+  const page = await open('?host=web-1')
+  await drawn(page)
+  const row = page.locator('tbody tr', { hasText: 'haproxy' })
+  await row.click()
+  const detail = page.getByRole('region', { name: 'Details' })
+  await detail.waitFor()
+  const ageless = (text) => text.replace(/\(\d+[smhd] before/g, '(before')
+  const text = ageless(await detail.innerText())
+  for (const word of ['Port', 'tcp/80', 'First seen', 'Last seen', 'Connections', 'Bytes', 'RTT', 'Retransmits', 'Told by', 'both ends', 'Confidence', 'confirmed', 'Read by', 'netlink']) {
+    assert.ok(text.includes(word), `${word} in ${text}`)
+  }
+  const link = page.url()
+  assert.match(link, /sel=/)
+  await accessible(page, 'details, light')
+  await picture(page, 'focus')
+  // Somebody else opens the link.
+  const other = await open(link.slice(url.length + 1))
+  await drawn(other)
+  assert.equal(ageless(await other.getByRole('region', { name: 'Details' }).innerText()), text)
+  // A node's own details lead to a walk from it alone.
+  await detail.getByRole('link', { name: 'haproxy' }).click()
+  await page.getByRole('link', { name: 'All that it needs' }).click()
+  await page.waitForURL(/node=haproxy/)
+  await drawn(page)
+  assert.ok((await rows(page)).every((row) => !row.includes('wrk')), 'wrk is not needed by haproxy')
+  await page.goBack()
+  await detail.getByRole('link', { name: /Focus on haproxy/ }).waitFor()
+}
+
+async function theKeyboardIsEnough(open) {
+  const page = await open('?host=web-1')
+  await drawn(page)
+  await page.locator('tbody tr').first().focus()
+  await page.keyboard.press('ArrowDown')
+  const focused = () => page.evaluate(() => document.activeElement.getAttribute('aria-rowindex'))
+  assert.equal(await focused(), '3')
+  await page.keyboard.press('End')
+  const last = await focused()
+  assert.equal(Number(last), (await rows(page)).length + 1)
+  await page.keyboard.press('Home')
+  await page.keyboard.press('Enter')
+  await page.getByRole('region', { name: 'Details' }).waitFor()
+  assert.equal(await page.locator('tbody tr').first().getAttribute('aria-selected'), 'true')
+  // The focus stays in the table, and is seen.
+  assert.equal(await focused(), '2')
+  const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle)
+  assert.equal(outline, 'solid')
+  await page.getByRole('button', { name: 'Bytes' }).click()
+  assert.equal(await page.getByRole('columnheader', { name: /Bytes/ }).getAttribute('aria-sort'), 'ascending')
+}
+
+async function itIsDarkWhereThatIsPreferred(open) {
+  const page = await open('?process=nginx&depth=2', { scheme: 'dark' })
+  await drawn(page)
+  const back = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor)
+  assert.equal(await back(), 'rgb(18, 22, 28)')
+  await page.locator('tbody tr').first().click()
+  await accessible(page, 'focus, dark')
+  await picture(page, 'dark')
+  await page.getByRole('button', { name: 'Theme: auto' }).click()
+  assert.equal(await back(), 'rgb(255, 255, 255)')
+}
+
+async function aNodeIsClicked(open) {
+  // It is the only one that is asked for, and has a colour of its own.
+  const page = await open('?process=haproxy')
+  await drawn(page)
+  await page.getByText('asked for').waitFor()
+  await page.locator('#legend').evaluate((legend) => legend.remove())
+  const at = (await colours(page, 40))['#0b3f73']
+  await page.locator('#canvas').click({ position: at })
+  await page.waitForURL(/sel=haproxy/)
+  await page.getByRole('region', { name: 'Details' }).getByRole('heading', { name: 'haproxy' }).waitFor()
+  // So does an edge: the one that is left, in its middle.
+  const other = await open('?process=haproxy&f=to:nginx')
+  await drawn(other)
+  await other.locator('#legend').evaluate((legend) => legend.remove())
+  await other.locator('#canvas').click({ position: (await colours(other, 40))['#4d86bd'] })
+  await other.getByRole('heading', { name: 'haproxy → nginx' }).waitFor()
+  // Twice leads to a walk from it alone.
+  await page.locator('#canvas').dblclick({ position: at })
+  await page.waitForURL(/node=haproxy/)
+}
+
+async function aTokenIsAskedFor(open) {
+  const page = await open('')
+  await drawn(page)
+  let seen = null
+  await page.route('**/api/v1/**', async (route) => {
+    seen = route.request().headers()['authorization'] ?? null
+    if (seen === 'Bearer s3cret') await route.fallback()
+    else await route.fulfill({ status: 401, contentType: 'application/json', body: '{"code":"unauthenticated","error":"nobody is known by this request","remedy":"send a token"}' })
+  })
+  await page.getByRole('button', { name: 'Refresh' }).click()
+  const dialog = page.getByRole('dialog')
+  await dialog.waitFor()
+  assert.match(await page.locator('#problem').innerText(), /nobody is known/)
+  await dialog.getByLabel(/A token/).fill('s3cret')
+  await dialog.getByRole('button', { name: 'Use it' }).click()
+  await page.locator('#problem').waitFor({ state: 'hidden' })
+  assert.equal(seen, 'Bearer s3cret')
+  const kept = await page.evaluate(() => [JSON.stringify(localStorage).includes('s3cret'), document.cookie, location.href.includes('s3cret'), Object.keys(sessionStorage).length])
+  assert.deepEqual(kept, [false, '', false, 1])
+}
+
+async function withoutWebglThereIsAPicture(open) {
+  const page = await open('?host=web-1')
+  await drawn(page)
+  const image = page.locator('#canvas img')
+  await image.waitFor()
+  const size = await image.evaluate(async (image) => {
+    await image.decode()
+    return [image.naturalWidth, image.naturalHeight]
+  })
+  assert.ok(size[0] > 400 && size[1] > 100, `${size}`)
+  assert.ok((await rows(page)).length >= 3)
+  await accessible(page, 'picture')
+  await picture(page, 'picture')
+}
+
+// The browser itself says that a request was refused.
+const refused = { expected: /Failed to load resource/ }
+
+for (const [scenario, options] of [
+  [opensOnGroups],
+  [searchLeadsToAHost],
+  [activeIsOnTheLeft, refused],
+  [tableAndGraphHaveOneFilter],
+  [anEdgeHasItsDetails],
+  [theKeyboardIsEnough],
+  [itIsDarkWhereThatIsPreferred],
+  [aNodeIsClicked],
+  [aTokenIsAskedFor, refused],
+  [withoutWebglThereIsAPicture, { webgl: false }],
+]) {
+  const begun = Date.now()
+  await browse(url, scenario, options)
+  console.log(`${scenario.name}: ${Date.now() - begun} ms`)
+}

@@ -1,0 +1,78 @@
+// The page on a CMDB whose names are all chosen by an enemy: nothing of them
+// is run, and what is hidden in them is shown.
+//
+//   node e2e/hostile.mjs URL
+
+import assert from 'node:assert/strict'
+
+import { accessible, browse, drawn, rows } from './browser.mjs'
+
+const [, , url] = process.argv
+
+async function noNameIsRun(open) {
+  for (const path of ['', '?by=unit', '?what=*', '?what=*&gl=off']) {
+    const page = await open(path)
+    await drawn(page)
+    // Each row, each detail, each node by its link.
+    const all = await rows(page)
+    assert.ok(all.length >= 8, `${all.length} rows at ${path}`)
+    // All edges between nodes, some between groups.
+    for (let row = 0; row < (path === '?what=*' ? all.length : 3); row++) {
+      await page.locator('tbody tr').nth(row).click()
+      const detail = page.getByRole('region', { name: 'Details' })
+      await detail.waitFor()
+      if (row === 0) {
+        const link = detail.locator('.links a').first()
+        await link.click()
+        await page.waitForFunction(() => document.body.getAttribute('aria-busy') === null)
+        await page.goto(`${url}/${path}`)
+        await drawn(page)
+      }
+    }
+    const state = await page.evaluate(() => ({
+      pwned: window.__pwned,
+      elements: document.querySelectorAll('script:not([src]), iframe, object, embed, base, form[action], img[onerror], svg').length,
+      raw: /[\u0000-\u0008\u202a-\u202e\u2066-\u2069\u200b]/.test(document.body.innerText),
+    }))
+    assert.deepEqual(state, { pwned: undefined, elements: 0, raw: false }, path)
+  }
+}
+
+async function anAddressOfThePageIsNoProgram(open) {
+  for (const path of [
+    '?what=<img src=x onerror=window.__pwned=1>',
+    '?host=%3Cscript%3Ewindow.__pwned=1%3C/script%3E',
+    '?what=*&node=<img src=x onerror=window.__pwned=1>',
+    '?what=*&f=<svg onload=window.__pwned=1>',
+    '?by=unit&group=unit:<img src=x onerror=window.__pwned=1>',
+    '?what=*&sel=<b>&sort=<b>&depth=99&ways=<b>&span=<b>&to=<b>&vs=javascript:1',
+    '?host=javascript:window.__pwned=1',
+  ]) {
+    const page = await open(path)
+    await page.waitForFunction(() => document.body.getAttribute('aria-busy') === null)
+    assert.equal(await page.evaluate(() => window.__pwned), undefined, path)
+    assert.equal(await page.locator('script:not([src]), img:not([alt]), svg').count(), 0, path)
+  }
+}
+
+async function itStaysUsable(open) {
+  const page = await open('?what=*')
+  await drawn(page)
+  await accessible(page, 'hostile names')
+  await page.getByRole('combobox', { name: /Search/ }).fill('<img')
+  await page.getByRole('option').first().waitFor()
+  await accessible(page, 'hostile names, found')
+  const names = await page.getByRole('option').allInnerTexts()
+  assert.ok(names.some((name) => name.includes('<img src=x onerror')), names.join('\n'))
+}
+
+for (const [scenario, options] of [
+  [noNameIsRun],
+  // The words of some of these are refused by the collector.
+  [anAddressOfThePageIsNoProgram, { expected: /Failed to load resource/ }],
+  [itStaysUsable],
+]) {
+  const begun = Date.now()
+  await browse(url, scenario, options)
+  console.log(`${scenario.name}: ${Date.now() - begun} ms`)
+}

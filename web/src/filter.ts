@@ -1,0 +1,326 @@
+// The language of the filter: words that must all hold of an edge.
+//
+//   nginx                 somewhere in the names of either end
+//   host:web*             the whole of a field; * stands for anything
+//   port:5432,6379        one of several
+//   port:1024-65535       from, to
+//   failed:>10            more than; also >=, <, <=
+//   address:10.0.0.0/24   in a network
+//   from:curl to:nginx    the active end, the passive end
+//   -process:ssh          not
+//   "a b"                 with spaces
+
+import type { Edge, EdgeState, Model, Node } from './model.ts'
+import { number } from './text.ts'
+
+/** One word of a filter. */
+interface Term {
+  not: boolean
+  holds: (edge: Edge, model: Model) => boolean
+}
+
+export type Filter = { terms: Term[] } | { error: string }
+
+type Values = (edge: Edge, ends: Node[], model: Model) => (string | number | undefined)[]
+
+interface Field {
+  about: string
+  values: Values
+  /** Units that a number may have behind it. */
+  units?: Record<string, number>
+}
+
+const each =
+  (of: (node: Node) => (string | undefined)[] | string | undefined): Values =>
+  (_, ends) =>
+    ends.flatMap((node) => of(node))
+
+const counted =
+  (of: (edge: Edge) => number | undefined): Values =>
+  (edge) => [of(edge)]
+
+const BYTES = { k: 1e3, kb: 1e3, m: 1e6, mb: 1e6, g: 1e9, gb: 1e9, t: 1e12, tb: 1e12, b: 1 }
+const TIMES = { s: 1e3, m: 60e3, h: 3600e3, d: 86400e3 }
+
+function bytesOf(edge: Edge): number | undefined {
+  const [to, from] = [number(edge.look?.bytes_to_passive), number(edge.look?.bytes_to_active)]
+  return to === undefined && from === undefined ? undefined : (to ?? 0) + (from ?? 0)
+}
+
+/** Every field, as the page explains them. */
+export const FIELDS: Record<string, Field> = {
+  host: { about: 'name or id of a host at either end', values: each((node) => [node.look?.host, node.look?.host_id, ...group(node, 'host')]) },
+  process: {
+    about: 'name of a process',
+    values: each((node) => [node.look?.process?.name, ...group(node, 'process'), ...(node.group?.processes.map((one) => one.name) ?? [])]),
+  },
+  exe: { about: 'path of its program', values: each((node) => node.look?.process?.exe) },
+  unit: { about: 'systemd unit', values: each((node) => [node.look?.process?.unit, ...group(node, 'unit')]) },
+  user: { about: 'user of the process', values: each((node) => node.look?.process?.user) },
+  container: { about: 'id of the container', values: each((node) => [node.look?.process?.container, ...group(node, 'container')]) },
+  pod: { about: 'UID of the pod', values: each((node) => node.look?.process?.pod) },
+  label: {
+    about: 'name, role or group that people gave it',
+    values: each((node) => [node.look?.label?.name, node.look?.label?.role, node.look?.label?.group, ...group(node, 'label')]),
+  },
+  scope: { about: 'network namespace', values: each((node) => node.look?.scope) },
+  address: {
+    about: 'address of either end, or a network',
+    values: (edge, ends) => [
+      edge.look?.active_address,
+      edge.look?.passive_address,
+      ...ends.flatMap((node) => [node.look?.address, ...group(node, 'address'), ...group(node, 'subnet')]),
+    ],
+  },
+  port: {
+    about: 'port of the passive end',
+    values: (edge) => (edge.look === undefined ? (edge.link?.ports.map((one) => one.port) ?? []) : [edge.look.port]),
+  },
+  proto: {
+    about: 'tcp or udp',
+    values: (edge) => (edge.look === undefined ? (edge.link?.ports.map((one) => one.protocol) ?? []) : [edge.look.protocol]),
+  },
+  state: { about: 'alive, failing, ended, silent; or idle for the last two', values: (edge) => statesOf(edge) },
+  told: { about: 'which ends told of it: active, passive, both; or one', values: (edge) => toldOf(edge) },
+  confidence: { about: 'how far it can be believed, in the words of its details', values: (edge) => [edge.look?.confidence] },
+  rung: { about: 'how sockets were read: streaming, iterator, netlink, procfs', values: (edge) => edge.look?.rungs ?? [] },
+  direction: { about: 'known or unknown', values: (edge) => [edge.directed ? 'known' : 'unknown'] },
+  probe: { about: 'yes or no: a probe reports for the end', values: each((node) => (node.probe ? 'yes' : 'no')) },
+  change: { about: 'when times are compared: new, gone, changed, same', values: (edge, ends) => [edge.change, ...ends.map((node) => node.change)] },
+  open: { about: 'connections open', values: counted((edge) => number(edge.look?.open)) },
+  opened: { about: 'connections opened', values: counted((edge) => number(edge.look?.window?.opened ?? edge.look?.opened)) },
+  failed: { about: 'attempts that failed', values: counted((edge) => number(edge.look?.window?.failed ?? edge.look?.failed)) },
+  bytes: { about: 'bytes both ways: 10MB', units: BYTES, values: counted(bytesOf) },
+  retransmits: { about: 'segments sent again', values: counted((edge) => number(edge.look?.retransmits)) },
+  rtt: { about: 'round trip: 5ms', units: { us: 1, ms: 1e3, s: 1e6 }, values: counted((edge) => edge.look?.rtt_us) },
+  age: { about: 'since it was last seen: 10m', units: TIMES, values: (edge, _, model) => [model.generated - edge.last] },
+  known: { about: 'since it was first seen: 10m', units: TIMES, values: (edge, _, model) => [model.generated - edge.first] },
+}
+
+const ALIASES: Record<string, string> = { ip: 'address', protocol: 'proto', name: 'process', is: 'change' }
+
+function group(node: Node, kind: string): (string | undefined)[] {
+  return node.group?.kind === kind ? [node.group.name, node.group.value] : []
+}
+
+function statesOf(edge: Edge): string[] {
+  const { link } = edge
+  const states: EdgeState[] =
+    link === undefined
+      ? [edge.state]
+      : (['alive', 'failing', 'ended', 'silent'] as const).filter((state) => Number(link[state]) > 0)
+  const idle = states.some((state) => state === 'ended' || state === 'silent')
+  return idle ? [...states, 'idle'] : states
+}
+
+function toldOf(edge: Edge): string[] {
+  const { link } = edge
+  if (link === undefined) return edge.told === 'both' ? ['both'] : [edge.told, 'one']
+  const active = Number(link.told_by_active) > 0
+  const passive = Number(link.told_by_passive) > 0
+  return [
+    ...(Number(link.told_by_both) > 0 ? ['both'] : []),
+    ...(active ? ['active'] : []),
+    ...(passive ? ['passive'] : []),
+    ...(active || passive ? ['one'] : []),
+  ]
+}
+
+/** What a bare word is looked for in. */
+function wordsOf(node: Node): string {
+  const { look, group } = node
+  const process = look?.process
+  return [
+    node.title,
+    node.place,
+    look?.host,
+    look?.host_id,
+    look?.address,
+    process?.name,
+    process?.exe,
+    process?.unit,
+    process?.user,
+    process?.container,
+    look?.label?.name,
+    look?.label?.role,
+    look?.label?.group,
+    group?.value,
+    ...(group?.processes.map((one) => one.name) ?? []),
+  ]
+    .join('\n')
+    .toLowerCase()
+}
+
+const texts = new WeakMap<Node, string>()
+
+function textOf(node: Node): string {
+  let text = texts.get(node)
+  if (text === undefined) {
+    text = wordsOf(node)
+    texts.set(node, text)
+  }
+  return text
+}
+
+function endsOf(edge: Edge, model: Model): Node[] {
+  return [edge.active, edge.passive].flatMap((place) => model.nodes[place] ?? [])
+}
+
+/** Words and quoted texts, each with where a quoted one began: `a:"b c"` is one. */
+function split(text: string): string[] | null {
+  const found: string[] = []
+  let word = ''
+  let quoted = false
+  let any = false
+  for (const letter of text) {
+    if (letter === '"') {
+      quoted = !quoted
+      any = true
+    } else if (/\s/.test(letter) && !quoted) {
+      if (any || word !== '') found.push(word)
+      word = ''
+      any = false
+    } else {
+      word += letter
+    }
+  }
+  if (quoted) return null
+  if (any || word !== '') found.push(word)
+  return found
+}
+
+/** Reads a filter. The error says what is wrong and what may stand there. */
+export function parse(text: string): Filter {
+  const words = split(text)
+  if (words === null) return { error: 'a quotation mark has no other one' }
+  const terms: Term[] = []
+  for (const word of words) {
+    const not = word.startsWith('-') && word.length > 1
+    const bare = not ? word.slice(1) : word
+    const colon = bare.indexOf(':')
+    const name = colon > 0 ? bare.slice(0, colon).toLowerCase() : ''
+    // An address of IPv6 has colons, and is no field.
+    const isField = /^[a-z]+$/.test(name) && !/^[0-9a-f]{1,4}:[0-9a-f:.]*$/i.test(bare)
+    const term = isField ? field(name, bare.slice(colon + 1)) : anywhere(bare)
+    if (typeof term === 'string') return { error: term }
+    terms.push({ not, holds: term })
+  }
+  return { terms }
+}
+
+function anywhere(word: string): Term['holds'] {
+  const low = word.toLowerCase()
+  const port = /^:?[0-9]+$/.test(word) ? Number(word.replace(':', '')) : null
+  return (edge, model) =>
+    endsOf(edge, model).some((node) => textOf(node).includes(low)) ||
+    (port !== null && (FIELDS['port']?.values(edge, [], model).includes(port) ?? false)) ||
+    [edge.look?.active_address, edge.look?.passive_address].some((address) => address?.includes(low) ?? false)
+}
+
+function field(name: string, wanted: string): Term['holds'] | string {
+  if (wanted === '') return `${name}: has nothing behind it`
+  if (name === 'from' || name === 'to' || name === 'active' || name === 'passive') {
+    const low = wanted.toLowerCase()
+    const active = name === 'from' || name === 'active'
+    return (edge, model) => {
+      const node = model.nodes[active ? edge.active : edge.passive]
+      const address = active ? edge.look?.active_address : edge.look?.passive_address
+      return node !== undefined && (textOf(node).includes(low) || (address?.includes(low) ?? false))
+    }
+  }
+  const known = FIELDS[ALIASES[name] ?? name]
+  if (known === undefined) return `'${name}' is no field; there are from, to, ${Object.keys(FIELDS).join(', ')}`
+  const tests: ((value: string | number) => boolean)[] = []
+  for (const one of wanted.split(',')) {
+    const test = testOf(one, known)
+    if (typeof test === 'string') return `${name}: ${test}`
+    tests.push(test)
+  }
+  // A link of groups may have more ports than it lists: then it is not known
+  // that it has not this one.
+  const open = name === 'port' ? (edge: Edge): boolean => Number(edge.link?.ports_more ?? 0) > 0 : () => false
+  return (edge, model) =>
+    open(edge) ||
+    known.values(edge, endsOf(edge, model), model).some((value) => value !== undefined && tests.some((test) => test(value)))
+}
+
+function testOf(wanted: string, { units }: Field): ((value: string | number) => boolean) | string {
+  const sign = /^(>=|<=|>|<)(.*)$/.exec(wanted)
+  if (sign !== null) {
+    const limit = quantity(sign[2] ?? '', units)
+    if (limit === null) return `'${sign[2] ?? ''}' is no number${units === undefined ? '' : ` of ${Object.keys(units).join(', ')}`}`
+    return (value) => compareBy(sign[1] ?? '', Number(value), limit)
+  }
+  const range = /^([0-9]+)-([0-9]+)$/.exec(wanted)
+  const [from, to] = [Number(range?.[1]), Number(range?.[2])]
+  const network = networkOf(wanted)
+  const low = wanted.toLowerCase()
+  const exact = quantity(wanted, units)
+  const like = low.includes('*') ? new RegExp(`^${low.split('*').map(literal).join('.*')}$`, 's') : null
+  return (value) => {
+    if (typeof value === 'number') return range === null ? value === exact : value >= from && value <= to
+    if (network !== null && network(value)) return true
+    const text = value.toLowerCase()
+    return like === null ? text === low : like.test(text)
+  }
+}
+
+function literal(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\/-]/g, '\\$&')
+}
+
+function quantity(text: string, units: Record<string, number> | undefined): number | null {
+  const parts = /^([0-9]+(?:\.[0-9]+)?)([a-z]*)$/i.exec(text)
+  if (parts === null) return null
+  const unit = (parts[2] ?? '').toLowerCase()
+  const scale = unit === '' ? 1 : units?.[unit]
+  return scale === undefined ? null : Number(parts[1]) * scale
+}
+
+function compareBy(sign: string, value: number, limit: number): boolean {
+  if (Number.isNaN(value)) return false
+  return sign === '>' ? value > limit : sign === '>=' ? value >= limit : sign === '<' ? value < limit : value <= limit
+}
+
+/** The bits of an address, as digits; null if it is none. */
+export function bitsOf(address: string): string | null {
+  const four = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(address)
+  if (four !== null) {
+    const parts = four.slice(1).map(Number)
+    return parts.every((part) => part < 256) ? parts.map((part) => part.toString(2).padStart(8, '0')).join('') : null
+  }
+  if (!/^[0-9a-f:]+$/i.test(address) || !address.includes(':')) return null
+  const [head, tail, more] = address.split('::')
+  if (more !== undefined) return null
+  const first = head === '' || head === undefined ? [] : head.split(':')
+  const last = tail === undefined || tail === '' ? [] : tail.split(':')
+  const missing = 8 - first.length - last.length
+  if (missing < 0 || (tail === undefined && missing !== 0)) return null
+  const all = [...first, ...Array.from({ length: missing }, () => '0'), ...last]
+  if (!all.every((part) => /^[0-9a-f]{1,4}$/i.test(part))) return null
+  return all.map((part) => parseInt(part, 16).toString(2).padStart(16, '0')).join('')
+}
+
+function networkOf(text: string): ((value: string) => boolean) | null {
+  const [address, prefix] = text.split('/')
+  const bits = bitsOf(address ?? '')
+  if (bits === null) return null
+  const length = prefix === undefined ? bits.length : Number(prefix)
+  if (!Number.isInteger(length) || length < 0 || length > bits.length) return null
+  const wanted = bits.slice(0, length)
+  return (value) => {
+    // A subnet's own name has a prefix behind it.
+    const other = bitsOf(value.split('/')[0] ?? '')
+    return other !== null && other.length === bits.length && other.startsWith(wanted)
+  }
+}
+
+/** The edges, by their places, of which a filter holds. */
+export function apply(filter: Filter, model: Model): number[] {
+  const terms = 'terms' in filter ? filter.terms : []
+  const found: number[] = []
+  model.edges.forEach((edge, place) => {
+    if (terms.every((term) => term.holds(edge, model) !== term.not)) found.push(place)
+  })
+  return found
+}

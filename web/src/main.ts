@@ -1,0 +1,501 @@
+// The page: what its address says, asked of the collector and shown as a graph
+// and a table.
+
+import './style.css'
+
+import { fetchDocument, keepToken, picture, Refusal } from './api.ts'
+import { byId, h, put } from './dom.ts'
+import { details, focus, type LinkTo } from './detail.ts'
+import type { Drawing } from './draw.ts'
+import { apply, FIELDS, type Filter, parse } from './filter.ts'
+import { compare, type Model, modelOf, part, walk } from './model.ts'
+import { type Hub, MAX_FINE, type Scene, scene } from './scene.ts'
+import { search } from './search.ts'
+import { BYS, MAX_DEPTH, path, read, type State, WAYS, write } from './state.ts'
+import { table } from './table.ts'
+import { age, moment, short } from './text.ts'
+import { timeControls } from './time.ts'
+import type { Answer } from './types.ts'
+
+/** Answers that are kept, so that going back needs no other one. */
+const KEPT = 4
+
+/** One answer, and the one that it is compared with. */
+interface Loaded {
+  paths: string
+  answers: Answer[]
+  model: Model
+}
+
+let state = read(location.search)
+let loaded: Loaded | null = null
+let asking = new AbortController()
+let oldest = Infinity
+/** What of the answer is shown. */
+let shown: { model: Model; edges: number[]; scene: Scene } | null = null
+let drawn: Drawing | 'none' | null = null
+const kept: Loaded[] = []
+
+const graph = byId('graph', HTMLElement)
+const canvas = byId('canvas', HTMLElement)
+const detail = byId('detail', HTMLElement)
+const filterInput = byId('filter', HTMLInputElement)
+
+// ── The address ─────────────────────────────────────────────────────────────
+
+/** Goes to another view; `replace` leaves no step to go back to. */
+function go(change: Partial<State>, replace = false): void {
+  const next = { ...state, ...change }
+  if (write(next) === write(state)) return
+  if (replace) history.replaceState(null, '', write(next))
+  else history.pushState(null, '', write(next))
+  become(next)
+}
+
+function become(next: State): void {
+  const before = state
+  state = next
+  const same = pathsOf(next) === pathsOf(before) && next.flat === before.flat
+  if (!same || loaded === null) void load()
+  else if (view(next) === view(before)) select()
+  else render(next.node !== before.node || next.depth !== before.depth || next.ways !== before.ways)
+}
+
+/** What beside the selection is seen. */
+function view({ node, depth, ways, filter, hubs, sort }: State): string {
+  return JSON.stringify([node, depth, ways, filter, hubs, sort])
+}
+
+const link: LinkTo = (change, text) =>
+  h(
+    'a',
+    {
+      href: write({ ...state, ...change }),
+      click: (event: MouseEvent) => {
+        if (event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey) return
+        event.preventDefault()
+        go(change)
+      },
+    },
+    text,
+  )
+
+// ── The collector ───────────────────────────────────────────────────────────
+
+function pathsOf(of: State): string {
+  const all = [path(of, of.to, 'json')]
+  if (of.versus !== null) all.push(path(of, of.versus, 'json'))
+  return all.join('\n')
+}
+
+async function load(again = false): Promise<void> {
+  asking.abort()
+  const mine = new AbortController()
+  asking = mine
+  const paths = pathsOf(state)
+  const known = again ? undefined : kept.find((one) => one.paths === paths)
+  document.body.setAttribute('aria-busy', 'true')
+  controls()
+  try {
+    const answers = known?.answers ?? (await Promise.all(paths.split('\n').map((one) => fetchDocument<Answer>(one, mine.signal))))
+    performance.mark('shawk-answered')
+    const [now, then] = (known === undefined ? answers.map(modelOf) : []) as Model[]
+    const model = known?.model ?? (then === undefined ? now : compare(now as Model, then))
+    if (mine.signal.aborted || model === undefined) return
+    loaded = { paths, answers, model }
+    if (known === undefined) {
+      const old = kept.findIndex((one) => one.paths === paths)
+      if (old >= 0) kept.splice(old, 1)
+      kept.unshift(loaded)
+      kept.length = Math.min(kept.length, KEPT)
+    }
+    problem(null)
+    render(true)
+  } catch (error) {
+    if (mine.signal.aborted) return
+    if (error instanceof Refusal && error.status === 401) void askForToken()
+    problem(error instanceof Error ? error.message : String(error))
+  } finally {
+    if (asking === mine) document.body.removeAttribute('aria-busy')
+  }
+}
+
+function problem(text: string | null): void {
+  const place = byId('problem', HTMLElement)
+  place.hidden = text === null
+  place.textContent = text === null ? '' : short(text, 400)
+}
+
+function askForToken(): void {
+  const dialog = byId('token-dialog', HTMLDialogElement)
+  const token = byId('token', HTMLInputElement)
+  if (dialog.open) return
+  token.value = ''
+  dialog.showModal()
+  dialog.addEventListener(
+    'close',
+    () => {
+      if (dialog.returnValue !== 'use' || token.value === '') return
+      keepToken(token.value)
+      token.value = ''
+      void load(true)
+    },
+    { once: true },
+  )
+}
+
+// ── What is seen ────────────────────────────────────────────────────────────
+
+/** The part of the answer that the state means: around the one node, or what the collector walked. */
+function meant(): { model: Model; far: Map<number, number> | null } | null {
+  if (loaded === null) return null
+  const { model } = loaded
+  if (model.folded) return { model, far: null }
+  const one = state.node === null ? undefined : model.at.get(state.node)
+  if (state.node !== null && one === undefined) return { model: part(model, [], []), far: new Map() }
+  const all = state.selector?.value === '*' && one === undefined
+  if (all) return { model, far: null }
+  const roots = one === undefined ? model.nodes.flatMap((node, place) => (node.root ? [place] : [])) : [one]
+  const walked = walk(model, roots, state.depth, state.ways)
+  const some = part(model, walked.edges, roots)
+  const far = new Map<number, number>()
+  for (const [place, steps] of walked.far) {
+    const there = some.at.get(model.nodes[place]?.key ?? '')
+    if (there !== undefined) far.set(there, steps)
+  }
+  return { model: some, far }
+}
+
+function render(anew: boolean): void {
+  performance.mark('shawk-render')
+  const what = meant()
+  if (what === null || loaded === null) return
+  const filter = parse(state.filter)
+  const edges = apply(filter, what.model)
+  const view = scene(what.model, edges, what.far, state.hubs)
+  shown = { model: what.model, edges, scene: view }
+  controls()
+  coverage()
+  saidOfFilter(filter, edges.length)
+  legend()
+  hubList(view.hubs)
+  rows.show(what.model, edges, state.sort, state.selected)
+  details_()
+  graph.dataset['nodes'] = String(view.nodes.length)
+  graph.dataset['lines'] = String(view.lines.length)
+  emptiness(view)
+  void draw(anew)
+}
+
+function select(): void {
+  controls()
+  // In this order: the details take room from the table.
+  details_()
+  rows.select(state.selected)
+  if (drawn !== null && drawn !== 'none') drawn.select(state.selected)
+}
+
+function emptiness(view: Scene): void {
+  const empty = byId('empty', HTMLElement)
+  const gone = state.node !== null && loaded?.model.at.has(state.node) !== true
+  empty.hidden = view.nodes.length > 0 || drawn === 'none'
+  empty.textContent = gone
+    ? 'This node is not in what is known of this time. Look at another time, or begin anew.'
+    : state.filter !== ''
+      ? 'Nothing that is known passes the filter.'
+      : (loaded?.answers[0]?.notes[0] ?? 'Nothing is known.')
+}
+
+function webgl(): boolean {
+  if (state.flat) return false
+  try {
+    const probe = document.createElement('canvas')
+    return (probe.getContext('webgl2') ?? probe.getContext('webgl')) !== null
+  } catch {
+    return false
+  }
+}
+
+async function draw(anew: boolean): Promise<void> {
+  if (drawn === null) {
+    const there = webgl()
+    if (there) {
+      const { drawing } = await import('./draw.ts')
+      const watcher = {
+        select: (key: string | null): void => go({ selected: key }),
+        open: (key: string): void => {
+          const node = shown?.model.nodes[shown.model.at.get(key) ?? -1]
+          const to = node === undefined || loaded === null ? null : focus(node, loaded.model)
+          if (to !== null) go(to)
+        },
+        drawn: (): void => void performance.mark('shawk-drawn'),
+      }
+      drawn ??= drawing(canvas, watcher)
+      anew = true
+    } else {
+      drawn = 'none'
+      byId('legend', HTMLElement).hidden = true
+    }
+  }
+  if (shown === null) return
+  if (drawn === 'none') await paint()
+  else drawn.show(shown.scene, state.selected, anew)
+}
+
+/** Without WebGL: the collector's own picture. */
+async function paint(): Promise<void> {
+  canvas.className = 'picture'
+  canvas.tabIndex = 0
+  canvas.setAttribute('role', 'region')
+  hubList([])
+  const folded = shown?.model.folded === true
+  if (folded) {
+    put(canvas)
+    const empty = byId('empty', HTMLElement)
+    empty.hidden = false
+    empty.textContent = 'Without WebGL the overview is the table. Open a group for its picture.'
+    return
+  }
+  try {
+    const svg = await picture(path(state, state.to, 'svg'), asking.signal)
+    const image = h('img', { alt: 'What talks to what; the table has the same', src: `data:image/svg+xml,${encodeURIComponent(svg)}` })
+    put(canvas, image)
+  } catch (error) {
+    if (!asking.signal.aborted) problem(error instanceof Error ? error.message : String(error))
+  }
+}
+
+// ── Around the graph ────────────────────────────────────────────────────────
+
+function coverage(): void {
+  if (loaded === null) return
+  const place = byId('coverage', HTMLElement)
+  const parts: HTMLElement[] = []
+  loaded.answers.forEach((answer, number) => {
+    for (const host of 'hosts' in answer && Array.isArray(answer.hosts) ? answer.hosts : []) {
+      oldest = Math.min(oldest, Date.parse(host.first_seen))
+    }
+    if (answer.schema === 'shawk.groups/1' && answer.hosts.first_seen !== undefined) {
+      oldest = Math.min(oldest, Date.parse(answer.hosts.first_seen))
+    }
+    const which = number === 0 ? (state.versus === null ? 'answered' : 'now: answered') : 'then: answered'
+    const end = answer.query.until === undefined ? '' : `, until ${moment(answer.query.until)}`
+    parts.push(h('span', { class: 'answered', 'data-generated': answer.generated }, `${which} ${moment(answer.generated)}${end}`))
+    for (const note of answer.notes) {
+      const warn = /^cut:|silent|not seen|not everything|clock|more than one probe/.test(note)
+      parts.push(h('span', { class: warn ? 'warn' : null }, note))
+    }
+  })
+  put(place, ...parts)
+  ageing()
+}
+
+/** Says how old the answer has become meanwhile. */
+function ageing(): void {
+  const said = document.querySelector<HTMLElement>('#coverage .answered')
+  const since = said?.dataset['generated']
+  if (said === null || since === undefined) return
+  const old = Date.now() - Date.parse(since)
+  const text = (said.textContent ?? '').replace(/ \(.* ago\)$/, '')
+  said.textContent = old > 15_000 ? `${text} (${age(old)} ago)` : text
+}
+
+function segments<T extends string | number>(name: string, all: readonly T[], now: T, pick: (one: T) => void, words: (one: T) => string): HTMLElement {
+  return h(
+    'span',
+    { class: 'segments', role: 'group', 'aria-label': name },
+    `${name} `,
+    ...all.map((one) => h('button', { type: 'button', 'aria-pressed': String(one === now), click: () => pick(one) }, words(one))),
+  )
+}
+
+function whatIsSeen(): string {
+  if (state.node !== null) {
+    const node = loaded?.model.nodes[loaded.model.at.get(state.node) ?? -1]
+    return node === undefined ? state.node.split('~')[0] ?? '' : `${node.title}, ${node.place}`
+  }
+  if (state.group !== null) return state.group.replace(':', ' ')
+  if (state.selector === null) return 'Everything, in groups'
+  const { kind, value } = state.selector
+  const host = loaded?.answers[0]?.schema === 'shawk.look/1' ? loaded.answers[0].hosts.find((one) => one.id === value) : undefined
+  if (value === '*') return 'Everything, node by node'
+  return `${kind === 'what' ? '' : `${kind === 'ip' ? 'address' : kind} `}${host?.name ?? value}`
+}
+
+function controls(): void {
+  const bar = byId('bar', HTMLElement)
+  const focused = document.activeElement instanceof HTMLElement && (bar.contains(document.activeElement) || byId('time', HTMLElement).contains(document.activeElement))
+    ? document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent
+    : null
+  const walks = state.selector !== null && (state.selector.value !== '*' || state.node !== null) || state.group !== null
+  const by = h(
+    'select',
+    {
+      'aria-label': 'Group by',
+      change: () => go({ by: by.value === '' ? null : by.value, group: null, node: by.value === '' ? state.node : null, selected: null,
+        ...(by.value === '' && state.selector === null ? { selector: { kind: 'what', value: '*' } } : {}) }),
+    },
+    ...['', ...BYS].map((one) => h('option', { value: one, selected: one === (state.group === null ? (state.by ?? '') : '') }, one === '' ? 'nothing' : one)),
+  )
+  document.title = `${short(whatIsSeen(), 60)} – shawk`
+  put(
+    bar,
+    h('h1', { class: 'where' }, short(whatIsSeen(), 80)),
+    h('label', {}, 'Group by ', by),
+    walks && segments('Steps', Array.from({ length: MAX_DEPTH }, (_, step) => step + 1), state.depth, (depth) => go({ depth }), String),
+    walks && segments('Ways', WAYS, state.ways as (typeof WAYS)[number], (ways) => go({ ways }), (one) => ({ both: 'both', up: 'who depends on it', down: 'what it needs' })[one]),
+    h('button', { type: 'button', 'aria-pressed': String(state.hubs), title: 'Nodes that very many are connected with, as badges of those', click: () => go({ hubs: !state.hubs }) }, 'Hubs as badges'),
+    !webglKnownMissing() && h('button', { type: 'button', 'aria-pressed': String(state.flat), title: 'A picture made by the collector, without WebGL', click: () => location.assign(write({ ...state, flat: !state.flat })) }, 'Picture'),
+  )
+  timeControls(byId('time', HTMLElement), state, oldest, Date.now(), { change: (to) => go(to) })
+  if (focused !== null) {
+    const again = [...document.querySelectorAll<HTMLElement>('#bar button, #bar select, #time button, #time select, #time input')]
+    again.find((one) => (one.getAttribute('aria-label') ?? one.textContent) === focused)?.focus()
+  }
+}
+
+function webglKnownMissing(): boolean {
+  return drawn === 'none' && !state.flat
+}
+
+function legend(): void {
+  const compared = state.versus !== null
+  const line = (name: string, text: string): HTMLElement => h('span', {}, h('i', { class: name }), text)
+  const dot = (name: string, text: string): HTMLElement => h('span', {}, h('b', { class: name }), text)
+  put(
+    byId('legend', HTMLElement),
+    line('', 'told by both ends'),
+    line('one', 'by one end'),
+    shown !== null && shown.scene.lines.length > MAX_FINE ? h('span', {}, 'pale: ended or silent') : line('idle', 'ended or silent'),
+    line('failing', 'failing'),
+    compared && line('new', 'new'),
+    compared && line('gone', 'gone'),
+    compared && line('changed', 'changed'),
+    shown?.scene.nodes.some((node) => node.root) === true && dot('root', 'asked for'),
+    dot('', 'with a probe'),
+    dot('hollow', 'no probe there'),
+  )
+}
+
+function hubList(all: Hub[]): void {
+  const place = byId('hubs', HTMLElement)
+  place.hidden = all.length === 0
+  put(place, 'Hubs, drawn as badges:', ...all.map((hub) => {
+    const to = link({ selected: hub.key }, `${short(hub.title, 20)} (${hub.neighbours})`)
+    to.title = hub.place
+    return to
+  }))
+}
+
+function details_(): void {
+  const key = state.selected
+  const all = key === null || shown === null ? null : details(key, shown.model, link)
+  detail.hidden = all === null
+  if (all === null) return
+  const close = h('button', { type: 'button', 'aria-label': 'Close the details', click: () => go({ selected: null }) }, '×')
+  put(detail, h('div', { class: 'head' }, all[0], close), ...all.slice(1))
+}
+
+function saidOfFilter(filter: Filter, left: number): void {
+  const said = byId('filter-said', HTMLElement)
+  const wrong = 'error' in filter
+  filterInput.setAttribute('aria-invalid', String(wrong))
+  said.className = wrong ? 'wrong' : ''
+  const all = shown?.model.edges.length ?? 0
+  const what = shown?.model.folded === true ? 'links' : 'edges'
+  said.textContent = wrong ? `${filter.error}. Nothing is filtered.` : state.filter === '' ? '' : `${left} of ${all} ${what} pass.`
+  if (document.activeElement !== filterInput) filterInput.value = state.filter
+}
+
+function filterHelp(): void {
+  const place = byId('filter-words', HTMLElement)
+  const button = byId('filter-help', HTMLButtonElement)
+  const example = (text: string, about: string): HTMLElement[] => [h('dt', {}, h('code', {}, text)), h('dd', {}, about)]
+  put(
+    place,
+    h('p', {}, 'Words that must all hold of an edge; graph and table show the same ones.'),
+    h(
+      'dl',
+      {},
+      ...example('nginx', 'in any name or address of either end'),
+      ...example('-ssh', 'not that'),
+      ...example('from:curl to:db', 'the end that calls, the end that is called'),
+      ...example('host:web*', 'the whole field; * stands for anything'),
+      ...example('port:80,443', 'one of several'),
+      ...example('port:1024-65535', 'from, to'),
+      ...example('failed:>10', 'more than; also >=, <, <='),
+      ...example('address:10.0.0.0/8', 'in a network'),
+      ...example('"a b"', 'with spaces'),
+    ),
+    h('p', {}, 'Fields:'),
+    h('dl', {}, ...Object.entries(FIELDS).flatMap(([name, field]) => example(`${name}:`, field.about))),
+    h('p', {}, 'Links between groups have their ports, states and who told of them, and no numbers; one with more ports than are listed passes any port.'),
+  )
+  button.addEventListener('click', () => {
+    place.hidden = !place.hidden
+    button.setAttribute('aria-expanded', String(!place.hidden))
+  })
+}
+
+// ── Themes ──────────────────────────────────────────────────────────────────
+
+const THEME = 'shawk-theme'
+const THEMES = ['auto', 'light', 'dark'] as const
+const dark = matchMedia('(prefers-color-scheme: dark)')
+
+function theme(): void {
+  const chosen = THEMES.find((one) => one === localStorage.getItem(THEME)) ?? 'auto'
+  document.documentElement.dataset['theme'] = chosen === 'auto' ? (dark.matches ? 'dark' : 'light') : chosen
+  const button = byId('theme', HTMLButtonElement)
+  button.textContent = `Theme: ${chosen}`
+  if (drawn !== null && drawn !== 'none') drawn.recolour()
+}
+
+function nextTheme(): void {
+  const at = THEMES.findIndex((one) => one === (localStorage.getItem(THEME) ?? 'auto'))
+  localStorage.setItem(THEME, THEMES[(at + 1) % THEMES.length] ?? 'auto')
+  theme()
+}
+
+// ── Beginning ───────────────────────────────────────────────────────────────
+
+const rows = table(byId('table', HTMLElement), {
+  select: (key) => go({ selected: state.selected === key ? null : key }),
+  sort: (sort) => go({ sort }, true),
+})
+
+function begin(): void {
+  theme()
+  dark.addEventListener('change', theme)
+  byId('theme', HTMLButtonElement).addEventListener('click', nextTheme)
+  byId('refresh', HTMLButtonElement).addEventListener('click', () => void load(true))
+  byId('home', HTMLAnchorElement).addEventListener('click', (event) => {
+    if (event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey) return
+    event.preventDefault()
+    go(read(''))
+  })
+  search(
+    byId('search-form', HTMLFormElement),
+    byId('search', HTMLInputElement),
+    byId('search-found', HTMLUListElement),
+    (selector) => go({ selector, node: null, by: selector === null ? 'host' : null, group: null, selected: null, filter: '' }),
+  )
+  filterHelp()
+  filterInput.value = state.filter
+  let typing = 0
+  const filtered = (replace: boolean) => (): void => {
+    window.clearTimeout(typing)
+    typing = window.setTimeout(() => go({ filter: filterInput.value.trim() }, replace), replace ? 150 : 0)
+  }
+  // While somebody types, each letter is not a step to go back to.
+  filterInput.addEventListener('input', filtered(true))
+  byId('filter-form', HTMLFormElement).addEventListener('submit', (event) => {
+    event.preventDefault()
+    filtered(false)()
+  })
+  window.addEventListener('popstate', () => become(read(location.search)))
+  window.setInterval(ageing, 5000)
+  void load()
+}
+
+begin()

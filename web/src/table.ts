@@ -1,0 +1,258 @@
+// The edges as a table, under the same filter as the graph. It is one stop for
+// the tab key; the arrows go from row to row, Enter opens.
+
+import { type Child, h, put } from './dom.ts'
+import type { Edge, Model, Node } from './model.ts'
+import { age, bytes, end, number, rtt } from './text.ts'
+
+interface Column {
+  name: string
+  /** What it says, for those who hear it. */
+  about?: string
+  numeric?: boolean
+  /** Never broken into lines. */
+  tight?: boolean
+  order: (edge: Edge, model: Model) => string | number
+  cell: (edge: Edge, model: Model) => Child
+}
+
+/** Rows at once: more of them would take longer to lay out than to read. */
+export const PAGE = 100
+
+const STATES = ['failing', 'alive', 'silent', 'ended']
+const CHANGES = ['new', 'gone', 'changed', 'same']
+
+function nodeOf(model: Model, place: number): Node | undefined {
+  return model.nodes[place]
+}
+
+function nodeCell(node: Node | undefined): Child {
+  return h('span', {}, node?.title ?? '', h('small', {}, node?.place ?? ''))
+}
+
+function total(edge: Edge): number | undefined {
+  const [to, from] = [number(edge.look?.bytes_to_passive), number(edge.look?.bytes_to_active)]
+  return to === undefined && from === undefined ? undefined : (to ?? 0) + (from ?? 0)
+}
+
+const ends = (which: 'active' | 'passive'): Column => ({
+  name: which === 'active' ? 'From' : 'To',
+  about: which === 'active' ? 'the active end, which depends on the other' : 'the passive end',
+  order: (edge, model) => {
+    const node = nodeOf(model, edge[which])
+    return `${node?.title ?? ''} ${node?.place ?? ''}`.toLowerCase()
+  },
+  cell: (edge, model) => nodeCell(nodeOf(model, edge[which])),
+})
+
+const STATE: Column = {
+  name: 'State',
+  order: (edge) => STATES.indexOf(edge.state),
+  cell: (edge) => h('span', { class: `state ${edge.state}` }, edge.state),
+}
+
+const CHANGE: Column = {
+  name: 'Change',
+  order: (edge) => CHANGES.indexOf(edge.change),
+  cell: (edge) => h('span', { class: `change ${edge.change}` }, edge.change),
+}
+
+const SEEN: Column = {
+  name: 'Seen',
+  about: 'how long ago it was last seen',
+  numeric: true,
+  order: (edge) => -edge.last,
+  cell: (edge, model) => age(model.generated - edge.last),
+}
+
+const TOLD: Column = {
+  name: 'Told',
+  tight: true,
+  order: (edge) => edge.told,
+  about: 'which ends told of it',
+  cell: (edge) => edge.told,
+}
+
+const PLAIN: Column[] = [
+  STATE,
+  ends('active'),
+  ends('passive'),
+  {
+    name: 'Port',
+    order: (edge) => edge.look?.port ?? 0,
+    cell: (edge) => h('span', {}, `${edge.look?.protocol ?? ''}/${edge.look?.port ?? ''}`, h('small', {}, end(edge.look?.passive_address ?? '', undefined))),
+  },
+  { name: 'Open', about: 'connections open', numeric: true, order: (edge) => number(edge.look?.open) ?? -1, cell: (edge) => String(edge.look?.open ?? '') },
+  {
+    name: 'Bytes',
+    about: 'payload, both ways',
+    numeric: true,
+    order: (edge) => total(edge) ?? -1,
+    cell: (edge) => {
+      const count = total(edge)
+      return count === undefined ? '' : bytes(count)
+    },
+  },
+  {
+    name: 'RTT',
+    about: 'smallest round-trip time',
+    numeric: true,
+    order: (edge) => edge.look?.rtt_us ?? -1,
+    cell: (edge) => (edge.look?.rtt_us === undefined ? '' : rtt(edge.look.rtt_us)),
+  },
+  TOLD,
+  SEEN,
+]
+
+const FOLDED: Column[] = [
+  STATE,
+  ends('active'),
+  ends('passive'),
+  {
+    name: 'Ports',
+    order: (edge) => edge.link?.ports[0]?.port ?? 0,
+    cell: (edge) => {
+      const ports = edge.link?.ports.slice(0, 4).map((port) => `${port.protocol}/${port.port}`) ?? []
+      const more = (edge.link?.ports.length ?? 0) - ports.length + Number(edge.link?.ports_more ?? 0)
+      return `${ports.join(' ')}${more > 0 ? ` +${more}` : ''}`
+    },
+  },
+  { name: 'Edges', numeric: true, order: (edge) => edge.count, cell: (edge) => String(edge.count) },
+  { name: 'Failing', numeric: true, order: (edge) => number(edge.link?.failing) ?? 0, cell: (edge) => String(edge.link?.failing ?? '') },
+  SEEN,
+]
+
+export interface TableWatcher {
+  select: (key: string) => void
+  sort: (sort: string) => void
+}
+
+export interface Table {
+  show: (model: Model, edges: number[], sort: string, selected: string | null) => void
+  select: (key: string | null) => void
+}
+
+export function table(place: HTMLElement, watcher: TableWatcher): Table {
+  let model: Model | null = null
+  let rows: Edge[] = []
+  let columns: Column[] = PLAIN
+  let sort = ''
+  let selected: string | null = null
+  let page = 0
+  let hidden = 0
+
+  function ordered(all: Edge[], of: Model): Edge[] {
+    const down = sort.startsWith('-')
+    const column = columns.find((one) => one.name === (down ? sort.slice(1) : sort))
+    const sign = down ? -1 : 1
+    const by = (one: Column, edge: Edge): string | number => one.order(edge, of)
+    const first = columns[0]?.name === 'Change' ? [CHANGE, STATE] : [STATE]
+    const keys = column === undefined ? [...first, ends('active'), ends('passive')] : [column]
+    const known = all.map((edge) => ({ edge, keys: keys.map((one) => by(one, edge)) }))
+    known.sort((a, b) => {
+      for (let at = 0; at < keys.length; at++) {
+        const [x, y] = [a.keys[at] ?? '', b.keys[at] ?? '']
+        if (x !== y) return (x < y ? -1 : 1) * (column === undefined ? 1 : sign)
+      }
+      return a.edge.key < b.edge.key ? -1 : 1
+    })
+    return known.map((one) => one.edge)
+  }
+
+  function render(focus: number | null): void {
+    const of = model
+    if (of === null) return
+    const begin = page * PAGE
+    const some = rows.slice(begin, begin + PAGE)
+    const current = Math.max(0, focus ?? some.findIndex((edge) => edge.key === selected))
+    const head = columns.map((column) => {
+      const active = sort === column.name ? 'ascending' : sort === `-${column.name}` ? 'descending' : 'none'
+      const click = (): void => watcher.sort(active === 'ascending' ? `-${column.name}` : column.name)
+      const sign = active === 'ascending' ? ' ▲' : active === 'descending' ? ' ▼' : ''
+      return h('th', { scope: 'col', 'aria-sort': active, title: column.about }, h('button', { type: 'button', click }, column.name + sign))
+    })
+    const body = some.map((edge, row) =>
+      h(
+        'tr',
+        {
+          tabindex: row === current ? 0 : -1,
+          'aria-selected': String(edge.key === selected),
+          'aria-rowindex': begin + row + 2,
+          'data-key': edge.key,
+          click: () => watcher.select(edge.key),
+          keydown: (event: KeyboardEvent) => key(event, row),
+        },
+        ...columns.map((column) => h('td', { class: column.numeric === true ? 'number' : column.tight === true ? 'tight' : null }, column.cell(edge, of))),
+      ),
+    )
+    const counted = `${rows.length} ${of.folded ? 'links between groups' : rows.length === 1 ? 'edge' : 'edges'}`
+    const said = hidden > 0 ? `${counted}; the filter hides ${hidden}` : counted
+    const grid = h(
+      'table',
+      { role: 'grid', 'aria-rowcount': rows.length + 1 },
+      h('caption', {}, said),
+      h('thead', {}, h('tr', { 'aria-rowindex': 1 }, ...head)),
+      h('tbody', {}, ...body),
+    )
+    const pages = Math.ceil(rows.length / PAGE)
+    const turn = (by: number) => (): void => {
+      page += by
+      render(0)
+      place.querySelector<HTMLElement>('tbody tr')?.focus()
+    }
+    const pager =
+      pages > 1 &&
+      h(
+        'div',
+        { class: 'pages' },
+        h('button', { type: 'button', disabled: page === 0, click: turn(-1) }, 'Previous'),
+        `rows ${begin + 1} to ${begin + some.length} of ${rows.length}`,
+        h('button', { type: 'button', disabled: page >= pages - 1, click: turn(1) }, 'Next'),
+      )
+    put(place, grid, pager)
+  }
+
+  function key(event: KeyboardEvent, row: number): void {
+    const all = [...place.querySelectorAll<HTMLElement>('tbody tr')]
+    const to: Record<string, number> = { ArrowDown: row + 1, ArrowUp: row - 1, Home: 0, End: all.length - 1, PageDown: row + 10, PageUp: row - 10 }
+    const wanted = to[event.key]
+    if (event.key === 'Enter' || event.key === ' ') {
+      event.preventDefault()
+      const edge = rows[page * PAGE + row]
+      if (edge !== undefined) watcher.select(edge.key)
+    } else if (wanted !== undefined) {
+      event.preventDefault()
+      const next = all[Math.min(all.length - 1, Math.max(0, wanted))]
+      for (const other of all) other.tabIndex = other === next ? 0 : -1
+      next?.focus()
+    }
+  }
+
+  return {
+    show(of, edges, by, chosen) {
+      const compared = of.edges.some((edge) => edge.change !== 'same')
+      columns = [...(compared ? [CHANGE] : []), ...(of.folded ? FOLDED : PLAIN)]
+      model = of
+      sort = by
+      selected = chosen
+      hidden = of.edges.length - edges.length
+      rows = ordered(edges.flatMap((one) => of.edges[one] ?? []), of)
+      const at = rows.findIndex((edge) => edge.key === chosen)
+      page = at < 0 ? 0 : Math.floor(at / PAGE)
+      render(null)
+    },
+    select(chosen) {
+      selected = chosen
+      const at = rows.findIndex((edge) => edge.key === chosen)
+      const there = at >= 0 && Math.floor(at / PAGE) !== page
+      if (there) {
+        page = Math.floor(at / PAGE)
+        render(null)
+      }
+      for (const row of place.querySelectorAll<HTMLElement>('tbody tr')) {
+        row.setAttribute('aria-selected', String(row.dataset['key'] === chosen))
+        if (row.dataset['key'] === chosen) row.scrollIntoView({ block: 'nearest' })
+      }
+    },
+  }
+}
