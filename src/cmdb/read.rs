@@ -387,7 +387,7 @@ fn protocol(number: i64) -> Result<Protocol, Trouble> {
 }
 
 /// A value that no version of this scheme writes.
-fn unreadable(what: &str) -> Trouble {
+pub(crate) fn unreadable(what: &str) -> Trouble {
     Fault::Refused(format!(
         "it holds a value that is no {what}: it was not written by shawk, or is damaged"
     ))

@@ -97,7 +97,7 @@ fn a_process_killed_at_any_statement_leaves_a_postgres_scheme_old() {
         }
         assert_eq!(
             Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create").change,
-            Change::Created(1)
+            Change::Created(2)
         );
         Cmdb::open(&place.url, &LIMITS).await.expect("open").close().await;
     });
