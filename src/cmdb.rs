@@ -161,7 +161,7 @@ impl Cmdb {
     }
 
     /// Keeps the hash of a token, which is good from now on.
-    pub async fn enrol(&self, token: &Token, enrolment: Enrolment) -> Result<()> {
+    pub async fn enrol(&self, token: &Token, enrolment: Enrolment) -> Result<TokenRecord> {
         self.store()?.enrol(token.hash(), enrolment).await
     }
 

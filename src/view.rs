@@ -20,6 +20,7 @@ mod paint;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 mod tree;
 
 /// What an answer is printed as.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::cli::args::ServeArguments;
 use crate::cli::settings::Settings;
-use crate::cli::{ServeOptions, pick, stored, text};
+use crate::cli::{ServeOptions, boolean, pick, stored, text};
 
 /// The port is one that IANA has given to nobody.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7717);
@@ -30,10 +30,13 @@ pub(crate) fn serve(words: ServeArguments, settings: &Settings) -> Result<ServeO
         (None, None) => None,
         _ => return Err("--tls-cert and --tls-key go together; give both".into()),
     };
-    if !listen.ip().is_loopback() && (tls.is_none() || client_ca.is_none()) {
+    let flag = words.require_auth.then(|| "1".to_owned());
+    let asked = pick(flag, "--require-auth", settings, &["SHAWK_REQUIRE_AUTH"], boolean)?;
+    let must_be_known = asked.unwrap_or(false) || client_ca.is_some() || !listen.ip().is_loopback();
+    if !listen.ip().is_loopback() && tls.is_none() {
         return Err(format!(
-            "--listen: other machines reach {listen}, so it must be encrypted and know who asks; \
-             give --tls-cert, --tls-key and --client-ca"
+            "--listen: other machines reach {listen}, so it must be encrypted; \
+             give --tls-cert and --tls-key, or listen on loopback behind what does that"
         ));
     }
     let names = pick(words.name, "--name", settings, &["SHAWK_NAME"], text)?.unwrap_or_default();
@@ -43,6 +46,7 @@ pub(crate) fn serve(words: ServeArguments, settings: &Settings) -> Result<ServeO
         listen,
         tls,
         client_ca,
+        must_be_known,
         names: names.filter(|name| !name.is_empty()).collect(),
     })
 }

@@ -65,7 +65,7 @@ pub(crate) async fn enrol(
     connection: &mut Connection,
     hash: &TokenHash,
     enrolment: &Enrolment,
-) -> Result<(), Trouble> {
+) -> Result<TokenRecord, Trouble> {
     connection.begin(Access::Write).await?;
     let done = async {
         let (role, host) = whose(connection, enrolment).await?;
@@ -86,7 +86,9 @@ pub(crate) async fn enrol(
             Column::Int(vec![enrolment.lifetime.map(microseconds)]),
         ];
         connection.store(meta::ENROL, &row, &[0]).await?;
-        Ok(set_mark(connection).await?)
+        set_mark(connection).await?;
+        let made = records(connection, meta::TOKEN, &[Value::Text(&hex(hash))]).await?;
+        made.into_iter().next().ok_or_else(|| unreadable("token that was just made"))
     };
     let done = done.await;
     finish(connection, done).await
@@ -143,9 +145,17 @@ pub(crate) async fn prune(connection: &mut Connection, before: i64) -> Result<u6
 
 /// All tokens that are kept.
 pub(crate) async fn tokens(connection: &mut Connection) -> Result<Vec<TokenRecord>, Trouble> {
-    let mut tokens = Vec::new();
+    records(connection, meta::TOKENS, &[Value::Int(10 * MAX_TOKENS)]).await
+}
+
+async fn records(
+    connection: &mut Connection,
+    statement: &'static str,
+    values: &[Value<'_>],
+) -> Result<Vec<TokenRecord>, Trouble> {
+    let mut records = Vec::new();
     let add = &mut |row: &Row<'_>| {
-        tokens.push(TokenRecord {
+        records.push(TokenRecord {
             id: row.text(0)?.chars().take(token::ID).collect(),
             name: row.text(1)?.to_owned(),
             role: role(row.text(2)?)?,
@@ -156,8 +166,8 @@ pub(crate) async fn tokens(connection: &mut Connection) -> Result<Vec<TokenRecor
         });
         Ok(())
     };
-    connection.read(meta::TOKENS, &[Value::Int(10 * MAX_TOKENS)], add).await?;
-    Ok(tokens)
+    connection.read(statement, values, add).await?;
+    Ok(records)
 }
 
 /// Whether the scheme is ours, and the tokens if they are not those of a mark.

@@ -134,9 +134,9 @@ impl Store {
         Ok(pruned)
     }
 
-    pub(crate) async fn enrol(&self, hash: TokenHash, enrolment: Enrolment) -> Result<()> {
+    pub(crate) async fn enrol(&self, hash: TokenHash, enrolment: Enrolment) -> Result<TokenRecord> {
         match self.change(Task::Enrol(hash, enrolment), "enrol in").await? {
-            Done::Enrolled => Ok(()),
+            Done::Enrolled(token) => Ok(token),
             _ => unreachable!("{OWN_KIND}"),
         }
     }
@@ -294,7 +294,7 @@ enum Done {
     Found(Found),
     Records(Records),
     Traffic(Vec<Traffic>),
-    Enrolled,
+    Enrolled(TokenRecord),
     /// Of tokens.
     Count(u64),
     Tokens(Vec<TokenRecord>),
@@ -360,7 +360,7 @@ async fn do_task(connection: &mut Connection, task: &Task) -> Result<Done, Troub
             Ok(Done::Pruned(last, pruned))
         }
         Task::Enrol(hash, enrolment) => {
-            enrol::enrol(connection, hash, enrolment).await.map(|()| Done::Enrolled)
+            enrol::enrol(connection, hash, enrolment).await.map(Done::Enrolled)
         }
         Task::Revoke(name_or_id) => enrol::revoke(connection, name_or_id).await.map(Done::Count),
         Task::PruneTokens(before) => {

@@ -138,8 +138,7 @@ fn read(path: &Path) -> Result<Token, String> {
 }
 
 /// What is said of a text that is no token, in place of the text.
-pub const MISSHAPEN: &str =
-    "it holds no whole token: write the one line into it that 'shawk enrol' printed";
+pub const MISSHAPEN: &str = "it holds no whole token, as 'shawk enrol' printed it";
 
 #[cfg(test)]
 mod tests {

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use crate::cli::args::{CmdbArguments, LookArguments};
 use crate::cli::{self, Asked};
 use crate::look;
+use crate::recall::Role;
 use crate::serve::reply::{self, Refusal, Reply};
-use crate::serve::trust::{Caller, Role};
+use crate::serve::trust::Caller;
 use crate::serve::{State, recall};
 use crate::view::{self, Format};
 

@@ -3,10 +3,11 @@
 use hyper::StatusCode;
 use serde_json::json;
 
+use crate::recall::Role;
 use crate::serve::State;
 use crate::serve::reply::{self, Refusal, Reply};
 use crate::serve::router::Body;
-use crate::serve::trust::{Caller, Role};
+use crate::serve::trust::Caller;
 use crate::wire;
 
 /// Most reports, flows, addresses, processes and scopes in one request: what a

@@ -58,16 +58,11 @@ pub(crate) fn table(answer: &Answer, colour: bool) -> String {
         .collect();
     let mut out = String::new();
     if !rows.is_empty() {
-        let widths: Vec<usize> = (0..columns)
-            .map(|column| {
-                let cells = rows.iter().map(|row| row[column].chars().count());
-                cells.chain([TITLES[column].len()]).max().unwrap_or(0)
-            })
-            .collect();
-        out.push_str(&paint.bold(&line(&TITLES.map(str::to_owned), &widths)));
+        let cells: Vec<&[String]> = rows.iter().map(|row| &row[..columns]).collect();
+        let mut lines = columns_of(&TITLES[..columns], &cells).into_iter();
+        out.push_str(&paint.bold(&lines.next().unwrap_or_default()));
         out.push('\n');
-        for row in &rows {
-            let text = line(row, &widths);
+        for (row, text) in rows.iter().zip(lines) {
             let failing = row[4] == State::Failing.name();
             out.push_str(&if failing { paint.alarm(&text) } else { text });
             out.push('\n');
@@ -82,12 +77,24 @@ pub(crate) fn table(answer: &Answer, colour: bool) -> String {
     out
 }
 
+/// The titles and then each row as a line, in columns as wide as they need be.
+pub(crate) fn columns_of(titles: &[&str], rows: &[&[String]]) -> Vec<String> {
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([titles[column].len()]).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..titles.len()).map(width).collect();
+    let first: Vec<String> = titles.iter().map(|title| (*title).to_owned()).collect();
+    let rows = std::iter::once(&first[..]).chain(rows.iter().copied());
+    rows.map(|row| line(titles, row, &widths)).collect()
+}
+
 /// One line; numbers stand at the right of their column.
-fn line(cells: &[String; 10], widths: &[usize]) -> String {
+fn line(titles: &[&str], cells: &[String], widths: &[usize]) -> String {
     let mut line = String::new();
-    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+    for ((title, cell), width) in titles.iter().zip(cells).zip(widths) {
         let gap = " ".repeat(width - cell.chars().count());
-        let number = matches!(TITLES[column], "PORT" | "CONNS" | "FIRST SEEN" | "LAST SEEN");
+        let number = matches!(*title, "PORT" | "CONNS" | "FIRST SEEN" | "LAST SEEN");
         let (before, after) = if number { (gap.as_str(), "") } else { ("", gap.as_str()) };
         line.extend([before, cell, after, "  "]);
     }

@@ -7,7 +7,7 @@ use crate::cmdb::spread::worded;
 use crate::cmdb::sql;
 use crate::cmdb::sql::{meta, prune};
 
-const STATEMENTS: [&str; 50] = [
+const STATEMENTS: [&str; 51] = [
     sql::STORE_HOSTS,
     sql::STORE_EPOCHS,
     sql::STORE_ADDRESSES,
@@ -54,6 +54,7 @@ const STATEMENTS: [&str; 50] = [
     meta::COUNT_LIVE_TOKENS,
     meta::LIVE_TOKENS_OF,
     meta::TOKENS,
+    meta::TOKEN,
     meta::END_TOKENS,
     meta::REVOKE_TOKENS,
     meta::PRUNE_TOKENS,

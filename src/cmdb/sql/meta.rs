@@ -56,6 +56,9 @@ pub const LIVE_TOKENS_OF: &str = concat!(
 /// `$1` the most rows.
 pub const TOKENS: &str = "SELECT hash, name, role, host_id, created, expires, revoked
     FROM token ORDER BY name, created, hash LIMIT $1";
+/// `$1` a hash.
+pub const TOKEN: &str = "SELECT hash, name, role, host_id, created, expires, revoked
+    FROM token WHERE hash = $1";
 
 /// `$1` a name, `$2` microseconds: none of that name lives longer than that.
 pub const END_TOKENS: &str = "UPDATE token SET expires = CMDB_TIME + $2
