@@ -121,6 +121,8 @@ pub struct ServeOptions {
     pub client_ca: Option<PathBuf>,
     /// Whether everybody who asks has to be known.
     pub must_be_known: bool,
+    /// Addresses that several hosts have by design.
+    pub shared_addresses: Vec<IpNet>,
     /// Names it is asked by.
     pub names: Vec<String>,
 }

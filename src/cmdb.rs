@@ -17,6 +17,7 @@ pub mod fault;
 mod find;
 mod hours;
 mod identity;
+pub mod owners;
 pub mod prune;
 mod read;
 mod remote;
@@ -40,6 +41,7 @@ use jiff::Timestamp;
 
 use crate::cmdb::connect::Limits;
 use crate::cmdb::enrol::{Enrolment, Pulse};
+use crate::cmdb::owners::Owner;
 use crate::cmdb::prune::Pruned;
 use crate::cmdb::remote::Remote;
 use crate::cmdb::scheme::Created;
@@ -158,6 +160,13 @@ impl Cmdb {
     /// that writers hardly wait; may be interrupted, and run again.
     pub async fn prune(&self, before: Timestamp) -> Result<Pruned> {
         self.store()?.prune(before).await
+    }
+
+    /// Which hosts have some of these addresses as their own, and have spoken
+    /// within that time. Addresses that mean another machine on every machine
+    /// are nobody's.
+    pub async fn owners(&self, addresses: Vec<IpAddr>, within: Duration) -> Result<Vec<Owner>> {
+        self.store()?.owners(addresses, within).await
     }
 
     /// Keeps the hash of a token, which is good from now on.

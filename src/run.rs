@@ -158,8 +158,16 @@ async fn probe(options: ProbeOptions) -> Result<()> {
 }
 
 async fn serve(options: ServeOptions) -> Result<()> {
-    let ServeOptions { cmdb, listen, tls, client_ca, must_be_known, names } = options;
-    serve::run(serve::Plan { listen, cmdb, tls, client_ca, must_be_known, names }).await
+    let plan = serve::Plan {
+        listen: options.listen,
+        cmdb: options.cmdb,
+        tls: options.tls,
+        client_ca: options.client_ca,
+        must_be_known: options.must_be_known,
+        shared_addresses: options.shared_addresses,
+        names: options.names,
+    };
+    serve::run(plan).await
 }
 
 fn print(text: &str) -> Result<()> {

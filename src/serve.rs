@@ -4,6 +4,7 @@
 //!
 //! It must not know SQL, nor how an answer is joined or printed.
 
+mod claims;
 mod connection;
 mod look;
 mod metrics;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ipnet::IpNet;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use sd_notify::NotifyState;
@@ -53,6 +55,8 @@ pub struct Plan {
     pub client_ca: Option<PathBuf>,
     /// Whether everybody who asks has to be known.
     pub must_be_known: bool,
+    /// Addresses that several hosts have by design.
+    pub shared_addresses: Vec<IpNet>,
     /// Names it is asked by, beside those in its certificate.
     pub names: Vec<String>,
 }
@@ -90,6 +94,7 @@ struct State {
     /// Names by which a request may ask for us.
     names: Mutex<Vec<String>>,
     tokens: Tokens,
+    said: claims::Said,
     cmdb: watch::Receiver<Option<Arc<Cmdb>>>,
     ready: watch::Receiver<Readiness>,
     queue: Queue,
@@ -112,6 +117,7 @@ pub async fn run(plan: Plan) -> Result<()> {
     let state = Arc::new(State {
         names,
         tokens: Tokens::default(),
+        said: claims::Said::default(),
         cmdb,
         ready,
         queue,

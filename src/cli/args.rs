@@ -152,6 +152,11 @@ pub struct ServeArguments {
     /// On loopback, too, know everybody who asks, by certificate or token
     #[arg(long, action = ArgAction::SetTrue)]
     pub require_auth: bool,
+    /// Addresses that several hosts may have at once, beside those of the
+    /// standard bridges of Docker, Podman, libvirt and Kubernetes' services;
+    /// with commas
+    #[arg(long, value_name = "NETWORK")]
+    pub shared_addresses: Option<String>,
     /// A name it is asked by, beside those of its certificate; several with commas
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,

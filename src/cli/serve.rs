@@ -3,6 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use crate::cli::args::ServeArguments;
 use crate::cli::settings::Settings;
 use crate::cli::{ServeOptions, boolean, pick, stored, text};
@@ -41,12 +43,39 @@ pub(crate) fn serve(words: ServeArguments, settings: &Settings) -> Result<ServeO
     }
     let names = pick(words.name, "--name", settings, &["SHAWK_NAME"], text)?.unwrap_or_default();
     let names = names.split(',').map(|name| name.trim().to_ascii_lowercase());
+    let variable = &["SHAWK_SHARED_ADDRESSES"];
+    let more = pick(words.shared_addresses, "--shared-addresses", settings, variable, networks)?;
+    let shared_addresses = shared_by_design().chain(more.unwrap_or_default()).collect();
     Ok(ServeOptions {
         cmdb: stored(words.cmdb.cmdb, settings)?,
         listen,
         tls,
         client_ca,
         must_be_known,
+        shared_addresses,
         names: names.filter(|name| !name.is_empty()).collect(),
     })
+}
+
+/// Addresses that many hosts have by default, each on a bridge of its own: the
+/// first of each of Docker's pools, libvirt's, VirtualBox's and Podman's; and
+/// the services of Kubernetes, which every node may have (IPVS).
+fn shared_by_design() -> impl Iterator<Item = IpNet> {
+    let docker = (17..=31).map(|pool| [172, pool, 0, 1]);
+    let docker = docker.chain((0..16).map(|pool| [192, 168, 16 * pool, 1]));
+    let others = [[192, 168, 122, 1], [192, 168, 56, 1], [10, 88, 0, 1]];
+    let networks = [([10, 89, 0, 0], 16), ([10, 43, 0, 0], 16), ([10, 96, 0, 0], 12)];
+    let single = docker.chain(others).map(|address| IpNet::from(IpAddr::from(address)));
+    let network = |(address, prefix): ([u8; 4], u8)| IpNet::new(address.into(), prefix).ok();
+    single.chain(networks.into_iter().filter_map(network))
+}
+
+fn networks(list: &str) -> Result<Vec<IpNet>, String> {
+    let network = |word: &str| {
+        let one = || word.parse::<IpAddr>().map(IpNet::from);
+        word.parse::<IpNet>().or_else(|_| one()).map(|network| network.trunc()).map_err(|_| {
+            format!("'{word}' is no address or network; write 10.0.0.10, fd00::10 or 10.0.0.0/24")
+        })
+    };
+    list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(network).collect()
 }

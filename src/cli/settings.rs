@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// Every name that shawk reads, for the warning about one that it does not.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 22] = [
     "SHAWK_CLIENT_CA",
     "SHAWK_CMDB_URL",
     "SHAWK_DEBUG",
@@ -21,6 +21,7 @@ pub const NAMES: [&str; 21] = [
     "SHAWK_PROBE_INTERVAL",
     "SHAWK_PROBE_MODE",
     "SHAWK_REQUIRE_AUTH",
+    "SHAWK_SHARED_ADDRESSES",
     "SHAWK_SPOOL",
     "SHAWK_SPOOL_LIMIT",
     "SHAWK_TLS_CERT",

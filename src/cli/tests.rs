@@ -127,7 +127,7 @@ fn a_mistake_is_one_line_with_the_value_and_the_remedy() {
     refused("enrol a --grace 1h", &[], "--rotate");
     refused("enrol a --host-id b --expires soon", &[], "--expires: 'soon' is not a duration");
     refused("enrol 0123456789ab --host-id b", &[], "looks like the id of a token");
-    refused("enrol a\nb --host-id b", &[], "do not show");
+    refused("enrol a\u{7f}b --host-id b", &[], "do not show");
     refused("tokens -o dot", &[], "choose table or json");
     refused("serve --tls-cert c", &[], "give both");
     refused("serve", &[("SHAWK_CLIENT_CA", "a")], "--client-ca needs TLS");

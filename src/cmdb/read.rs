@@ -365,7 +365,7 @@ async fn hosts(
     Ok((hosts, epochs))
 }
 
-fn address(row: &Row<'_>, column: usize) -> Result<Option<IpAddr>, Trouble> {
+pub(crate) fn address(row: &Row<'_>, column: usize) -> Result<Option<IpAddr>, Trouble> {
     match row.optional_bytes(column)? {
         None => Ok(None),
         Some(bytes) => address_of(bytes).map(Some).ok_or_else(|| unreadable("address")),

@@ -19,13 +19,14 @@ use crate::cmdb::engine::sqlite::GiveUp;
 use crate::cmdb::engine::{Access, Connection};
 use crate::cmdb::enrol::{Enrolment, Pulse};
 use crate::cmdb::fault::{Fault, Meaning, Trouble};
+use crate::cmdb::owners::Owner;
 use crate::cmdb::prune::Pruned;
 use crate::cmdb::rows::Table;
 use crate::cmdb::scheme::Created;
 use crate::cmdb::token::TokenHash;
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::write::Recorded;
-use crate::cmdb::{enrol, find, hours, jittered, prune, read, rows, scheme, sql, write};
+use crate::cmdb::{enrol, find, hours, jittered, owners, prune, read, rows, scheme, sql, write};
 use crate::flow::report::Report;
 use crate::recall::{Found, HostKey, Records, Run, Selector, TokenRecord, Traffic, Window};
 
@@ -132,6 +133,17 @@ impl Store {
             _ => unreachable!("{OWN_KIND}"),
         }
         Ok(pruned)
+    }
+
+    pub(crate) async fn owners(
+        &self,
+        addresses: Vec<IpAddr>,
+        within: Duration,
+    ) -> Result<Vec<Owner>> {
+        match self.ask(Task::Owners(addresses, within)).await? {
+            Done::Owners(owners) => Ok(owners),
+            _ => unreachable!("{OWN_KIND}"),
+        }
     }
 
     pub(crate) async fn enrol(&self, hash: TokenHash, enrolment: Enrolment) -> Result<TokenRecord> {
@@ -282,6 +294,7 @@ enum Task {
     PruneTokens(Timestamp),
     Tokens,
     Pulse(Option<i64>),
+    Owners(Vec<IpAddr>, Duration),
 }
 
 enum Done {
@@ -299,6 +312,7 @@ enum Done {
     Count(u64),
     Tokens(Vec<TokenRecord>),
     Pulse(Pulse),
+    Owners(Vec<Owner>),
 }
 
 /// Tells SQLite, when dropped, that nobody waits for it any more.
@@ -385,6 +399,9 @@ async fn answer(connection: &mut Connection, question: &Task) -> Result<Done, Tr
             hours::traffic(connection, hosts, window).await.map(Done::Traffic)
         }
         Task::Tokens => enrol::tokens(connection).await.map(Done::Tokens),
+        Task::Owners(addresses, within) => {
+            owners::owners(connection, addresses, *within).await.map(Done::Owners)
+        }
         Task::Pulse(known) => enrol::pulse(connection, *known).await.map(Done::Pulse),
         _ => unreachable!("it is no question"),
     };

@@ -23,12 +23,14 @@ pub(crate) struct Metrics {
     pub(crate) batches_failed: Count,
     batch_us: Count,
     pub(crate) questions: Count,
+    /// Of the CMDB: whether it is there, and which tokens live.
+    pub(crate) checks: Count,
     /// By [`TRUST`].
     mistrusted: [Count; TRUST.len()],
 }
 
 /// Codes of those refusals that are about who asks.
-const TRUST: [&str; 2] = ["unauthenticated", "forbidden"];
+const TRUST: [&str; 3] = ["unauthenticated", "forbidden", "address_claimed"];
 
 impl Metrics {
     pub(crate) fn request(&self, status: u16) {
@@ -92,6 +94,11 @@ impl Metrics {
             ),
             ("rows_refused_total", "Rows left out, as the CMDB refused them.", &self.rows_refused),
             ("batches_failed_total", "Batches that the CMDB did not take.", &self.batches_failed),
+            (
+                "checks_total",
+                "Questions to the CMDB for itself and the tokens in it.",
+                &self.checks,
+            ),
             ("questions_total", "Questions answered.", &self.questions),
         ] {
             text.one(name, "counter", help, count.get());

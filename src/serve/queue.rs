@@ -14,8 +14,8 @@ use crate::cmdb::fault::Fault;
 use crate::daemon::lock;
 use crate::flow::report::Report;
 use crate::recall::{HostKey, Run};
-use crate::serve::State;
 use crate::serve::reply::Refusal;
+use crate::serve::{State, claims};
 
 /// Transactions at once. Reports of one host are never in two of them.
 pub(crate) const WRITERS: usize = 2;
@@ -36,6 +36,9 @@ const ROOM_LIMIT: Duration = Duration::from_secs(8);
 pub(crate) struct Entry {
     reports: Vec<Report>,
     continues: bool,
+    /// Sent by who may report about one host, whose word of its addresses is
+    /// held against the others'.
+    bound: bool,
     answer: oneshot::Sender<Result<Receipt, Refusal>>,
     _room: OwnedSemaphorePermit,
     _hosts: Hosts,
@@ -89,6 +92,7 @@ impl Queue {
         &self,
         reports: Vec<Report>,
         continues: bool,
+        bound: bool,
     ) -> Result<Receipt, Refusal> {
         let hosts = self.claim(&reports)?;
         let size: usize = reports.iter().map(size).sum();
@@ -98,7 +102,7 @@ impl Queue {
             return Err(Refusal::busy("too many reports wait to be recorded"));
         };
         let (answer, answered) = oneshot::channel();
-        let entry = Entry { reports, continues, answer, _room: room, _hosts: hosts };
+        let entry = Entry { reports, continues, bound, answer, _room: room, _hosts: hosts };
         let sent = lock(&self.entries).as_ref().is_some_and(|entries| entries.send(entry).is_ok());
         if !sent {
             return Err(Refusal::busy("the collector is stopping"));
@@ -175,11 +179,20 @@ async fn store(state: &State, cmdb: &Cmdb, batch: Vec<Entry>) {
         Ok(known) => known,
         Err(error) => return refuse(state, batch, &error),
     };
-    let new: Vec<Vec<&Report>> = batch.iter().map(|entry| fresh(entry, &known)).collect();
+    let mut new: Vec<Vec<&Report>> = batch.iter().map(|entry| fresh(entry, &known)).collect();
+    let contested = match contested(state, cmdb, &batch, &mut new).await {
+        Ok(contested) => contested,
+        Err(error) => return refuse(state, batch, &error),
+    };
     let all: Vec<&Report> = new.iter().flatten().copied().collect();
     let together = if all.is_empty() { Ok(0) } else { record(state, cmdb, &all).await };
     let mut outcomes = Vec::with_capacity(batch.len());
-    for (entry, new) in batch.iter().zip(&new) {
+    for ((entry, new), contested) in batch.iter().zip(&new).zip(contested) {
+        if let Some(refusal) = contested {
+            state.metrics.reports_refused.add(entry.reports.len() as u64);
+            outcomes.push(Err(refusal));
+            continue;
+        }
         let rows_refused = match &together {
             Ok(rows) => Ok(*rows),
             Err(error) if batch.len() > 1 && is_refused(error) => {
@@ -205,6 +218,25 @@ async fn store(state: &State, cmdb: &Cmdb, batch: Vec<Entry>) {
         // Who has gone away meanwhile will ask again.
         let _ = entry.answer.send(outcome);
     }
+}
+
+/// Which requests claim what another host has: nothing of them is new then.
+async fn contested(
+    state: &State,
+    cmdb: &Cmdb,
+    batch: &[Entry],
+    new: &mut [Vec<&Report>],
+) -> anyhow::Result<Vec<Option<Refusal>>> {
+    let asked = batch.iter().zip(new.iter());
+    let asked: Vec<Vec<&Report>> =
+        asked.map(|(entry, new)| if entry.bound { new.clone() } else { Vec::new() }).collect();
+    let refusals = claims::contested(state, cmdb, &asked).await?;
+    for (new, refusal) in new.iter_mut().zip(&refusals) {
+        if refusal.is_some() {
+            new.clear();
+        }
+    }
+    Ok(refusals)
 }
 
 fn is_refused(error: &anyhow::Error) -> bool {

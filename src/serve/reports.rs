@@ -31,7 +31,8 @@ pub(crate) async fn answer(
     if decoded.reports.is_empty() {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "malformed", "there is no report", ""));
     }
-    let receipt = state.queue.record(decoded.reports, decoded.continues).await?;
+    let bound = caller.host.is_some();
+    let receipt = state.queue.record(decoded.reports, decoded.continues, bound).await?;
     state.metrics.flows_not_understood.add(decoded.refused);
     let object = json!({
         "recorded": receipt.recorded,

@@ -7,7 +7,7 @@ use crate::cmdb::spread::worded;
 use crate::cmdb::sql;
 use crate::cmdb::sql::{meta, prune};
 
-const STATEMENTS: [&str; 51] = [
+const STATEMENTS: [&str; 52] = [
     sql::STORE_HOSTS,
     sql::STORE_EPOCHS,
     sql::STORE_ADDRESSES,
@@ -24,6 +24,7 @@ const STATEMENTS: [&str; 51] = [
     sql::LISTENERS,
     sql::ADDRESSES_OF_HOSTS,
     sql::OWNERS_OF_ADDRESSES,
+    sql::LIVE_OWNERS,
     sql::HOURS_OF_HOSTS,
     sql::HOSTS,
     sql::EPOCHS_OF_HOSTS,

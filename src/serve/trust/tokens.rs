@@ -50,6 +50,7 @@ impl Tokens {
 
     async fn ask(&self, state: &State) -> Result<()> {
         let cmdb = state.cmdb()?;
+        state.metrics.checks.add(1);
         let began = Instant::now();
         let mark = lock(&self.known).mark;
         let pulse = cmdb.pulse(mark).await?;
