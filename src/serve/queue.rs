@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::cmdb::Cmdb;
 use crate::cmdb::fault::Fault;
+use crate::cmdb::write::Recorded;
 use crate::daemon::lock;
 use crate::flow::report::Report;
 use crate::recall::{HostKey, Run};
@@ -49,7 +50,7 @@ pub(crate) struct Entry {
 pub(crate) struct Receipt {
     pub(crate) recorded: u64,
     pub(crate) repeated: u64,
-    /// Rows that the CMDB refused; of all who were recorded together.
+    /// Rows that the CMDB refused of these hosts.
     pub(crate) rows_refused: u64,
 }
 
@@ -185,7 +186,8 @@ async fn store(state: &State, cmdb: &Cmdb, batch: Vec<Entry>) {
         Err(error) => return refuse(state, batch, &error),
     };
     let all: Vec<&Report> = new.iter().flatten().copied().collect();
-    let together = if all.is_empty() { Ok(0) } else { record(state, cmdb, &all).await };
+    let together =
+        if all.is_empty() { Ok(Recorded::default()) } else { record(state, cmdb, &all).await };
     let mut outcomes = Vec::with_capacity(batch.len());
     for ((entry, new), contested) in batch.iter().zip(&new).zip(contested) {
         if let Some(refusal) = contested {
@@ -193,14 +195,15 @@ async fn store(state: &State, cmdb: &Cmdb, batch: Vec<Entry>) {
             outcomes.push(Err(refusal));
             continue;
         }
-        let rows_refused = match &together {
-            Ok(rows) => Ok(*rows),
+        let recorded = match &together {
+            Ok(recorded) => Ok(rows_refused(recorded, entry)),
             Err(error) if batch.len() > 1 && is_refused(error) => {
-                record(state, cmdb, new).await.map_err(|error| Refusal::of_cmdb(&error))
+                let alone = record(state, cmdb, new).await;
+                alone.map(|alone| alone.refused).map_err(|error| Refusal::of_cmdb(&error))
             }
             Err(error) => Err(Refusal::of_cmdb(error)),
         };
-        let outcome = rows_refused.and_then(|rows_refused| {
+        let outcome = recorded.and_then(|rows_refused| {
             let repeated = entry.reports.len() - new.len();
             state.metrics.reports_repeated.add(repeated as u64);
             state.metrics.reports_recorded.add(new.len() as u64);
@@ -243,13 +246,19 @@ fn is_refused(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<Fault>(), Some(Fault::Refused(_)) | None)
 }
 
-async fn record(state: &State, cmdb: &Cmdb, reports: &[&Report]) -> anyhow::Result<u64> {
+async fn record(state: &State, cmdb: &Cmdb, reports: &[&Report]) -> anyhow::Result<Recorded> {
     let recorded = cmdb.record(reports).await;
     match &recorded {
         Ok(recorded) => state.metrics.rows_refused.add(recorded.refused),
         Err(_) => state.metrics.batches_failed.add(1),
     }
-    recorded.map(|recorded| recorded.refused)
+    recorded
+}
+
+/// Those of a request's hosts; no other request has any of them.
+fn rows_refused(recorded: &Recorded, entry: &Entry) -> u64 {
+    let hosts: BTreeSet<HostKey> = entry.reports.iter().map(|report| report.host.hash()).collect();
+    hosts.iter().filter_map(|host| recorded.refused_of.get(host)).sum()
 }
 
 /// The last sequence that the CMDB has of each epoch in a batch.

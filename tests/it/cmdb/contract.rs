@@ -308,6 +308,7 @@ async fn a_row_that_is_refused_loses_no_other(place: Place) {
         // Two flows, and all four rows of the host that has no row: host,
         // epoch, process, flow.
         assert_eq!((recorded.refused, records.flows.len()), (6, 98));
+        assert_eq!(recorded.refused_of, [(key("a"), 2), (key("nobody"), 4)].into());
         assert_eq!(records.hosts.iter().map(|host| host.key).collect::<Vec<_>>(), [key("a")]);
     }
     assert!(names(&records).contains(&crate::cmdb::name(&shawk::recall::FlowRecord {

@@ -5,6 +5,11 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use shawk::cmdb::Cmdb;
+use shawk::cmdb::connect::Limits;
+use shawk::cmdb::fault::is_refused;
+use shawk::cmdb::token::{Token, TokenSource};
+use shawk::cmdb::url::CmdbUrl;
 use shawk::flow::report::{Report, ScopedAddress};
 use sqlx::{AssertSqlSafe, Executor};
 
@@ -129,6 +134,34 @@ fn an_address_that_moves_is_the_new_ones_when_the_old_one_says_so() {
         taken(&collector, &new, &takeover);
         claimed(&collector, &old, &told("old", 4, &["10.0.0.1", "10.0.0.9"]));
     }
+}
+
+#[test]
+fn a_probe_keeps_what_is_refused_and_tells_it_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
+    let collector = Collector::start(&cmdb, &["--require-auth"]);
+    let (old, new) = (writer(&cmdb, "old"), writer(&cmdb, "new"));
+    taken(&collector, &old, &told("old", 1, &["10.0.0.9"]));
+    let takeover = told("new", 1, &["10.0.0.9"]);
+    let token = TokenSource::Given(Token::parse(&new).unwrap());
+    let url = CmdbUrl::parse(&collector.url()).unwrap().with_token(Some(token));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let remote = Cmdb::open(&url, &Limits::STANDARD).await.unwrap();
+        // Unlike what is recorded already, which is the same status.
+        let refusal = remote.record(&[&takeover]).await.unwrap_err();
+        let text = format!("{refusal:#}");
+        assert!(is_refused(&refusal) && text.contains("has the address 10.0.0.9"), "{text}");
+        assert!(text.contains("--shared-addresses"), "{text}");
+        let (host, epoch) = (takeover.host.hash(), takeover.epoch);
+        assert_eq!(remote.last_sequence(host, epoch).await.unwrap(), None);
+        taken(&collector, &old, &told("old", 2, &["-10.0.0.9"]));
+        for _ in 0..2 {
+            assert_eq!(remote.record(&[&takeover]).await.unwrap().refused, 0);
+        }
+        assert_eq!(remote.last_sequence(host, epoch).await.unwrap(), Some(1));
+    });
 }
 
 /// Sets a host back, as if it had not spoken since.
