@@ -34,11 +34,13 @@ const HOST: &str = "shawk:host:";
 
 /// Who asks: whom the certificate names, or the token. Where nobody has to be
 /// known, which is so on loopback only, everybody else may do everything; but a
-/// token that is shown there counts, and must be good.
+/// token that is shown there counts, and must be good; `of_old`, as far as was
+/// known when the CMDB last answered.
 pub(crate) async fn who(
     state: &State,
     peer: &Peer,
     headers: &HeaderMap,
+    of_old: bool,
 ) -> Result<Caller, Refusal> {
     if let Some(caller) = peer.certified {
         return Ok(caller);
@@ -56,7 +58,7 @@ pub(crate) async fn who(
     let Some(token) = Token::parse(shown) else {
         return Err(unknown("what was shown is no whole token", remedy));
     };
-    let holder = state.tokens.holder(state, &token).await;
+    let holder = state.tokens.holder(state, &token, of_old).await;
     let holder = holder.map_err(|error| Refusal::of_cmdb(&error))?;
     let now = Timestamp::now().as_microsecond();
     match holder {

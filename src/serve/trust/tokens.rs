@@ -63,11 +63,17 @@ impl Tokens {
         Ok(())
     }
 
-    /// What a token is good for, if it lives.
-    pub(crate) async fn holder(&self, state: &State, token: &Token) -> Result<Option<Holder>> {
+    /// What a token is good for, if it lives. `of_old`: for what must work
+    /// while the CMDB is away, what was known last will do.
+    pub(crate) async fn holder(
+        &self,
+        state: &State,
+        token: &Token,
+        of_old: bool,
+    ) -> Result<Option<Holder>> {
         let hash = token.hash();
         let arrived = Instant::now();
-        if let Some(holder) = self.known(&hash, arrived) {
+        if let Some(holder) = self.known(&hash, arrived, of_old) {
             return Ok(Some(holder));
         }
         let _turn = self.asking.lock().await;
@@ -79,13 +85,13 @@ impl Tokens {
             }
             self.ask(state).await?;
         }
-        Ok(self.known(&hash, arrived))
+        Ok(self.known(&hash, arrived, of_old))
     }
 
-    fn known(&self, hash: &TokenHash, now: Instant) -> Option<Holder> {
+    fn known(&self, hash: &TokenHash, now: Instant, of_old: bool) -> Option<Holder> {
         let known = lock(&self.known);
         let fresh = known.asked.is_some_and(|asked| now.duration_since(asked) < STALE);
-        known.live.get(hash).filter(|_| fresh).copied()
+        known.live.get(hash).filter(|_| fresh || of_old).copied()
     }
 
     /// How many there are.
