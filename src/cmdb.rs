@@ -66,7 +66,7 @@ enum Way {
 impl Cmdb {
     /// Connects and checks the scheme. The embedded CMDB makes its directory,
     /// its file and its scheme where they are missing. The error says which
-    /// CMDB, why, and what to do; see [`Fault`].
+    /// CMDB, why, and what to do; see [`fault::Fault`].
     pub async fn open(url: &CmdbUrl, limits: &Limits) -> Result<Cmdb> {
         let way = match url.place() {
             Place::Remote(site) => Way::Remote(Box::new(Remote::open(url, site, limits).await?)),

@@ -24,6 +24,9 @@ pub type Run = (HostKey, i64);
 pub enum Selector {
     /// Every host that reports.
     All,
+    /// What people call so: a name, role or group. The CMDB knows none of them,
+    /// and is asked for all.
+    Label(String),
     /// One address, canonical (never IPv4-mapped).
     Address(IpAddr),
     /// All addresses of a network.

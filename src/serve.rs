@@ -6,6 +6,8 @@
 
 mod claims;
 mod connection;
+mod inquiry;
+mod labels;
 mod look;
 mod metrics;
 mod openapi;
@@ -38,6 +40,7 @@ use crate::cmdb::connect::Limits;
 use crate::cmdb::fault::{Fault, is_away};
 use crate::cmdb::url::CmdbUrl;
 use crate::daemon::{Signals, lock, notify};
+use crate::serve::labels::LabelsFile;
 use crate::serve::metrics::Metrics;
 use crate::serve::queue::Queue;
 use crate::serve::trust::tokens::Tokens;
@@ -59,6 +62,8 @@ pub struct Plan {
     pub shared_addresses: Vec<IpNet>,
     /// Names it is asked by, beside those in its certificate.
     pub names: Vec<String>,
+    /// A file of labels.
+    pub labels: Option<PathBuf>,
 }
 
 /// Most connections at once; one more is closed, and counted. An agent keeps
@@ -99,6 +104,7 @@ struct State {
     ready: watch::Receiver<Readiness>,
     queue: Queue,
     metrics: Metrics,
+    labels: LabelsFile,
     bodies: Semaphore,
     decoding: Semaphore,
     questions: Semaphore,
@@ -122,6 +128,7 @@ pub async fn run(plan: Plan) -> Result<()> {
         ready,
         queue,
         metrics: Metrics::default(),
+        labels: LabelsFile::new(plan.labels.clone()),
         bodies: Semaphore::new(MAX_BODIES),
         decoding: Semaphore::new(MAX_DECODING),
         questions: Semaphore::new(MAX_QUESTIONS),

@@ -7,8 +7,8 @@
 //! emptied. What earlier runs left, and what had to leave memory, is the
 //! backlog: it is told after what is alive, segment by segment.
 //!
-//! Files are read and written by a thread of their own ([`disk`]); delivery
-//! waits for it [`LIMIT`] at most, and goes on without it.
+//! Files are read and written by a thread of their own (`disk`); delivery
+//! waits for it `LIMIT` at most, and goes on without it.
 
 pub(crate) mod directory;
 pub(crate) mod disk;

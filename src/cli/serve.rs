@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::cli::args::ServeArguments;
 use crate::cli::settings::Settings;
-use crate::cli::{ServeOptions, boolean, pick, stored, text};
+use crate::cli::{ServeOptions, boolean, labels, pick, stored, text};
 
 /// The port is one that IANA has given to nobody.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7717);
@@ -46,6 +46,9 @@ pub(crate) fn serve(words: ServeArguments, settings: &Settings) -> Result<ServeO
     let variable = &["SHAWK_SHARED_ADDRESSES"];
     let more = pick(words.shared_addresses, "--shared-addresses", settings, variable, networks)?;
     let shared_addresses = shared_by_design().chain(more.unwrap_or_default()).collect();
+    // Read now only to say at once if it is wrong.
+    let file = labels::file(words.labels, settings)?;
+    file.as_deref().map(labels::read).transpose()?;
     Ok(ServeOptions {
         cmdb: stored(words.cmdb.cmdb, settings)?,
         listen,
@@ -53,6 +56,7 @@ pub(crate) fn serve(words: ServeArguments, settings: &Settings) -> Result<ServeO
         client_ca,
         must_be_known,
         shared_addresses,
+        labels: file,
         names: names.filter(|name| !name.is_empty()).collect(),
     })
 }

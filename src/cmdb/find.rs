@@ -22,7 +22,7 @@ pub(crate) async fn find(
     window: &Window,
 ) -> Result<Found, Trouble> {
     match selector {
-        Selector::All => {
+        Selector::All | Selector::Label(_) => {
             let [since, until] = ends(window);
             hosts(connection, sql::HOSTS_IN_WINDOW, &[since, until, Value::Int(MAX_ROWS + 1)]).await
         }

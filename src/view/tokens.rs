@@ -7,11 +7,20 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::recall::{Role, TokenRecord};
+use crate::view::columns::{self, Column, Row, words};
 use crate::view::escape;
 use crate::view::label::age;
-use crate::view::table::columns_of;
+use crate::view::paint::Paint;
 
-const TITLES: [&str; 7] = ["ID", "NAME", "ROLE", "HOST", "MADE", "ENDS", "STATE"];
+const COLUMNS: [Column; 7] = [
+    words("ID"),
+    words("NAME"),
+    words("ROLE"),
+    words("HOST"),
+    words("MADE"),
+    words("ENDS"),
+    words("STATE"),
+];
 
 /// Name and version of the document.
 const SCHEMA: &str = "shawk.tokens/1";
@@ -49,7 +58,7 @@ pub fn table(tokens: &[TokenRecord], now: Timestamp) -> String {
             Some(end) if end > now => format!("in {}", age(end, now)),
             Some(end) => format!("{} ago", age(now, end)),
         };
-        vec![
+        let cells = vec![
             token.id.clone(),
             escape::word(&token.name),
             token.role.name().to_owned(),
@@ -57,11 +66,11 @@ pub fn table(tokens: &[TokenRecord], now: Timestamp) -> String {
             format!("{} ago", age(now, token.created)),
             ends,
             state(token, now).to_owned(),
-        ]
+        ];
+        Row { cells, alarm: false }
     };
-    let rows: Vec<Vec<String>> = tokens.iter().map(row).collect();
-    let rows: Vec<&[String]> = rows.iter().map(Vec::as_slice).collect();
-    columns_of(&TITLES, &rows).into_iter().map(|line| line + "\n").collect()
+    let rows: Vec<Row> = tokens.iter().map(row).collect();
+    columns::table(&COLUMNS, &rows, Paint(false))
 }
 
 /// Tokens as a document.
