@@ -99,3 +99,24 @@ impl Tokens {
         lock(&self.known).live.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recall::Role;
+
+    #[tokio::test]
+    async fn what_the_cmdb_has_not_said_for_long_is_believed_no_more() {
+        let (hash, asked) = ([7; 32], Instant::now());
+        let holder = Holder { role: Role::Read, host: None, expires: None };
+        let tokens = Tokens::default();
+        assert_eq!(tokens.known(&hash, asked, true), None);
+        let live = Holders::from([(hash, holder)]);
+        *lock(&tokens.known) = Known { mark: Some(1), live, asked: Some(asked) };
+        let known = |after, of_old| tokens.known(&hash, asked + after, of_old);
+        assert_eq!(known(STALE - PAUSE, false), Some(holder));
+        assert_eq!(known(STALE, false), None);
+        assert_eq!(known(STALE, true), Some(holder));
+        assert_eq!(tokens.known(&[8; 32], asked, true), None);
+    }
+}
