@@ -283,9 +283,9 @@ async fn check(
             offer.send_replace(Some(Arc::new(cmdb)));
         }
         match state.tokens.refresh(state).await {
-            // Opening it says what is wrong with the scheme; a file that was
-            // removed is made anew.
-            Err(error) if is_of_scheme(&error) => {
+            // Opening it says what is wrong with the scheme, and makes a file
+            // anew that was removed.
+            Err(error) if !is_away(&error) => {
                 Cmdb::open(&state.plan.cmdb, &LIMITS).await?.close().await;
                 state.tokens.refresh(state).await
             }
@@ -300,10 +300,6 @@ async fn check(
         Err(error) => return Err(error),
     }
     Ok(())
-}
-
-fn is_of_scheme(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref::<Fault>(), Some(Fault::Scheme(_)))
 }
 
 impl State {

@@ -67,6 +67,7 @@ pub(crate) async fn enrol(
     enrolment: &Enrolment,
 ) -> Result<TokenRecord, Trouble> {
     connection.begin(Access::Write).await?;
+    let digits = hex(hash);
     let done = async {
         let (role, host) = whose(connection, enrolment).await?;
         if single(connection, meta::COUNT_LIVE_TOKENS).await?.unwrap_or(0) >= MAX_TOKENS {
@@ -74,12 +75,13 @@ pub(crate) async fn enrol(
             return Err(Fault::Refused(text).into());
         }
         if let Some(grace) = enrolment.grace {
-            let values = [Value::Text(&enrolment.name), Value::Int(microseconds(grace))];
+            let grace = Value::Int(microseconds(grace));
+            let values = [Value::Text(&enrolment.name), grace, Value::Text(&digits)];
             connection.change(meta::END_TOKENS, &values).await?;
         }
         let text = |text: Option<&str>| Column::Text([text].into_iter().collect());
         let row = [
-            text(Some(&hex(hash))),
+            text(Some(&digits)),
             text(Some(&enrolment.name)),
             text(Some(role.name())),
             text(host.as_deref()),
@@ -87,7 +89,7 @@ pub(crate) async fn enrol(
         ];
         connection.store(meta::ENROL, &row, &[0]).await?;
         set_mark(connection).await?;
-        let made = records(connection, meta::TOKEN, &[Value::Text(&hex(hash))]).await?;
+        let made = records(connection, meta::TOKEN, &[Value::Text(&digits)]).await?;
         made.into_iter().next().ok_or_else(|| unreadable("token that was just made"))
     };
     let done = done.await;

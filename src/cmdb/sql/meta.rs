@@ -60,9 +60,10 @@ pub const TOKENS: &str = "SELECT hash, name, role, host_id, created, expires, re
 pub const TOKEN: &str = "SELECT hash, name, role, host_id, created, expires, revoked
     FROM token WHERE hash = $1";
 
-/// `$1` a name, `$2` microseconds: none of that name lives longer than that.
+/// `$1` a name, `$2` microseconds, `$3` the hash of the one that stays (it is
+/// there when this is done again): none of that name lives longer than that.
 pub const END_TOKENS: &str = "UPDATE token SET expires = CMDB_TIME + $2
-    WHERE name = $1 AND revoked IS NULL AND (expires IS NULL OR expires > CMDB_TIME + $2)";
+    WHERE name = $1 AND hash <> $3 AND revoked IS NULL AND (expires IS NULL OR expires > CMDB_TIME + $2)";
 /// `$1` a name, or the beginning of a hash.
 pub const REVOKE_TOKENS: &str = "UPDATE token SET revoked = CMDB_TIME
     WHERE revoked IS NULL AND (name = $1 OR substr(hash, 1, 12) = $1)";
