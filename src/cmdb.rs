@@ -163,8 +163,7 @@ impl Cmdb {
     }
 
     /// Which hosts have some of these addresses as their own, and have spoken
-    /// within that time. Addresses that mean another machine on every machine
-    /// are nobody's.
+    /// within that time.
     pub async fn owners(&self, addresses: Vec<IpAddr>, within: Duration) -> Result<Vec<Owner>> {
         self.store()?.owners(addresses, within).await
     }

@@ -9,7 +9,7 @@ use crate::cmdb::engine::{Connection, Row, Value};
 use crate::cmdb::fault::Trouble;
 use crate::cmdb::read::{MAX_ROWS, address, read, unreadable};
 use crate::cmdb::sql;
-use crate::cmdb::text::{address_bytes, is_local_only, time};
+use crate::cmdb::text::{address_bytes, time};
 use crate::recall::HostKey;
 
 /// Who has an address.
@@ -31,12 +31,8 @@ pub(crate) async fn owners(
     addresses: &[IpAddr],
     within: Duration,
 ) -> Result<Vec<Owner>, Trouble> {
-    let wanted = addresses.iter().copied().filter(|address| !is_local_only(*address));
-    let wanted: Vec<[u8; 16]> = wanted.map(address_bytes).collect();
+    let wanted = addresses.iter().copied().map(address_bytes).collect();
     let mut owners = Vec::new();
-    if wanted.is_empty() {
-        return Ok(owners);
-    }
     let within = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
     let values = [Value::Addresses(wanted), Value::Int(within), Value::Int(MAX_ROWS + 1)];
     let add = &mut |row: &Row<'_>| {

@@ -77,8 +77,10 @@ impl Token {
     }
 }
 
+static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+
 fn sum(digits: &str) -> String {
-    format!("{:08x}", Crc::<u32>::new(&CRC_32_ISO_HDLC).checksum(digits.as_bytes()))
+    format!("{:08x}", CRC.checksum(digits.as_bytes()))
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -23,6 +23,7 @@ use crate::cmdb::Cmdb;
 use crate::cmdb::owners::Owner;
 use crate::daemon::lock;
 use crate::flow::report::{Report, ScopedAddress};
+use crate::graph::only_inside;
 use crate::recall::HostKey;
 use crate::serve::State;
 use crate::serve::reply::Refusal;
@@ -90,6 +91,7 @@ fn claims<'a>(
     shared: &'a [IpNet],
 ) -> impl Iterator<Item = &'a ScopedAddress> + 'a {
     let own = report.addresses.iter().filter(|claim| claim.scope.is_empty());
+    let own = own.filter(|claim| !only_inside(claim.address));
     own.filter(|claim| !shared.iter().any(|network| network.contains(&claim.address)))
 }
 
@@ -199,6 +201,9 @@ mod tests {
         // It was there already, or is this very host.
         assert!(!refused(&now, &[("old", 0), ("new", 500)]));
         // A namespace of its own, or an address of every host.
+        for everywhere in ["127.0.0.1", "::1", "fe80::1", "169.254.0.1"] {
+            assert!(!refused(&told("", everywhere, 1000, None), &[("old", 0)]));
+        }
         assert!(!refused(&told("blue", "10.0.0.1", 1000, None), &[("old", 0)]));
         assert!(!refused(&told("", "172.17.0.1", 1000, None), &[("old", 0)]));
     }
