@@ -41,7 +41,7 @@ use jiff::Timestamp;
 
 use crate::cmdb::connect::Limits;
 use crate::cmdb::enrol::{Enrolment, Pulse};
-use crate::cmdb::owners::Owner;
+use crate::cmdb::owners::{Claim, Owners};
 use crate::cmdb::prune::Pruned;
 use crate::cmdb::remote::Remote;
 use crate::cmdb::scheme::Created;
@@ -162,10 +162,10 @@ impl Cmdb {
         self.store()?.prune(before).await
     }
 
-    /// Which hosts have some of these addresses as their own, and have spoken
-    /// within that time.
-    pub async fn owners(&self, addresses: Vec<IpAddr>, within: Duration) -> Result<Vec<Owner>> {
-        self.store()?.owners(addresses, within).await
+    /// Which hosts have the addresses that are claimed as their own, and have
+    /// spoken within that time.
+    pub async fn owners(&self, claims: Vec<Claim>, within: Duration) -> Result<Owners> {
+        self.store()?.owners(claims, within).await
     }
 
     /// Keeps the hash of a token, which is good from now on.

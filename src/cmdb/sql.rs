@@ -30,6 +30,7 @@
 //! asked of `s` in the ON of its one join: SQLite stores one row at a time, for
 //! which `s.column` is a placeholder.
 
+pub mod claim;
 #[cfg(test)]
 mod lint;
 pub mod meta;
@@ -453,13 +454,6 @@ pub const ADDRESSES_OF_HOSTS: &str =
     addresses!("a.host = ANY($3::bigint[])", " SPREAD(AND e.host = ANY($3::bigint[]))");
 /// `$3` addresses, `$4` the most rows.
 pub const OWNERS_OF_ADDRESSES: &str = addresses!("a.address = ANY($3::bytea[])", "");
-
-/// `$1` addresses, `$2` microseconds, `$3` the most rows. Who has them now: who
-/// last spoke no longer ago than that, by the CMDB's clock.
-pub const LIVE_OWNERS: &str = "SELECT a.host, a.address, a.since, e.name
-    FROM address a JOIN epoch e ON e.host = a.host AND e.epoch = a.epoch
-    WHERE a.address = ANY($1::bytea[]) AND a.scope = '' AND a.ended IS NULL
-    AND e.until - e.skew BETWEEN CMDB_TIME - $2 AND CMDB_TIME + $2 LIMIT $3";
 
 /// `$1` and `$2` the first and the last hour, `$3` hosts, `$4` the most rows.
 /// Of the hours before the first one, only the last of each epoch is given.

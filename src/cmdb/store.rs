@@ -19,7 +19,7 @@ use crate::cmdb::engine::sqlite::GiveUp;
 use crate::cmdb::engine::{Access, Connection};
 use crate::cmdb::enrol::{Enrolment, Pulse};
 use crate::cmdb::fault::{Fault, Meaning, Trouble};
-use crate::cmdb::owners::Owner;
+use crate::cmdb::owners::{Claim, Owners};
 use crate::cmdb::prune::Pruned;
 use crate::cmdb::rows::Table;
 use crate::cmdb::scheme::Created;
@@ -135,12 +135,8 @@ impl Store {
         Ok(pruned)
     }
 
-    pub(crate) async fn owners(
-        &self,
-        addresses: Vec<IpAddr>,
-        within: Duration,
-    ) -> Result<Vec<Owner>> {
-        match self.ask(Task::Owners(addresses, within)).await? {
+    pub(crate) async fn owners(&self, claims: Vec<Claim>, within: Duration) -> Result<Owners> {
+        match self.ask(Task::Owners(claims, within)).await? {
             Done::Owners(owners) => Ok(owners),
             _ => unreachable!("{OWN_KIND}"),
         }
@@ -294,7 +290,7 @@ enum Task {
     PruneTokens(Timestamp),
     Tokens,
     Pulse(Option<i64>),
-    Owners(Vec<IpAddr>, Duration),
+    Owners(Vec<Claim>, Duration),
 }
 
 enum Done {
@@ -312,7 +308,7 @@ enum Done {
     Count(u64),
     Tokens(Vec<TokenRecord>),
     Pulse(Pulse),
-    Owners(Vec<Owner>),
+    Owners(Owners),
 }
 
 /// Tells SQLite, when dropped, that nobody waits for it any more.
@@ -399,8 +395,8 @@ async fn answer(connection: &mut Connection, question: &Task) -> Result<Done, Tr
             hours::traffic(connection, hosts, window).await.map(Done::Traffic)
         }
         Task::Tokens => enrol::tokens(connection).await.map(Done::Tokens),
-        Task::Owners(addresses, within) => {
-            owners::owners(connection, addresses, *within).await.map(Done::Owners)
+        Task::Owners(claims, within) => {
+            owners::owners(connection, claims, *within).await.map(Done::Owners)
         }
         Task::Pulse(known) => enrol::pulse(connection, *known).await.map(Done::Pulse),
         _ => unreachable!("it is no question"),

@@ -6,7 +6,9 @@
 //! that host's. An address that moves (a failover, a machine made anew) is the
 //! new one's as soon as the old one says that it is gone, or says nothing for a
 //! minute; until then the new one keeps what it has to tell. Only what is new
-//! to a host is asked about, one question a batch, and a heartbeat has none.
+//! to a host is held against others: what it had before, and never said is gone,
+//! may be shared in a way that nobody told us of, and must not keep a host out
+//! after an outage. One question a batch, and a heartbeat has none.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -20,7 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
 use crate::cmdb::Cmdb;
-use crate::cmdb::owners::Owner;
+use crate::cmdb::owners::{Claim, Owner};
 use crate::daemon::lock;
 use crate::flow::report::{Report, ScopedAddress};
 use crate::graph::only_inside;
@@ -41,8 +43,13 @@ const MAX_SAID: usize = 1024;
 /// What was said of whom.
 pub(crate) type Said = Mutex<HashSet<(HostKey, HostKey, IpAddr)>>;
 
-/// Which hosts have an address now; with those of this batch.
-type Owners = HashMap<IpAddr, Vec<Owner>>;
+/// Which hosts have an address now, with those of this batch; and whose claims
+/// are nothing new.
+#[derive(Default)]
+struct Known {
+    owners: HashMap<IpAddr, Vec<Owner>>,
+    claims: HashSet<Claim>,
+}
 
 /// Why some of these requests are refused, each of which has these reports that
 /// are new.
@@ -52,18 +59,22 @@ pub(crate) async fn contested(
     requests: &[Vec<&Report>],
 ) -> Result<Vec<Option<Refusal>>> {
     let shared = &state.plan.shared_addresses;
-    let reports = requests.iter().flatten();
-    let wanted: HashSet<IpAddr> =
-        reports.flat_map(|report| claims(report, shared)).map(|claim| claim.address).collect();
-    let mut owners = Owners::new();
-    if !wanted.is_empty() {
-        for owner in cmdb.owners(wanted.into_iter().collect(), HEARD).await? {
-            owners.entry(owner.address).or_default().push(owner);
+    let mut known = Known::default();
+    let asked: Vec<Claim> = requests
+        .iter()
+        .flatten()
+        .flat_map(|report| claims(report, shared).map(|claim| (report.host.hash(), claim.address)))
+        .collect();
+    if !asked.is_empty() {
+        let found = cmdb.owners(asked, HEARD).await?;
+        known.claims = found.known;
+        for owner in found.live {
+            known.owners.entry(owner.address).or_default().push(owner);
         }
     }
     let mut refusals = Vec::with_capacity(requests.len());
     for reports in requests {
-        let rival = reports.iter().find_map(|report| rival(report, shared, &owners));
+        let rival = reports.iter().find_map(|report| rival(report, shared, &known));
         if let Some((report, owner)) = rival {
             say(state, report, &owner);
             refusals.push(Some(refusal(owner.address)));
@@ -72,7 +83,7 @@ pub(crate) async fn contested(
         // Of two in one batch, the first.
         for report in reports {
             for claim in claims(report, shared) {
-                owners.entry(claim.address).or_default().push(Owner {
+                known.owners.entry(claim.address).or_default().push(Owner {
                     host: report.host.hash(),
                     name: report.host.name.clone(),
                     address: claim.address,
@@ -99,12 +110,13 @@ fn claims<'a>(
 fn rival<'a>(
     report: &'a Report,
     shared: &'a [IpNet],
-    owners: &Owners,
+    known: &Known,
 ) -> Option<(&'a Report, Owner)> {
     let host = report.host.hash();
     claims(report, shared).find_map(|claim| {
-        let owners = owners.get(&claim.address)?;
-        if owners.iter().any(|owner| owner.host == host) {
+        let owners = known.owners.get(&claim.address)?;
+        let own = owners.iter().any(|owner| owner.host == host);
+        if own || known.claims.contains(&(host, claim.address)) {
             return None;
         }
         let rival = owners.iter().find(|owner| collides(report, claim, owner.since))?;
@@ -182,12 +194,12 @@ mod tests {
 
     fn refused(report: &Report, owners: &[(&str, i64)]) -> bool {
         let shared = ["172.17.0.1/32".parse().unwrap()];
-        let mut known = Owners::new();
+        let mut known = Known::default();
         for (name, since) in owners {
             let host = Host { id: (*name).to_owned(), name: (*name).to_owned() };
             let address = report.addresses[0].address;
             let owner = Owner { host: host.hash(), name: host.name, address, since: at(*since) };
-            known.entry(address).or_default().push(owner);
+            known.owners.entry(address).or_default().push(owner);
         }
         rival(report, &shared, &known).is_some()
     }

@@ -5,9 +5,9 @@
 
 use crate::cmdb::spread::worded;
 use crate::cmdb::sql;
-use crate::cmdb::sql::{meta, prune};
+use crate::cmdb::sql::{claim, meta, prune};
 
-const STATEMENTS: [&str; 52] = [
+const STATEMENTS: [&str; 53] = [
     sql::STORE_HOSTS,
     sql::STORE_EPOCHS,
     sql::STORE_ADDRESSES,
@@ -24,7 +24,8 @@ const STATEMENTS: [&str; 52] = [
     sql::LISTENERS,
     sql::ADDRESSES_OF_HOSTS,
     sql::OWNERS_OF_ADDRESSES,
-    sql::LIVE_OWNERS,
+    claim::LIVE_OWNERS,
+    claim::KNOWN_OWNERS,
     sql::HOURS_OF_HOSTS,
     sql::HOSTS,
     sql::EPOCHS_OF_HOSTS,
@@ -167,6 +168,7 @@ fn no_statement_escapes() {
         ("sql", include_str!("../sql.rs"), 20),
         ("prune", include_str!("prune.rs"), 10),
         ("meta", include_str!("meta.rs"), 10),
+        ("claim", include_str!("claim.rs"), 1),
     ];
     for (module, source, least) in files {
         let constants = constants(source);

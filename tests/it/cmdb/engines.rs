@@ -83,7 +83,7 @@ async fn check_plans(place: &Place) {
         (sql::FLOWS_TO_ADDRESSES, addresses, MOST, "", "flow_peer"),
         (sql::FLOWS_OF_HOSTS, hosts.as_str(), MOST, "", "flow_pkey"),
         (sql::OWNERS_OF_ADDRESSES, addresses, MOST, "", "address_owner"),
-        (sql::LIVE_OWNERS, MOST, "", "", "address_owner"),
+        (sql::claim::LIVE_OWNERS, MOST, "", "", "address_owner"),
         (sql::ADDRESSES_OF_HOSTS, hosts.as_str(), MOST, "", "address_pkey"),
         (sql::HOSTS_BY_ADDRESS, address, address, MOST, "address_owner"),
         (sql::PEERS_BY_ADDRESS, address, address, MOST, "flow_peer"),
@@ -91,7 +91,7 @@ async fn check_plans(place: &Place) {
         (sql::HOSTS_BY_PORT, "5", MOST, "", "flow_local_port"),
         (sql::PEERS_BY_PORT, "77", MOST, "", "flow_peer_port"),
     ] {
-        let first = if statement == sql::LIVE_OWNERS { addresses } else { "0" };
+        let first = if statement == sql::claim::LIVE_OWNERS { addresses } else { "0" };
         let values = [first, "9000000000000000", third, fourth, fifth];
         let plan = if place.is_sqlite() {
             sqlite_plan(place, statement)
