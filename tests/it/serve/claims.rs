@@ -182,7 +182,7 @@ async fn silence(cmdb: &str, seconds: i64) {
 }
 
 #[test]
-fn who_is_silent_for_a_minute_has_lost_its_addresses() {
+fn an_address_of_a_host_that_is_silent_for_a_minute_is_free() {
     let directory = tempfile::tempdir().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     for cmdb in places(&directory) {
