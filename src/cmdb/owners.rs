@@ -1,6 +1,6 @@
 //! Which hosts have some addresses now. It must not know why that is asked.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -60,8 +60,12 @@ pub(crate) async fn owners(
         Ok(())
     };
     read(connection, claim::LIVE_OWNERS, &values, add).await?;
-    let is_anothers = |claim: &&Claim| {
-        owners.live.iter().any(|owner| owner.address == claim.1 && owner.host != claim.0)
+    let mut having: HashMap<IpAddr, BTreeSet<HostKey>> = HashMap::new();
+    for owner in &owners.live {
+        having.entry(owner.address).or_default().insert(owner.host);
+    }
+    let is_anothers = |(host, address): &&Claim| {
+        having.get(address).is_some_and(|hosts| hosts.iter().any(|other| other != host))
     };
     let anothers: BTreeSet<Claim> = claims.iter().filter(is_anothers).copied().collect();
     // Hardly ever.

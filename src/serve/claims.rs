@@ -82,7 +82,7 @@ pub(crate) async fn contested(
         }
         // Of two in one batch, the first.
         for report in reports {
-            for claim in claims(report, shared) {
+            for claim in claims(report, shared).filter(|claim| claim.ended.is_none()) {
                 known.owners.entry(claim.address).or_default().push(Owner {
                     host: report.host.hash(),
                     name: report.host.name.clone(),
