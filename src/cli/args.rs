@@ -111,8 +111,8 @@ pub struct EnrolArguments {
     pub name: String,
     #[command(flatten)]
     pub cmdb: CmdbArguments,
-    /// What it is for: write (to report about one host) [default], read (to
-    /// ask) or admin (both, for any host)
+    /// What it is for: write (to report about one host), read (to ask) or admin
+    /// (both, for any host) [default: write]
     #[arg(long, value_name = "ROLE")]
     pub role: Option<String>,
     /// The host that it may report about, by its id, which 'shawk doctor' says
