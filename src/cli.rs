@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod duration;
+mod enrol;
 pub mod inquiry;
 pub mod labels;
 mod policy;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::agent::spool::SpoolPlan;
@@ -28,6 +30,8 @@ use crate::cli::args::{Arguments, LookArguments, Word};
 use crate::cli::inquiry::InquiryOptions;
 use crate::cli::selector::{selectors, window};
 use crate::cli::settings::Settings;
+use crate::cmdb::enrol::Enrolment;
+use crate::cmdb::token::{MISSHAPEN, Token, TokenSource};
 use crate::cmdb::url::CmdbUrl;
 use crate::flow::filter::Filter;
 use crate::graph::walk::Ways;
@@ -55,8 +59,14 @@ pub enum Command {
     CreateScheme(CmdbUrl),
     /// Forget what was over before a moment.
     Prune(CmdbUrl, Timestamp),
-    /// Say what this host offers to a probe.
-    Doctor,
+    /// Make a token.
+    Enrol(Box<EnrolOptions>),
+    /// List the tokens.
+    Tokens(CmdbUrl, Format),
+    /// End tokens, by name or id.
+    Revoke(CmdbUrl, String),
+    /// Say what this host offers to a probe, which may be of another id.
+    Doctor(Option<String>),
 }
 
 /// Everything the command line and the environment said.
@@ -99,6 +109,15 @@ pub struct ProbeOptions {
     pub metrics: Option<SocketAddr>,
 }
 
+/// What `shawk enrol` was asked.
+#[derive(Debug)]
+pub struct EnrolOptions {
+    /// Where tokens are kept.
+    pub cmdb: CmdbUrl,
+    /// Whose it is and what it is for.
+    pub enrolment: Enrolment,
+}
+
 /// What `shawk serve` was asked.
 #[derive(Debug)]
 pub struct ServeOptions {
@@ -110,6 +129,10 @@ pub struct ServeOptions {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// The authority of those who may ask.
     pub client_ca: Option<PathBuf>,
+    /// Whether everybody who asks has to be known.
+    pub must_be_known: bool,
+    /// Addresses that several hosts have by design.
+    pub shared_addresses: Vec<IpNet>,
     /// Names it is asked by.
     pub names: Vec<String>,
     /// Its file of labels.
@@ -171,13 +194,16 @@ pub fn parse(
         _ if arguments.global.credits => Command::Credits,
         Some(Word::Version) => version(),
         Some(Word::Credits) => Command::Credits,
-        Some(Word::Doctor) => Command::Doctor,
+        Some(Word::Doctor) => Command::Doctor(pick(None, "", &settings, &["SHAWK_HOST_ID"], text)?),
         Some(Word::CreateScheme(words)) => Command::CreateScheme(stored(words.cmdb, &settings)?),
         Some(Word::Prune(words)) => {
             let before = duration::parse_moment(&words.older_than, now);
             let before = before.map_err(|error| format!("--older-than: {error}"))?;
             Command::Prune(stored(words.cmdb.cmdb, &settings)?, before)
         }
+        Some(Word::Enrol(words)) => Command::Enrol(Box::new(enrol::enrol(words, &settings)?)),
+        Some(Word::Tokens(words)) => enrol::tokens(words, &settings)?,
+        Some(Word::Revoke(words)) => enrol::revoke(words, &settings)?,
         Some(Word::Probe(words)) => Command::Probe(Box::new(probe::probe(words, &settings)?)),
         Some(Word::Serve(words)) => Command::Serve(Box::new(serve::serve(words, &settings)?)),
         Some(Word::Look(words)) => Command::Look(Box::new(look(words, &settings, now)?)),
@@ -254,7 +280,32 @@ fn text(text: &str) -> Result<String, String> {
 
 fn cmdb(flag: Option<String>, settings: &Settings) -> Result<CmdbUrl, String> {
     let url = pick(flag, "--cmdb", settings, &["SHAWK_CMDB_URL"], CmdbUrl::parse)?;
-    url.map_or_else(default_cmdb, Ok)
+    match url {
+        None => default_cmdb(),
+        Some(url) if url.is_remote() => Ok(url.with_token(token(settings)?)),
+        Some(url) => Ok(url),
+    }
+}
+
+/// The token that a collector is shown. It has no flag: a command line is there
+/// for everybody to read. What is wrong with it is said without it.
+fn token(settings: &Settings) -> Result<Option<TokenSource>, String> {
+    match (settings.get("SHAWK_TOKEN"), settings.get("SHAWK_TOKEN_FILE")) {
+        (None, None) => Ok(None),
+        (None, Some(path)) => {
+            let source = TokenSource::File(path.into());
+            // It is read again when it is needed; a mistake is said at once.
+            source.read().map_err(|error| format!("SHAWK_TOKEN_FILE: {error}"))?;
+            Ok(Some(source))
+        }
+        (Some(text), None) => match Token::parse(text.trim()) {
+            Some(token) => Ok(Some(TokenSource::Given(token))),
+            None => Err(format!("SHAWK_TOKEN: {MISSHAPEN}")),
+        },
+        (Some(_), Some(_)) => {
+            Err("SHAWK_TOKEN and SHAWK_TOKEN_FILE are both set; leave out SHAWK_TOKEN".into())
+        }
+    }
 }
 
 /// As [`cmdb`], of a command that changes the database itself.

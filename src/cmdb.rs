@@ -12,11 +12,13 @@
 
 pub mod connect;
 pub mod engine;
+pub mod enrol;
 pub mod fault;
 mod find;
 mod hours;
 mod identity;
 mod names;
+pub mod owners;
 pub mod prune;
 mod read;
 mod remote;
@@ -26,6 +28,7 @@ pub mod spread;
 pub mod sql;
 mod store;
 mod text;
+pub mod token;
 pub mod url;
 pub mod write;
 
@@ -38,14 +41,17 @@ use anyhow::Result;
 use jiff::Timestamp;
 
 use crate::cmdb::connect::Limits;
+use crate::cmdb::enrol::{Enrolment, Pulse};
+use crate::cmdb::owners::{Claim, Owners};
 use crate::cmdb::prune::Pruned;
 use crate::cmdb::remote::Remote;
 use crate::cmdb::scheme::Created;
 use crate::cmdb::store::Store;
+use crate::cmdb::token::Token;
 use crate::cmdb::url::{CmdbUrl, Place};
 use crate::cmdb::write::Recorded;
 use crate::flow::report::Report;
-use crate::recall::{Found, HostKey, Names, Records, Run, Selector, Traffic, Window};
+use crate::recall::{Found, HostKey, Names, Records, Run, Selector, TokenRecord, Traffic, Window};
 
 /// A CMDB that can be asked and told.
 pub struct Cmdb {
@@ -163,8 +169,39 @@ impl Cmdb {
     /// hosts, each a transaction, with a pause as long as the step took, so
     /// that writers hardly wait; may be interrupted, and run again.
     pub async fn prune(&self, before: Timestamp) -> Result<Pruned> {
+        self.store()?.prune(before).await
+    }
+
+    /// Which hosts have the addresses that are claimed as their own, and have
+    /// spoken within that time.
+    pub async fn owners(&self, claims: Vec<Claim>, within: Duration) -> Result<Owners> {
+        self.store()?.owners(claims, within).await
+    }
+
+    /// Keeps the hash of a token, which is good from now on.
+    pub async fn enrol(&self, token: &Token, enrolment: Enrolment) -> Result<TokenRecord> {
+        self.store()?.enrol(token.hash(), enrolment).await
+    }
+
+    /// Ends tokens at once, by name or id; how many there were.
+    pub async fn revoke(&self, name_or_id: &str) -> Result<u64> {
+        self.store()?.revoke(name_or_id.to_owned()).await
+    }
+
+    /// All tokens that are kept, without what they are.
+    pub async fn tokens(&self) -> Result<Vec<TokenRecord>> {
+        self.store()?.tokens().await
+    }
+
+    /// Whether it can be used, and the tokens that live unless their mark is
+    /// the one that is known.
+    pub async fn pulse(&self, known: Option<i64>) -> Result<Pulse> {
+        self.store()?.pulse(known).await
+    }
+
+    fn store(&self) -> Result<&Store> {
         match &self.way {
-            Way::Store(store) => store.prune(before).await,
+            Way::Store(store) => Ok(store),
             Way::Remote(remote) => Err(remote.no_such_call()),
         }
     }

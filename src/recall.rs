@@ -195,3 +195,52 @@ pub struct Sums {
     /// TCP segments retransmitted.
     pub retransmits: Option<u64>,
 }
+
+/// What somebody may do with a CMDB behind a collector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Report, about one host.
+    Write,
+    /// Ask.
+    Read,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// All roles.
+    pub const ALL: [Role; 3] = [Role::Write, Role::Read, Role::Admin];
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Role::Write => "write",
+            Role::Read => "read",
+            Role::Admin => "admin",
+        }
+    }
+
+    /// What a word means.
+    pub fn of(word: &str) -> Option<Role> {
+        Role::ALL.into_iter().find(|role| role.name() == word)
+    }
+}
+
+/// A token that was made, without what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// The beginning of its hash.
+    pub id: String,
+    /// Whose it is, in the words of who made it.
+    pub name: String,
+    /// What it is good for.
+    pub role: Role,
+    /// The id of the one host that it may report about.
+    pub host: Option<String>,
+    /// When it was made, by the CMDB's clock, as the two below.
+    pub created: Timestamp,
+    /// When it ends by itself.
+    pub expires: Option<Timestamp>,
+    /// When it was revoked.
+    pub revoked: Option<Timestamp>,
+}

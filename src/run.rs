@@ -10,9 +10,10 @@ use tracing::info;
 use crate::agent::{self, Plan};
 use crate::ask;
 use crate::cli::inquiry::InquiryOptions;
-use crate::cli::{Command, Invocation, LookOptions, ProbeOptions, ServeOptions};
+use crate::cli::{Command, EnrolOptions, Invocation, LookOptions, ProbeOptions, ServeOptions};
 use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
+use crate::cmdb::token::Token;
 use crate::cmdb::url::CmdbUrl;
 use crate::flow::report::Report;
 use crate::look;
@@ -21,7 +22,7 @@ use crate::probe::support::Support;
 use crate::probe::{Probe, ProbeConfig, choose, machine};
 use crate::recall::Selector;
 use crate::serve;
-use crate::view;
+use crate::view::{self, Format, escape};
 
 mod watch;
 
@@ -43,10 +44,12 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     let done = match invocation.command {
         Command::Print(text) => print(&text),
         Command::Credits => print(CREDITS),
-        Command::Doctor => Support::read(&config(None, None), Mode::Auto.best())
-            .and_then(|(support, _)| print(&choose::report(&support))),
+        Command::Doctor(host_id) => doctor(host_id),
         Command::CreateScheme(url) => runtime.block_on(create_scheme(&url)),
         Command::Prune(url, before) => runtime.block_on(prune(&url, before)),
+        Command::Enrol(options) => runtime.block_on(enrol(*options)),
+        Command::Tokens(url, format) => runtime.block_on(tokens(&url, format)),
+        Command::Revoke(url, what) => runtime.block_on(revoke(&url, &what)),
         Command::Probe(options) => runtime.block_on(probe(*options)),
         Command::Serve(options) => runtime.block_on(serve(*options)),
         Command::Look(options) => runtime.block_on(look(*options)),
@@ -55,6 +58,16 @@ pub fn run(invocation: Invocation) -> Result<u8> {
     // A look-up of a name that hangs in the C library is not waited for.
     runtime.shutdown_background();
     done.map(|()| code)
+}
+
+fn doctor(host_id: Option<String>) -> Result<()> {
+    let config = config(host_id, None);
+    let (support, _) = Support::read(&config, Mode::Auto.best())?;
+    let who = match machine::read_host(&config) {
+        Ok(host) => format!("it reports as the host with the id {}", escape::word(&host.id)),
+        Err(error) => format!("it reports as nobody: {error:#}"),
+    };
+    print(&format!("{}{who}\n", choose::report(&support)))
 }
 
 async fn create_scheme(url: &CmdbUrl) -> Result<()> {
@@ -67,9 +80,44 @@ async fn prune(url: &CmdbUrl, before: Timestamp) -> Result<()> {
     let gone = cmdb.prune(before).await?;
     cmdb.close().await;
     print(&format!(
-        "forgotten, of before {before}: {} flows, {} spans, {} hours, {} addresses, {} processes and runs, {} hosts\n",
-        gone.flows, gone.spans, gone.hours, gone.addresses, gone.others, gone.hosts
+        "forgotten, of before {before}: {} flows, {} spans, {} hours, {} addresses, {} processes and runs, {} hosts, {} tokens\n",
+        gone.flows, gone.spans, gone.hours, gone.addresses, gone.others, gone.hosts, gone.tokens
     ))
+}
+
+/// The token is all that goes to standard output, so that it can go to a file.
+async fn enrol(options: EnrolOptions) -> Result<()> {
+    let token = Token::new()?;
+    let cmdb = Cmdb::open(&options.cmdb, &Limits::STANDARD).await?;
+    let enrolled = cmdb.enrol(&token, options.enrolment).await?;
+    cmdb.close().await;
+    info!("{}", view::tokens::enrolled(&enrolled));
+    print(&format!("{}\n", token.reveal()))
+}
+
+async fn tokens(url: &CmdbUrl, format: Format) -> Result<()> {
+    url.path().map_or(Ok(()), can_be_read)?;
+    let cmdb = Cmdb::open(url, &Limits::STANDARD).await?;
+    let tokens = cmdb.tokens().await?;
+    cmdb.close().await;
+    let now = Timestamp::now();
+    print(&match format {
+        Format::Json => view::tokens::json(&tokens, now).context("write the answer")?,
+        _ => view::tokens::table(&tokens, now),
+    })
+}
+
+async fn revoke(url: &CmdbUrl, what: &str) -> Result<()> {
+    url.path().map_or(Ok(()), can_be_read)?;
+    let cmdb = Cmdb::open(url, &Limits::STANDARD).await?;
+    let revoked = cmdb.revoke(what).await?;
+    cmdb.close().await;
+    let what = escape::word(what);
+    anyhow::ensure!(
+        revoked > 0,
+        "no token has the id or name {what}, or it is revoked already: see 'shawk tokens'"
+    );
+    print(&format!("revoked {revoked} of {what}; collectors refuse it within seconds\n"))
 }
 
 /// What a probe that is not a daemon has to say at the end.
@@ -116,8 +164,17 @@ async fn probe(options: ProbeOptions) -> Result<()> {
 }
 
 async fn serve(options: ServeOptions) -> Result<()> {
-    let ServeOptions { cmdb, listen, tls, client_ca, names, labels } = options;
-    serve::run(serve::Plan { listen, cmdb, tls, client_ca, names, labels }).await
+    let plan = serve::Plan {
+        listen: options.listen,
+        cmdb: options.cmdb,
+        tls: options.tls,
+        client_ca: options.client_ca,
+        must_be_known: options.must_be_known,
+        shared_addresses: options.shared_addresses,
+        names: options.names,
+        labels: options.labels,
+    };
+    serve::run(plan).await
 }
 
 fn print(text: &str) -> Result<()> {

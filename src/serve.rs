@@ -4,6 +4,7 @@
 //!
 //! It must not know SQL, nor how an answer is joined or printed.
 
+mod claims;
 mod connection;
 mod inquiry;
 mod labels;
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use ipnet::IpNet;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use sd_notify::NotifyState;
@@ -43,6 +45,7 @@ use crate::daemon::{Signals, lock, notify};
 use crate::serve::labels::LabelsFile;
 use crate::serve::metrics::Metrics;
 use crate::serve::queue::Queue;
+use crate::serve::trust::tokens::Tokens;
 
 /// How a collector is to run.
 #[derive(Debug)]
@@ -55,6 +58,10 @@ pub struct Plan {
     pub tls: Option<(PathBuf, PathBuf)>,
     /// Who signs the certificates of those who may ask, PEM.
     pub client_ca: Option<PathBuf>,
+    /// Whether everybody who asks has to be known.
+    pub must_be_known: bool,
+    /// Addresses that several hosts have by design.
+    pub shared_addresses: Vec<IpNet>,
     /// Names it is asked by, beside those in its certificate.
     pub names: Vec<String>,
     /// A file of labels.
@@ -68,8 +75,9 @@ const MAX_CONNECTIONS: usize = 16_384;
 /// Longest time for what was accepted to be finished after the signal to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
 
-/// Between two checks of the CMDB, and of the certificate's files.
-const CHECK: Duration = Duration::from_secs(5);
+/// Between two checks of the CMDB, the tokens in it, and the certificate's
+/// files.
+const CHECK: Duration = Duration::from_secs(2);
 
 /// Most bytes of bodies, packed, that are taken in at once; who comes then
 /// waits.
@@ -91,7 +99,9 @@ type Readiness = Result<(), String>;
 struct State {
     plan: Plan,
     /// Names by which a request may ask for us.
-    names: Vec<String>,
+    names: Mutex<Vec<String>>,
+    tokens: Tokens,
+    said: claims::Said,
     cmdb: watch::Receiver<Option<Arc<Cmdb>>>,
     ready: watch::Receiver<Readiness>,
     queue: Queue,
@@ -109,12 +119,14 @@ pub async fn run(plan: Plan) -> Result<()> {
     raise_open_files();
     let secured = plan.tls.is_some().then(|| tls::read(&plan)).transpose()?;
     let (config, certified) = secured.unzip();
-    let names = plan.names.iter().cloned().chain(certified.unwrap_or_default()).collect();
+    let names = Mutex::new(names(&plan, certified.unwrap_or_default()));
     let (offer, cmdb) = watch::channel(None);
     let (tell, ready) = watch::channel(Err("it has not been asked yet".to_owned()));
     let (queue, entries) = queue::new();
     let state = Arc::new(State {
         names,
+        tokens: Tokens::default(),
+        said: claims::Said::default(),
         cmdb,
         ready,
         queue,
@@ -128,7 +140,7 @@ pub async fn run(plan: Plan) -> Result<()> {
     });
     // A scheme that is missing is told at once; a CMDB that is away is waited
     // for, as probes may be started before it.
-    check(&state.plan.cmdb, &offer, &tell).await?;
+    check(&state, &offer, &tell).await?;
     let plan = &state.plan;
     let listener = TcpListener::bind(plan.listen).await;
     let listener = listener.with_context(|| format!("listen on {}", plan.listen))?;
@@ -171,10 +183,19 @@ fn announce(listener: &TcpListener, plan: &Plan) -> Result<()> {
     let at = listener.local_addr().context("ask for our own address")?;
     let scheme = if plan.tls.is_some() { "https" } else { "http" };
     info!("listening on {scheme}://{at}, recording in {}", plan.cmdb);
-    if plan.client_ca.is_none() {
-        warn!("everybody who reaches {at} may read and write everything: there is no --client-ca");
+    match (plan.must_be_known, &plan.client_ca) {
+        (false, _) => warn!(
+            "everybody who reaches {at} may read and write everything: there is neither --client-ca nor --require-auth"
+        ),
+        (true, None) => info!("who asks shows a token"),
+        (true, Some(_)) => info!("who asks shows a certificate or a token"),
     }
     Ok(())
+}
+
+/// By which it may be asked.
+fn names(plan: &Plan, certified: Vec<String>) -> Vec<String> {
+    plan.names.iter().cloned().chain(certified).collect()
 }
 
 /// Each connection is a file; the soft limit of 1,024 is for programs that use
@@ -227,7 +248,7 @@ async fn keep_checking(
     loop {
         sleep(CHECK).await;
         let was = tell.borrow().is_ok();
-        if let Err(error) = check(&state.plan.cmdb, offer, tell).await {
+        if let Err(error) = check(state, offer, tell).await {
             drop(tell.send_replace(Err(format!("{:#}", error.root_cause()))));
         }
         let is = tell.borrow().clone();
@@ -243,8 +264,9 @@ async fn keep_checking(
         }
         read = now;
         match tls::read(&state.plan) {
-            Ok((config, _)) => {
+            Ok((config, certified)) => {
                 *lock(tls) = Arc::new(config);
+                *lock(&state.names) = names(&state.plan, certified);
                 info!("the certificate was read again");
             }
             Err(error) => warn!("the certificate stays as it was: {error:#}"),
@@ -252,29 +274,36 @@ async fn keep_checking(
     }
 }
 
-/// Connects anew, which also checks the scheme; what it finds is told to all.
-/// The error is one that waiting does not mend.
+/// Connects where that was not done, and asks for the tokens; what it finds is
+/// told to all. The error is one that waiting does not mend.
 async fn check(
-    url: &CmdbUrl,
+    state: &State,
     offer: &watch::Sender<Option<Arc<Cmdb>>>,
     tell: &watch::Sender<Readiness>,
 ) -> Result<()> {
-    match Cmdb::open(url, &LIMITS).await {
-        Ok(cmdb) => {
-            if offer.borrow().is_none() {
-                offer.send_replace(Some(Arc::new(cmdb)));
-            } else {
-                cmdb.close().await;
-            }
-            drop(tell.send_replace(Ok(())));
-            Ok(())
+    let checking = async {
+        if offer.borrow().is_none() {
+            let cmdb = Cmdb::open(&state.plan.cmdb, &LIMITS).await?;
+            offer.send_replace(Some(Arc::new(cmdb)));
         }
+        match state.tokens.refresh(state).await {
+            // Opening it says what is wrong with the scheme, and makes a file
+            // anew that was removed.
+            Err(error) if !is_away(&error) => {
+                Cmdb::open(&state.plan.cmdb, &LIMITS).await?.close().await;
+                state.tokens.refresh(state).await
+            }
+            done => done,
+        }
+    };
+    match checking.await {
+        Ok(()) => drop(tell.send_replace(Ok(()))),
         Err(error) if is_away(&error) => {
             drop(tell.send_replace(Err(format!("{:#}", error.root_cause()))));
-            Ok(())
         }
-        Err(error) => Err(error),
+        Err(error) => return Err(error),
     }
+    Ok(())
 }
 
 impl State {

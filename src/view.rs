@@ -28,6 +28,7 @@ mod svg;
 mod table;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 mod tree;
 
 /// What an answer is printed as.

@@ -36,6 +36,10 @@ const LAST_JOURNAL_LIMIT: Duration = Duration::from_secs(2);
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LAST: Duration = Duration::from_secs(3);
 
+/// The same while the CMDB refuses what it is told: nothing of it is lost, and
+/// somebody has to mend that.
+const REFUSED_RETRY: Duration = Duration::from_secs(15);
+
 /// Until a backlog that could not be told is tried again.
 const BACKLOG_RETRY: Duration = Duration::from_secs(10);
 
@@ -146,7 +150,8 @@ async fn deliver(
         };
         delivered = delivery.flush(part, DELIVERY_LIMIT).await;
         if part == Part::Whole || !delivered {
-            let wait = if delivered { plan.flush } else { jittered(retry.min(plan.flush)) };
+            let again = if delivery.is_refused() { REFUSED_RETRY } else { retry };
+            let wait = if delivered { plan.flush } else { jittered(again.min(plan.flush)) };
             due = Instant::now() + wait;
         }
         retry = if delivered { RETRY_FIRST } else { RETRY_LAST.min(retry * 2) };

@@ -18,6 +18,7 @@ use crate::agent::spool::format::Kind;
 use crate::agent::spool::payload::{REPORT_BYTES, REPORT_FLOWS};
 use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
+use crate::cmdb::fault::is_refused;
 use crate::cmdb::url::CmdbUrl;
 use crate::daemon::lock;
 use crate::flow::report::{Report, merge};
@@ -44,6 +45,10 @@ pub(crate) struct Delivery {
     acknowledged: u64,
     /// The backlog cannot be told.
     stuck: bool,
+    /// What the CMDB said last was no.
+    refused: bool,
+    /// Which was said, since it last took something.
+    said_refused: bool,
 }
 
 impl Delivery {
@@ -54,13 +59,29 @@ impl Delivery {
         meter: Arc<Meter>,
         going: watch::Sender<Going>,
     ) -> Delivery {
-        let (cmdb, acknowledged, stuck) = (None, 0, false);
-        Delivery { url, cmdb, tally, journal, meter, going, acknowledged, stuck }
+        Delivery {
+            url,
+            cmdb: None,
+            tally,
+            journal,
+            meter,
+            going,
+            acknowledged: 0,
+            stuck: false,
+            refused: false,
+            said_refused: false,
+        }
     }
 
     /// Whether anything was ever acknowledged.
     pub(crate) fn has_told(&self) -> bool {
         self.acknowledged > 0
+    }
+
+    /// Whether the CMDB is there and will not have it: a token that is not
+    /// known, an address that another host has. That takes somebody to mend.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// Closes the connection.
@@ -71,16 +92,18 @@ impl Delivery {
     }
 
     /// Tries to deliver what the tally holds; whether it is delivered. Says so
-    /// once when that begins to fail and once when it works again. No step of
-    /// it takes longer than `limit`.
+    /// once when that begins to fail, once when it begins to be refused, and
+    /// once when it works again. No step of it takes longer than `limit`.
     pub(crate) async fn flush(&mut self, part: Part, limit: Duration) -> bool {
         let done = self.deliver(part, limit).await;
+        self.refused = done.as_ref().is_err_and(is_refused);
         let mut going = *self.going.borrow();
         if done.is_ok() && part == Part::Whole {
             going.delivered = Instant::now();
         }
         match &done {
             Ok(()) => {
+                self.said_refused = false;
                 if let Some(since) = going.failing.take() {
                     info!("the CMDB is back after {:.1?}", since.elapsed());
                 }
@@ -88,8 +111,11 @@ impl Delivery {
             Err(error) => {
                 self.cmdb = None;
                 self.meter.deliveries_failed.add(1);
-                if going.failing.is_none() {
-                    going.failing = Some(Instant::now());
+                self.meter.deliveries_refused.add(u64::from(self.refused));
+                let new = self.refused && !self.said_refused;
+                self.said_refused |= self.refused;
+                if going.failing.is_none() || new {
+                    going.failing.get_or_insert_with(Instant::now);
                     warn!("the CMDB cannot be written, flows are kept and merged: {error:#}");
                 }
             }

@@ -16,6 +16,8 @@ pub(crate) struct Meter {
     pub(crate) scans_slowed: Count,
     pub(crate) deliveries: Count,
     pub(crate) deliveries_failed: Count,
+    /// Of these, what the CMDB refused: a token, an address, a right.
+    pub(crate) deliveries_refused: Count,
     pub(crate) rows_refused: Count,
     /// Microseconds of UTC; 0 before the first.
     pub(crate) last_delivery: Count,

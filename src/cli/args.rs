@@ -20,8 +20,11 @@ pub mod inquiry;
         SHAWK_CMDB_URL, SHAWK_PROBE_MODE, SHAWK_PROBE_INTERVAL, SHAWK_PROBE_FILTER,\n  \
         SHAWK_FLUSH_INTERVAL (or SHAWK_PROBE_FLUSH_INTERVAL), SHAWK_HOST_ID,\n  \
         SHAWK_HOSTNAME, SHAWK_SPOOL, SHAWK_SPOOL_LIMIT, SHAWK_METRICS, SHAWK_LISTEN,\n  \
-        SHAWK_TLS_CERT, SHAWK_TLS_KEY, SHAWK_CLIENT_CA, SHAWK_NAME, SHAWK_LABELS, SHAWK_DEBUG, and\n  \
-        SHAWK_ENV_FILE, a file of such lines."
+        SHAWK_TLS_CERT, SHAWK_TLS_KEY, SHAWK_CLIENT_CA, SHAWK_NAME, SHAWK_LABELS,\n  \
+        SHAWK_REQUIRE_AUTH, SHAWK_SHARED_ADDRESSES, SHAWK_DEBUG, and\n  \
+        SHAWK_ENV_FILE, a file of such lines.\n  \
+        By environment alone: SHAWK_TOKEN_FILE, a file with the token that a collector\n  \
+        is shown, or SHAWK_TOKEN, the token itself."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -63,6 +66,12 @@ pub enum Word {
     Doctor,
     /// Forget what was over long ago: flows, spans, hours, addresses, silent hosts
     Prune(PruneArguments),
+    /// Make a token, by which a collector knows a host or somebody who asks, and print it once
+    Enrol(EnrolArguments),
+    /// List the tokens that were made, without what they are
+    Tokens(TokensArguments),
+    /// End tokens at once
+    Revoke(RevokeArguments),
     /// Print the version
     Version,
     /// Print the licences of what shawk is built from
@@ -96,6 +105,49 @@ pub struct PruneArguments {
 }
 
 #[derive(Debug, Args)]
+pub struct EnrolArguments {
+    /// Whose token it is, in your own words
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    #[command(flatten)]
+    pub cmdb: CmdbArguments,
+    /// What it is for: write (to report about one host), read (to ask) or admin
+    /// (both, for any host) [default: write]
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<String>,
+    /// The host that it may report about, by its id, which 'shawk doctor' says
+    #[arg(long, value_name = "ID")]
+    pub host_id: Option<String>,
+    /// How long it is good [default: until it is revoked]
+    #[arg(long, value_name = "DURATION")]
+    pub expires: Option<String>,
+    /// Make another one for the same, and have the old ones end after --grace
+    #[arg(long, action = ArgAction::SetTrue, conflicts_with_all = ["role", "host_id"])]
+    pub rotate: bool,
+    /// How much longer the old ones are good [default: 24h]
+    #[arg(long, value_name = "DURATION", requires = "rotate")]
+    pub grace: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct TokensArguments {
+    #[command(flatten)]
+    pub cmdb: CmdbArguments,
+    /// table or json
+    #[arg(long, short = 'o', value_name = "FORMAT", default_value = "table")]
+    pub output: String,
+}
+
+#[derive(Debug, Args)]
+pub struct RevokeArguments {
+    /// One token by its id, or all of a name
+    #[arg(value_name = "ID|NAME")]
+    pub what: String,
+    #[command(flatten)]
+    pub cmdb: CmdbArguments,
+}
+
+#[derive(Debug, Args)]
 pub struct ServeArguments {
     #[command(flatten)]
     pub cmdb: CmdbArguments,
@@ -108,9 +160,17 @@ pub struct ServeArguments {
     /// The certificate's key (PEM)
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<String>,
-    /// The authority whose certificates those who ask have to show (PEM)
+    /// The authority of the certificates by which those who ask are known (PEM)
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<String>,
+    /// On loopback, too, know everybody who asks, by certificate or token
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub require_auth: bool,
+    /// Addresses that several hosts may have at once, beside those of the
+    /// standard bridges of Docker, Podman, libvirt and Kubernetes' services;
+    /// with commas
+    #[arg(long, value_name = "NETWORK")]
+    pub shared_addresses: Option<String>,
     #[command(flatten)]
     pub labels: LabelsArguments,
     /// A name it is asked by, beside those of its certificate; several with commas

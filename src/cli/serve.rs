@@ -3,9 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use crate::cli::args::ServeArguments;
 use crate::cli::settings::Settings;
-use crate::cli::{ServeOptions, labels, pick, stored, text};
+use crate::cli::{ServeOptions, boolean, labels, pick, stored, text};
 
 /// The port is one that IANA has given to nobody.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7717);
@@ -30,14 +32,20 @@ pub(crate) fn serve(words: ServeArguments, settings: &Settings) -> Result<ServeO
         (None, None) => None,
         _ => return Err("--tls-cert and --tls-key go together; give both".into()),
     };
-    if !listen.ip().is_loopback() && (tls.is_none() || client_ca.is_none()) {
+    let flag = words.require_auth.then(|| "1".to_owned());
+    let asked = pick(flag, "--require-auth", settings, &["SHAWK_REQUIRE_AUTH"], boolean)?;
+    let must_be_known = asked.unwrap_or(false) || client_ca.is_some() || !listen.ip().is_loopback();
+    if !listen.ip().is_loopback() && tls.is_none() {
         return Err(format!(
-            "--listen: other machines reach {listen}, so it must be encrypted and know who asks; \
-             give --tls-cert, --tls-key and --client-ca"
+            "--listen: other machines reach {listen}, so it must be encrypted; \
+             give --tls-cert and --tls-key, or listen on loopback behind what does that"
         ));
     }
     let names = pick(words.name, "--name", settings, &["SHAWK_NAME"], text)?.unwrap_or_default();
     let names = names.split(',').map(|name| name.trim().to_ascii_lowercase());
+    let variable = &["SHAWK_SHARED_ADDRESSES"];
+    let more = pick(words.shared_addresses, "--shared-addresses", settings, variable, networks)?;
+    let shared_addresses = shared_by_design().chain(more.unwrap_or_default()).collect();
     // Read now only to say at once if it is wrong.
     let file = labels::file(words.labels, settings)?;
     file.as_deref().map(labels::read).transpose()?;
@@ -46,7 +54,32 @@ pub(crate) fn serve(words: ServeArguments, settings: &Settings) -> Result<ServeO
         listen,
         tls,
         client_ca,
+        must_be_known,
+        shared_addresses,
         labels: file,
         names: names.filter(|name| !name.is_empty()).collect(),
     })
+}
+
+/// Addresses that many hosts have by default, each on a bridge of its own: the
+/// first of each of Docker's pools, libvirt's, VirtualBox's and Podman's; and
+/// the services of Kubernetes, which every node may have (IPVS).
+fn shared_by_design() -> impl Iterator<Item = IpNet> {
+    let docker = (17..=31).map(|pool| [172, pool, 0, 1]);
+    let docker = docker.chain((0..16).map(|pool| [192, 168, 16 * pool, 1]));
+    let others = [[192, 168, 122, 1], [192, 168, 56, 1], [10, 88, 0, 1]];
+    let networks = [([10, 89, 0, 0], 16), ([10, 43, 0, 0], 16), ([10, 96, 0, 0], 12)];
+    let single = docker.chain(others).map(|address| IpNet::from(IpAddr::from(address)));
+    let network = |(address, prefix): ([u8; 4], u8)| IpNet::new(address.into(), prefix).ok();
+    single.chain(networks.into_iter().filter_map(network))
+}
+
+fn networks(list: &str) -> Result<Vec<IpNet>, String> {
+    let network = |word: &str| {
+        let one = || word.parse::<IpAddr>().map(IpNet::from);
+        word.parse::<IpNet>().or_else(|_| one()).map(|network| network.trunc()).map_err(|_| {
+            format!("'{word}' is no address or network; write 10.0.0.10, fd00::10 or 10.0.0.0/24")
+        })
+    };
+    list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(network).collect()
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// Every name that shawk reads, for the warning about one that it does not.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 23] = [
     "SHAWK_CLIENT_CA",
     "SHAWK_CMDB_URL",
     "SHAWK_DEBUG",
@@ -21,10 +21,14 @@ pub const NAMES: [&str; 19] = [
     "SHAWK_PROBE_FLUSH_INTERVAL",
     "SHAWK_PROBE_INTERVAL",
     "SHAWK_PROBE_MODE",
+    "SHAWK_REQUIRE_AUTH",
+    "SHAWK_SHARED_ADDRESSES",
     "SHAWK_SPOOL",
     "SHAWK_SPOOL_LIMIT",
     "SHAWK_TLS_CERT",
     "SHAWK_TLS_KEY",
+    "SHAWK_TOKEN",
+    "SHAWK_TOKEN_FILE",
 ];
 
 /// What the environment says, the process's own before the file's.

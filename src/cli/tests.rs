@@ -189,8 +189,17 @@ fn a_mistake_is_one_line_with_the_value_and_the_remedy() {
     refused("look --since 1h --until 2h", &[], "is later than --until");
     refused("look --at 1h --since 2h", &[], "cannot be used with");
     refused("serve --listen here", &[], "--listen: 'here' is not an address and a port");
-    refused("serve --listen 0.0.0.0:1", &[], "give --tls-cert, --tls-key and --client-ca");
-    refused("serve --listen 0.0.0.0:1 --tls-cert c --tls-key k", &[], "know who asks");
+    refused("serve --listen 0.0.0.0:1", &[], "give --tls-cert and --tls-key");
+    refused("serve --listen 0.0.0.0:1 --require-auth", &[], "must be encrypted");
+    refused("enrol a", &[], "give its id with --host-id");
+    refused("enrol a --role root", &[], "--role: 'root' is no role; choose write, read or admin");
+    refused("enrol a --role read --host-id b", &[], "--host-id: a token to read is for no host");
+    refused("enrol a --rotate --role read", &[], "cannot be used with");
+    refused("enrol a --grace 1h", &[], "--rotate");
+    refused("enrol a --host-id b --expires soon", &[], "--expires: 'soon' is not a duration");
+    refused("enrol 0123456789ab --host-id b", &[], "looks like the id of a token");
+    refused("enrol a\u{7f}b --host-id b", &[], "do not show");
+    refused("tokens -o dot", &[], "choose table or json");
     refused("serve --tls-cert c", &[], "give both");
     refused("serve", &[("SHAWK_CLIENT_CA", "a")], "--client-ca needs TLS");
     refused("serve --cmdb http://localhost:1", &[], "is a collector");
@@ -300,4 +309,46 @@ fn a_name_that_is_no_setting_warns() {
     let invocation = run("version", &[("SHAWK_PROBE_INTERVALL", "1s")]).unwrap();
     assert_eq!(invocation.warnings.len(), 1);
     assert!(invocation.warnings[0].contains("SHAWK_PROBE_INTERVALL"));
+}
+
+#[test]
+fn who_can_be_reached_by_others_knows_everybody_who_asks() {
+    let serve =
+        |line: &str, environment: &[(&str, &str)]| match run(&format!("serve {line}"), environment)
+            .unwrap()
+            .command
+        {
+            Command::Serve(options) => options.must_be_known,
+            other => panic!("{other:?}"),
+        };
+    let tls = "--tls-cert c --tls-key k";
+    assert!(!serve("", &[]));
+    assert!(!serve(tls, &[]));
+    assert!(serve("--require-auth", &[]));
+    assert!(serve("", &[("SHAWK_REQUIRE_AUTH", "1")]));
+    assert!(serve(&format!("{tls} --client-ca a"), &[]));
+    assert!(serve(&format!("{tls} --listen 0.0.0.0:1"), &[]));
+    // It cannot be switched off there.
+    assert!(serve(&format!("{tls} --listen [::]:1"), &[("SHAWK_REQUIRE_AUTH", "0")]));
+}
+
+#[test]
+fn a_token_comes_by_environment_and_is_never_said() {
+    let remote = ("SHAWK_CMDB_URL", "https://collector:7717");
+    let token = crate::cmdb::token::Token::new().unwrap();
+    let (text, torn) = (token.reveal(), &token.reveal()[..40]);
+    let invocation = run("look", &[remote, ("SHAWK_TOKEN", text)]).unwrap();
+    assert!(!format!("{invocation:?}").contains(torn), "{invocation:?}");
+    for (environment, says) in [
+        (&[remote, ("SHAWK_TOKEN", torn)][..], "SHAWK_TOKEN: it holds no whole token"),
+        (&[remote, ("SHAWK_TOKEN_FILE", "/no/such")], "'/no/such' cannot be used"),
+        (&[remote, ("SHAWK_TOKEN", text), ("SHAWK_TOKEN_FILE", "/f")], "leave out SHAWK_TOKEN"),
+        (&[("SHAWK_CMDB_URL", "http://far:7717"), ("SHAWK_TOKEN", text)], "unencrypted"),
+    ] {
+        let refusal = run("look", environment).unwrap_err();
+        assert!(refusal.contains(says) && !refusal.contains(torn), "{refusal}");
+        assert_eq!(refusal.lines().count(), 1, "{refusal}");
+    }
+    // Who asks no collector shows it to nobody.
+    run("look", &[("SHAWK_CMDB_URL", "sqlite:/x"), ("SHAWK_TOKEN", torn)]).unwrap();
 }

@@ -64,6 +64,11 @@ pub fn is_away(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<Fault>(), Some(Fault::Away(_)))
 }
 
+/// Whether it will be refused again until somebody does something about it.
+pub fn is_refused(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<Fault>(), Some(Fault::Refused(_)))
+}
+
 /// What a driver's error means for the transaction it happened in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {

@@ -31,6 +31,8 @@ pub struct Pruned {
     pub others: u64,
     /// Hosts that last spoke before, and of which nothing is left.
     pub hosts: u64,
+    /// Tokens that were over before.
+    pub tokens: u64,
 }
 
 impl Pruned {
@@ -41,6 +43,7 @@ impl Pruned {
         self.addresses += other.addresses;
         self.others += other.others;
         self.hosts += other.hosts;
+        self.tokens += other.tokens;
     }
 }
 

@@ -366,7 +366,7 @@ async fn hosts(
     Ok((hosts, epochs))
 }
 
-fn address(row: &Row<'_>, column: usize) -> Result<Option<IpAddr>, Trouble> {
+pub(crate) fn address(row: &Row<'_>, column: usize) -> Result<Option<IpAddr>, Trouble> {
     match row.optional_bytes(column)? {
         None => Ok(None),
         Some(bytes) => address_of(bytes).map(Some).ok_or_else(|| unreadable("address")),
@@ -388,7 +388,7 @@ fn protocol(number: i64) -> Result<Protocol, Trouble> {
 }
 
 /// A value that no version of this scheme writes.
-fn unreadable(what: &str) -> Trouble {
+pub(crate) fn unreadable(what: &str) -> Trouble {
     Fault::Refused(format!(
         "it holds a value that is no {what}: it was not written by shawk, or is damaged"
     ))

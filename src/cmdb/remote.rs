@@ -5,7 +5,7 @@ mod connection;
 mod tls;
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -18,6 +18,7 @@ use crate::cmdb::connect::{Limits, late};
 use crate::cmdb::fault::Fault;
 use crate::cmdb::jittered;
 use crate::cmdb::remote::connection::{Connection, Reply, Request, Trouble};
+use crate::cmdb::token::{Token, TokenSource};
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::url::site::Site;
 use crate::cmdb::write::Recorded;
@@ -48,17 +49,21 @@ pub(crate) struct Remote {
     site: Site,
     tls: Option<Arc<ClientConfig>>,
     limits: Limits,
+    /// What it is shown, as last read.
+    token: Mutex<Option<Token>>,
     /// Connections that nobody uses at the moment.
     idle: Mutex<Vec<Connection>>,
 }
 
 impl Remote {
     pub(crate) async fn open(url: &CmdbUrl, site: &Site, limits: &Limits) -> Result<Remote> {
+        let token = read_token(site).context(opening(url))?;
         let remote = Remote {
             url: url.clone(),
             site: site.clone(),
             tls: if site.tls { Some(tls::config(site).context(opening(url))?) } else { None },
             limits: *limits,
+            token: Mutex::new(token),
             idle: Mutex::new(Vec::new()),
         };
         let until = Instant::now() + limits.connect;
@@ -199,13 +204,18 @@ impl Remote {
     }
 
     /// One request and its reply, tried again when the collector is too busy
-    /// for it and says so.
+    /// for it and says so, and once when the token has become another.
     async fn exchange(&self, request: &Request, until: Instant) -> Result<Reply, Fault> {
+        let mut renewed = false;
         loop {
             let limit = until.saturating_duration_since(Instant::now());
             let reply = timeout_at(until, self.send(request))
                 .await
                 .unwrap_or_else(|_| Err(late("no answer", limit)))?;
+            if reply.status == StatusCode::UNAUTHORIZED && !renewed && self.renew()? {
+                renewed = true;
+                continue;
+            }
             let pause = jittered(reply.retry_after.unwrap_or(MAX_PAUSE).min(MAX_PAUSE));
             let busy = reply.status == StatusCode::SERVICE_UNAVAILABLE && reply.code() == "busy";
             if !busy || Instant::now() + pause >= until {
@@ -219,30 +229,44 @@ impl Remote {
     /// closed by the other end meanwhile: then the same goes over a new one,
     /// since everything that is sent may be sent twice.
     async fn send(&self, request: &Request) -> Result<Reply, Fault> {
-        let idle = self.lock().pop();
+        let token = lock(&self.token).clone();
+        let idle = lock(&self.idle).pop();
         if let Some(connection) = idle {
-            match connection.exchange(&self.site, request).await {
+            match connection.exchange(&self.site, token.as_ref(), request).await {
                 Ok((reply, connection)) => return Ok(self.keep(reply, connection)),
-                Err(Trouble::Broken(_)) => self.lock().clear(),
+                Err(Trouble::Broken(_)) => lock(&self.idle).clear(),
                 Err(Trouble::Known(fault)) => return Err(fault),
             }
         }
         let connecting = Connection::open(&self.site, self.tls.as_ref(), self.limits.connect);
         let connection = connecting.await?;
-        match connection.exchange(&self.site, request).await {
+        match connection.exchange(&self.site, token.as_ref(), request).await {
             Ok((reply, connection)) => Ok(self.keep(reply, connection)),
             Err(trouble) => Err(trouble.fault()),
         }
     }
 
-    fn keep(&self, reply: Reply, connection: Option<Connection>) -> Reply {
-        self.lock().extend(connection);
-        reply
+    /// Reads the token again; whether it is another one.
+    fn renew(&self) -> Result<bool, Fault> {
+        let new = read_token(&self.site)?;
+        let mut known = lock(&self.token);
+        let is_other = *known != new;
+        *known = new;
+        Ok(is_other)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn keep(&self, reply: Reply, connection: Option<Connection>) -> Reply {
+        lock(&self.idle).extend(connection);
+        reply
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read_token(site: &Site) -> Result<Option<Token>, Fault> {
+    site.token.as_ref().map(TokenSource::read).transpose().map_err(Fault::Refused)
 }
 
 fn opening(url: &CmdbUrl) -> String {

@@ -10,7 +10,7 @@ use std::fmt;
 use crate::cmdb::engine::{Access, Column, Connection, Value};
 use crate::cmdb::fault::{Error, Fault, fault};
 use crate::cmdb::spread::{self, Spread};
-use crate::cmdb::sql;
+use crate::cmdb::sql::meta;
 
 /// What creating the scheme, and spreading it over a cluster, did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// Steps to a scheme, as [`sql::STEPS`].
+/// Steps to a scheme, as [`crate::cmdb::sql::STEPS`].
 pub(crate) type Steps = [&'static [&'static str]];
 
 /// "SHWK" in the header of a SQLite file says whose it is.
@@ -152,7 +152,7 @@ async fn take_step(connection: &mut Connection, steps: &Steps) -> Result<Step, F
             }
         }
         .map_err(failed)?;
-        connection.run(sql::CREATE_META).await.map_err(failed)?;
+        connection.run(meta::CREATE_META).await.map_err(failed)?;
     }
     let taken = before.unwrap_or(0);
     let known = version_of(steps);
@@ -167,7 +167,7 @@ async fn take_step(connection: &mut Connection, steps: &Steps) -> Result<Step, F
         after += 1;
         let row =
             [Column::Text([Some("version")].into_iter().collect()), Column::Int(vec![Some(after)])];
-        connection.store(sql::SET_VERSION, &row, &[0]).await.map_err(failed)?;
+        connection.store(meta::SET, &row, &[0]).await.map_err(failed)?;
     }
     connection.run("COMMIT").await.map_err(failed)?;
     Ok(Step { before, after })
@@ -190,7 +190,7 @@ async fn version(connection: &mut Connection) -> Result<Option<i64>, Fault> {
     if single(connection, there).await?.unwrap_or(0) == 0 {
         return Ok(None);
     }
-    single(connection, sql::VERSION).await
+    single(connection, meta::VERSION).await
 }
 
 /// A SQLite file with tables and without our mark is not ours to write to.
@@ -218,7 +218,7 @@ pub(crate) async fn single(
     Ok(first.map_err(|e| fault(&e))?.first().copied())
 }
 
-fn version_of(steps: &Steps) -> i64 {
+pub(crate) fn version_of(steps: &Steps) -> i64 {
     i64::try_from(steps.len()).unwrap_or(i64::MAX)
 }
 

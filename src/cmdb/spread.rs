@@ -37,11 +37,11 @@ impl fmt::Display for Spread {
     }
 }
 
-/// The tables, the one that the others are kept together with first; `meta`,
-/// which is no host's, is on every node.
+/// The tables, the one that the others are kept together with first; `token`
+/// and `meta`, which are no host's, are on every node.
 macro_rules! tables {
     () => {
-        " FROM unnest(ARRAY['host', 'epoch', 'address', 'process', 'flow', 'span', 'hour', 'meta'])
+        " FROM unnest(ARRAY['host', 'epoch', 'address', 'process', 'flow', 'span', 'hour', 'token', 'meta'])
         WITH ORDINALITY AS t(name, at)
         JOIN pg_catalog.pg_class c ON c.relname = t.name
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'shawk' "
@@ -70,7 +70,7 @@ const NEXT: &str = concat!(
 const WAYS: &str = concat!(
     "SELECT count(DISTINCT (p.colocationid, p.partmethod, column_to_column_name(p.logicalrelid, p.partkey)))",
     tables!(),
-    "JOIN pg_catalog.pg_dist_partition p ON p.logicalrelid = c.oid WHERE t.name <> 'meta'"
+    "JOIN pg_catalog.pg_dist_partition p ON p.logicalrelid = c.oid WHERE t.name NOT IN ('token', 'meta')"
 );
 
 macro_rules! placements {
@@ -192,7 +192,7 @@ async fn distribute_next(connection: &mut Connection) -> Result<bool, Fault> {
 
 /// In the order of the scheme's tables. How many shards is the server's word,
 /// `citus.shard_count`.
-const DISTRIBUTE: [&str; 8] = [
+const DISTRIBUTE: [&str; 9] = [
     "SELECT create_distributed_table('shawk.host', 'host', colocate_with => 'none')",
     "SELECT create_distributed_table('shawk.epoch', 'host', colocate_with => 'shawk.host')",
     "SELECT create_distributed_table('shawk.address', 'host', colocate_with => 'shawk.host')",
@@ -200,6 +200,7 @@ const DISTRIBUTE: [&str; 8] = [
     "SELECT create_distributed_table('shawk.flow', 'host', colocate_with => 'shawk.host')",
     "SELECT create_distributed_table('shawk.span', 'host', colocate_with => 'shawk.host')",
     "SELECT create_distributed_table('shawk.hour', 'host', colocate_with => 'shawk.host')",
+    "SELECT create_reference_table('shawk.token')",
     "SELECT create_reference_table('shawk.meta')",
 ];
 

@@ -2,7 +2,7 @@
 //! which [`crate::cmdb::engine`] changes a few words for SQLite.
 //!
 //! What holds for all of them:
-//! - Each table's key begins with `host`, is computed by the host, and refers
+//! - Each table's key (but for [`meta`]) begins with `host`, is computed by the host, and refers
 //!   to nothing of another host, so that rows of one host can live together
 //!   on any of several machines, and no look-up stands before a write.
 //! - Times are microseconds of UTC since 1970. Addresses are the 16 bytes of
@@ -30,15 +30,19 @@
 //! asked of `s` in the ON of its one join: SQLite stores one row at a time, for
 //! which `s.column` is a placeholder.
 
+pub mod claim;
 #[cfg(test)]
 mod lint;
+pub mod meta;
 pub mod names;
 pub mod prune;
 
 /// The steps from nothing to the scheme of this version, in order. A step
 /// that has been released is never changed; the scheme's version is the
 /// number of steps taken.
-pub const STEPS: &[&[&str]] = &[&[
+pub const STEPS: &[&[&str]] = &[FIRST, meta::STEP];
+
+const FIRST: &[&str] = &[
     // Guarded by (epoch, sequence): what the newest report said.
     // name_key is the name in lower case, made by us: the engines disagree on
     // the lower case of anything but ASCII.
@@ -153,17 +157,7 @@ pub const STEPS: &[&[&str]] = &[&[
         retransmits BIGINT,
         PRIMARY KEY (host, flow, epoch, hour)
     ) CLUSTERED",
-]];
-
-/// Where the version of the scheme stands. It is written by whatever takes
-/// the steps above, so it is none of them.
-pub const CREATE_META: &str =
-    "CREATE TABLE IF NOT EXISTS meta (name TEXT NOT NULL PRIMARY KEY, value BIGINT NOT NULL)";
-/// Reads the version.
-pub const VERSION: &str = "SELECT value FROM meta WHERE name = 'version'";
-/// Writes the version.
-pub const SET_VERSION: &str = "INSERT INTO meta (name, value) ROWS
-    ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+];
 
 /// Whether a report is newer than what is stored.
 macro_rules! newer {

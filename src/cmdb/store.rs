@@ -17,15 +17,20 @@ use tokio::time::{sleep, timeout};
 use crate::cmdb::connect::{Lease, Limits, Pool, late};
 use crate::cmdb::engine::sqlite::GiveUp;
 use crate::cmdb::engine::{Access, Connection};
+use crate::cmdb::enrol::{Enrolment, Pulse};
 use crate::cmdb::fault::{Fault, Meaning, Trouble};
+use crate::cmdb::owners::{Claim, Owners};
 use crate::cmdb::prune::Pruned;
 use crate::cmdb::rows::Table;
 use crate::cmdb::scheme::Created;
+use crate::cmdb::token::TokenHash;
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::write::Recorded;
-use crate::cmdb::{find, hours, jittered, names, prune, read, rows, scheme, sql, write};
+use crate::cmdb::{
+    enrol, find, hours, jittered, names, owners, prune, read, rows, scheme, sql, write,
+};
 use crate::flow::report::Report;
-use crate::recall::{Found, HostKey, Names, Records, Run, Selector, Traffic, Window};
+use crate::recall::{Found, HostKey, Names, Records, Run, Selector, TokenRecord, Traffic, Window};
 
 /// A CMDB in a database.
 pub(crate) struct Store {
@@ -127,11 +132,57 @@ impl Store {
                     after = last;
                     pruned.add(forgotten);
                 }
-                Done::Pruned(None, _) => return Ok(pruned),
+                Done::Pruned(None, _) => break,
                 _ => unreachable!("{OWN_KIND}"),
             }
             sleep(began.elapsed()).await;
         }
+        match self.change(Task::PruneTokens(before), "prune").await? {
+            Done::Count(tokens) => pruned.tokens = tokens,
+            _ => unreachable!("{OWN_KIND}"),
+        }
+        Ok(pruned)
+    }
+
+    pub(crate) async fn owners(&self, claims: Vec<Claim>, within: Duration) -> Result<Owners> {
+        match self.ask(Task::Owners(claims, within)).await? {
+            Done::Owners(owners) => Ok(owners),
+            _ => unreachable!("{OWN_KIND}"),
+        }
+    }
+
+    pub(crate) async fn enrol(&self, hash: TokenHash, enrolment: Enrolment) -> Result<TokenRecord> {
+        match self.change(Task::Enrol(hash, enrolment), "enrol in").await? {
+            Done::Enrolled(token) => Ok(token),
+            _ => unreachable!("{OWN_KIND}"),
+        }
+    }
+
+    pub(crate) async fn revoke(&self, name_or_id: String) -> Result<u64> {
+        match self.change(Task::Revoke(name_or_id), "revoke in").await? {
+            Done::Count(tokens) => Ok(tokens),
+            _ => unreachable!("{OWN_KIND}"),
+        }
+    }
+
+    pub(crate) async fn tokens(&self) -> Result<Vec<TokenRecord>> {
+        match self.ask(Task::Tokens).await? {
+            Done::Tokens(tokens) => Ok(tokens),
+            _ => unreachable!("{OWN_KIND}"),
+        }
+    }
+
+    pub(crate) async fn pulse(&self, known: Option<i64>) -> Result<Pulse> {
+        match self.ask(Task::Pulse(known)).await? {
+            Done::Pulse(pulse) => Ok(pulse),
+            _ => unreachable!("{OWN_KIND}"),
+        }
+    }
+
+    async fn change(&self, task: Task, doing: &str) -> Result<Done> {
+        let limit = self.pool.limits().write;
+        let done = self.try_short(limit, task, late("not done", limit)).await;
+        done.with_context(|| format!("{doing} the CMDB {}", self.pool.url()))
     }
 
     pub(crate) async fn close(self) {
@@ -244,6 +295,12 @@ enum Task {
     Around(Vec<HostKey>, Vec<IpAddr>, Window),
     Names(String),
     Traffic(Vec<HostKey>, Window),
+    Enrol(TokenHash, Enrolment),
+    Revoke(String),
+    PruneTokens(Timestamp),
+    Tokens,
+    Pulse(Option<i64>),
+    Owners(Vec<Claim>, Duration),
 }
 
 enum Done {
@@ -257,6 +314,12 @@ enum Done {
     Records(Records),
     Names(Names),
     Traffic(Vec<Traffic>),
+    Enrolled(TokenRecord),
+    /// Of tokens.
+    Count(u64),
+    Tokens(Vec<TokenRecord>),
+    Pulse(Pulse),
+    Owners(Owners),
 }
 
 /// Tells SQLite, when dropped, that nobody waits for it any more.
@@ -317,6 +380,13 @@ async fn do_task(connection: &mut Connection, task: &Task) -> Result<Done, Troub
             let last = prune::step(connection, *after, *before, &mut pruned).await?;
             Ok(Done::Pruned(last, pruned))
         }
+        Task::Enrol(hash, enrolment) => {
+            enrol::enrol(connection, hash, enrolment).await.map(Done::Enrolled)
+        }
+        Task::Revoke(name_or_id) => enrol::revoke(connection, name_or_id).await.map(Done::Count),
+        Task::PruneTokens(before) => {
+            enrol::prune(connection, before.as_microsecond()).await.map(Done::Count)
+        }
         question => answer(connection, question).await,
     }
 }
@@ -336,9 +406,12 @@ async fn answer(connection: &mut Connection, question: &Task) -> Result<Done, Tr
         Task::Traffic(hosts, window) => {
             hours::traffic(connection, hosts, window).await.map(Done::Traffic)
         }
-        Task::Check | Task::Create | Task::Record(_) | Task::Prune(..) => {
-            unreachable!("it is no question")
+        Task::Tokens => enrol::tokens(connection).await.map(Done::Tokens),
+        Task::Owners(claims, within) => {
+            owners::owners(connection, claims, *within).await.map(Done::Owners)
         }
+        Task::Pulse(known) => enrol::pulse(connection, *known).await.map(Done::Pulse),
+        _ => unreachable!("it is no question"),
     };
     let end = if answer.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = connection.run(end).await;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use sqlx::postgres::PgConnectOptions;
 
+use crate::cmdb::token::TokenSource;
 use crate::cmdb::url::site::Site;
 
 pub(crate) mod site;
@@ -85,6 +86,15 @@ impl CmdbUrl {
     /// Whether it is behind a collector, which is asked over HTTP.
     pub fn is_remote(&self) -> bool {
         matches!(self.place, Place::Remote(_))
+    }
+
+    /// The same, to be shown a token where it is a collector.
+    #[must_use]
+    pub fn with_token(mut self, token: Option<TokenSource>) -> CmdbUrl {
+        if let Place::Remote(site) = &mut self.place {
+            site.token = token;
+        }
+        self
     }
 
     /// The file, where it is one.

@@ -1,19 +1,29 @@
 //! Rows → one transaction: all of them, but for those that the CMDB refuses.
 //! It must not know what is in a row.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::cmdb::engine::{Access, Connection, Row};
 use crate::cmdb::fault::{Error, Meaning, Trouble, meaning};
 use crate::cmdb::rows::Table;
 use crate::cmdb::sql;
+use crate::recall::HostKey;
 
 /// What became of reports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
     /// Rows that the CMDB refused (a text it cannot store) and that were left
     /// out, so that the others are not lost. Nothing else is lost.
     pub refused: u64,
+    /// Whose they were; a collector tells only how many.
+    pub refused_of: BTreeMap<HostKey, u64>,
+}
+
+impl Recorded {
+    fn refuse(&mut self, host: HostKey) {
+        self.refused += 1;
+        *self.refused_of.entry(host).or_default() += 1;
+    }
 }
 
 /// Stores all rows or none; but for rows that are refused, which are left out
@@ -113,7 +123,8 @@ async fn store_apart(connection: &mut Connection, tables: &[Table]) -> Result<Re
     let mut nobody = HashSet::new();
     for table in tables {
         let rows = table.without(&nobody);
-        recorded.refused += (table.rows - rows.len()) as u64;
+        let left_out = (0..table.rows).filter(|row| nobody.contains(&table.host(*row)));
+        left_out.for_each(|row| recorded.refuse(table.host(row)));
         let mut left = vec![&rows[..]];
         while let Some(rows) = left.pop() {
             connection.run("SAVEPOINT part").await?;
@@ -123,8 +134,8 @@ async fn store_apart(connection: &mut Connection, tables: &[Table]) -> Result<Re
                     connection.run("ROLLBACK TO SAVEPOINT part").await?;
                     connection.run("RELEASE SAVEPOINT part").await?;
                     if let [row] = *rows {
-                        recorded.refused += 1;
                         let host = table.host(row);
+                        recorded.refuse(host);
                         tracing::warn!(table = table.name, host, %error, "the CMDB refused a row; it was left out");
                         if table.statement == sql::STORE_HOSTS {
                             nobody.insert(host);

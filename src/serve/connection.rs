@@ -58,10 +58,8 @@ pub(crate) async fn serve(
             match timeout(HEADERS_LIMIT, TlsAcceptor::from(config).accept(stream)).await {
                 Ok(Ok(secured)) => {
                     let shown = secured.get_ref().1.peer_certificates();
-                    let peer = Peer {
-                        certified: shown.and_then(<[_]>::first).and_then(trust::certified),
-                        must_be_known: state.plan.client_ca.is_some(),
-                    };
+                    let peer =
+                        Peer { certified: shown.and_then(<[_]>::first).and_then(trust::certified) };
                     requests(&state, secured, peer, stopping).await;
                 }
                 failed => {

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 
 use crate::ask;
 use crate::cli::inquiry;
+use crate::recall::Role;
 use crate::serve::reply::{self, Refusal, Reply};
-use crate::serve::trust::{Caller, Role};
+use crate::serve::trust::Caller;
 use crate::serve::{State, recall};
 use crate::view::{self, Format};
 

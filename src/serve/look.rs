@@ -14,8 +14,9 @@ use crate::cli::{self, Asked, inquiry};
 use crate::graph::group::{self, By};
 use crate::graph::search::Answer;
 use crate::look;
+use crate::recall::Role;
 use crate::serve::reply::{self, Refusal, Reply};
-use crate::serve::trust::{Caller, Role};
+use crate::serve::trust::Caller;
 use crate::serve::{State, recall};
 use crate::view::{self, Format};
 

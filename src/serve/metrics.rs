@@ -23,7 +23,14 @@ pub(crate) struct Metrics {
     pub(crate) batches_failed: Count,
     batch_us: Count,
     pub(crate) questions: Count,
+    /// Of the CMDB: whether it is there, and which tokens live.
+    pub(crate) checks: Count,
+    /// By [`TRUST`].
+    mistrusted: [Count; TRUST.len()],
 }
+
+/// Codes of those refusals that are about who asks.
+const TRUST: [&str; 3] = ["unauthenticated", "forbidden", "address_claimed"];
 
 impl Metrics {
     pub(crate) fn request(&self, status: u16) {
@@ -35,14 +42,19 @@ impl Metrics {
         self.requests[class].add(1);
     }
 
+    pub(crate) fn refusal(&self, code: &str) {
+        let counts = TRUST.iter().zip(&self.mistrusted);
+        counts.filter(|(known, _)| **known == code).for_each(|(_, count)| count.add(1));
+    }
+
     pub(crate) fn batch(&self, took: Duration) {
         self.batches.add(1);
         self.batch_us.add_us(took);
     }
 
     /// All of them. `ready` is whether the CMDB can be used, `waiting` how many
-    /// flows and reports wait to be recorded.
-    pub(crate) fn text(&self, ready: bool, waiting: (usize, usize)) -> String {
+    /// flows and reports wait to be recorded, `tokens` how many are known.
+    pub(crate) fn text(&self, ready: bool, waiting: (usize, usize), tokens: usize) -> String {
         let mut text = Text::new("shawk_");
         text.head("build_info", "gauge", "The version that runs.");
         text.line("build_info", concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1);
@@ -51,6 +63,11 @@ impl Metrics {
         for (class, count) in ["2xx", "4xx", "5xx"].into_iter().zip(&self.requests) {
             text.line("http_requests_total", &format!("{{status=\"{class}\"}}"), count.get());
         }
+        text.head("mistrusted_total", "counter", "Requests refused for who asked, by code.");
+        for (code, count) in TRUST.iter().zip(&self.mistrusted) {
+            text.line("mistrusted_total", &format!("{{code=\"{code}\"}}"), count.get());
+        }
+        text.one("tokens", "gauge", "Tokens that live.", tokens);
         let open = self.connections.get().saturating_sub(self.connections_ended.get());
         text.one("connections", "gauge", "Connections open.", open);
         text.head("reports_total", "counter", "Reports received, by what became of them.");
@@ -77,6 +94,11 @@ impl Metrics {
             ),
             ("rows_refused_total", "Rows left out, as the CMDB refused them.", &self.rows_refused),
             ("batches_failed_total", "Batches that the CMDB did not take.", &self.batches_failed),
+            (
+                "checks_total",
+                "Questions to the CMDB for itself and the tokens in it.",
+                &self.checks,
+            ),
             ("questions_total", "Questions answered.", &self.questions),
         ] {
             text.one(name, "counter", help, count.get());

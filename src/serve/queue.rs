@@ -11,11 +11,12 @@ use tokio::time::timeout;
 
 use crate::cmdb::Cmdb;
 use crate::cmdb::fault::Fault;
+use crate::cmdb::write::Recorded;
 use crate::daemon::lock;
 use crate::flow::report::Report;
 use crate::recall::{HostKey, Run};
-use crate::serve::State;
 use crate::serve::reply::Refusal;
+use crate::serve::{State, claims};
 
 /// Transactions at once. Reports of one host are never in two of them.
 pub(crate) const WRITERS: usize = 2;
@@ -36,6 +37,9 @@ const ROOM_LIMIT: Duration = Duration::from_secs(8);
 pub(crate) struct Entry {
     reports: Vec<Report>,
     continues: bool,
+    /// Sent by who may report about one host, whose word of its addresses is
+    /// held against the others'.
+    bound: bool,
     answer: oneshot::Sender<Result<Receipt, Refusal>>,
     _room: OwnedSemaphorePermit,
     _hosts: Hosts,
@@ -46,7 +50,7 @@ pub(crate) struct Entry {
 pub(crate) struct Receipt {
     pub(crate) recorded: u64,
     pub(crate) repeated: u64,
-    /// Rows that the CMDB refused; of all who were recorded together.
+    /// Rows that the CMDB refused of these hosts.
     pub(crate) rows_refused: u64,
 }
 
@@ -89,6 +93,7 @@ impl Queue {
         &self,
         reports: Vec<Report>,
         continues: bool,
+        bound: bool,
     ) -> Result<Receipt, Refusal> {
         let hosts = self.claim(&reports)?;
         let size: usize = reports.iter().map(size).sum();
@@ -98,7 +103,7 @@ impl Queue {
             return Err(Refusal::busy("too many reports wait to be recorded"));
         };
         let (answer, answered) = oneshot::channel();
-        let entry = Entry { reports, continues, answer, _room: room, _hosts: hosts };
+        let entry = Entry { reports, continues, bound, answer, _room: room, _hosts: hosts };
         let sent = lock(&self.entries).as_ref().is_some_and(|entries| entries.send(entry).is_ok());
         if !sent {
             return Err(Refusal::busy("the collector is stopping"));
@@ -175,19 +180,30 @@ async fn store(state: &State, cmdb: &Cmdb, batch: Vec<Entry>) {
         Ok(known) => known,
         Err(error) => return refuse(state, batch, &error),
     };
-    let new: Vec<Vec<&Report>> = batch.iter().map(|entry| fresh(entry, &known)).collect();
+    let mut new: Vec<Vec<&Report>> = batch.iter().map(|entry| fresh(entry, &known)).collect();
+    let contested = match contested(state, cmdb, &batch, &mut new).await {
+        Ok(contested) => contested,
+        Err(error) => return refuse(state, batch, &error),
+    };
     let all: Vec<&Report> = new.iter().flatten().copied().collect();
-    let together = if all.is_empty() { Ok(0) } else { record(state, cmdb, &all).await };
+    let together =
+        if all.is_empty() { Ok(Recorded::default()) } else { record(state, cmdb, &all).await };
     let mut outcomes = Vec::with_capacity(batch.len());
-    for (entry, new) in batch.iter().zip(&new) {
-        let rows_refused = match &together {
-            Ok(rows) => Ok(*rows),
+    for ((entry, new), contested) in batch.iter().zip(&new).zip(contested) {
+        if let Some(refusal) = contested {
+            state.metrics.reports_refused.add(entry.reports.len() as u64);
+            outcomes.push(Err(refusal));
+            continue;
+        }
+        let recorded = match &together {
+            Ok(recorded) => Ok(rows_refused(recorded, entry)),
             Err(error) if batch.len() > 1 && is_refused(error) => {
-                record(state, cmdb, new).await.map_err(|error| Refusal::of_cmdb(&error))
+                let alone = record(state, cmdb, new).await;
+                alone.map(|alone| alone.refused).map_err(|error| Refusal::of_cmdb(&error))
             }
             Err(error) => Err(Refusal::of_cmdb(error)),
         };
-        let outcome = rows_refused.and_then(|rows_refused| {
+        let outcome = recorded.and_then(|rows_refused| {
             let repeated = entry.reports.len() - new.len();
             state.metrics.reports_repeated.add(repeated as u64);
             state.metrics.reports_recorded.add(new.len() as u64);
@@ -207,17 +223,42 @@ async fn store(state: &State, cmdb: &Cmdb, batch: Vec<Entry>) {
     }
 }
 
+/// Which requests claim what another host has: nothing of them is new then.
+async fn contested(
+    state: &State,
+    cmdb: &Cmdb,
+    batch: &[Entry],
+    new: &mut [Vec<&Report>],
+) -> anyhow::Result<Vec<Option<Refusal>>> {
+    let asked = batch.iter().zip(new.iter());
+    let asked: Vec<Vec<&Report>> =
+        asked.map(|(entry, new)| if entry.bound { new.clone() } else { Vec::new() }).collect();
+    let refusals = claims::contested(state, cmdb, &asked).await?;
+    for (new, refusal) in new.iter_mut().zip(&refusals) {
+        if refusal.is_some() {
+            new.clear();
+        }
+    }
+    Ok(refusals)
+}
+
 fn is_refused(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref::<Fault>(), Some(Fault::Refused(_)) | None)
 }
 
-async fn record(state: &State, cmdb: &Cmdb, reports: &[&Report]) -> anyhow::Result<u64> {
+async fn record(state: &State, cmdb: &Cmdb, reports: &[&Report]) -> anyhow::Result<Recorded> {
     let recorded = cmdb.record(reports).await;
     match &recorded {
         Ok(recorded) => state.metrics.rows_refused.add(recorded.refused),
         Err(_) => state.metrics.batches_failed.add(1),
     }
-    recorded.map(|recorded| recorded.refused)
+    recorded
+}
+
+/// Those of a request's hosts; no other request has any of them.
+fn rows_refused(recorded: &Recorded, entry: &Entry) -> u64 {
+    let hosts: BTreeSet<HostKey> = entry.reports.iter().map(|report| report.host.hash()).collect();
+    hosts.iter().filter_map(|host| recorded.refused_of.get(host)).sum()
 }
 
 /// The last sequence that the CMDB has of each epoch in a batch.

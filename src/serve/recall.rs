@@ -8,10 +8,11 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use crate::cmdb::Cmdb;
+use crate::recall::Role;
 use crate::serve::State;
 use crate::serve::reply::{self, Refusal, Reply};
 use crate::serve::router::Body;
-use crate::serve::trust::{Caller, Role};
+use crate::serve::trust::Caller;
 use crate::wire;
 use crate::wire::recall::{Answer, Question, decode_question, encode_answer};
 

@@ -3,10 +3,11 @@
 use hyper::StatusCode;
 use serde_json::json;
 
+use crate::recall::Role;
 use crate::serve::State;
 use crate::serve::reply::{self, Refusal, Reply};
 use crate::serve::router::Body;
-use crate::serve::trust::{Caller, Role};
+use crate::serve::trust::Caller;
 use crate::wire;
 
 /// Most reports, flows, addresses, processes and scopes in one request: what a
@@ -30,7 +31,8 @@ pub(crate) async fn answer(
     if decoded.reports.is_empty() {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "malformed", "there is no report", ""));
     }
-    let receipt = state.queue.record(decoded.reports, decoded.continues).await?;
+    let bound = caller.host.is_some();
+    let receipt = state.queue.record(decoded.reports, decoded.continues, bound).await?;
     state.metrics.flows_not_understood.add(decoded.refused);
     let object = json!({
         "recorded": receipt.recorded,

@@ -10,9 +10,11 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
+use crate::daemon::lock;
 use crate::prometheus;
+use crate::recall::Role;
 use crate::serve::reply::{self, Refusal, Reply};
-use crate::serve::trust::{self, Peer, Role};
+use crate::serve::trust::{self, Peer};
 use crate::serve::{MAX_BODIES, State, inquiry, look, openapi, page, recall, reports, search};
 use crate::view::Format;
 use crate::view::grafana::FIELDS;
@@ -90,6 +92,7 @@ pub(crate) struct Packed<'a> {
 pub(crate) async fn answer(state: &State, peer: &Peer, request: Request<Incoming>) -> Reply {
     let reply = carry_out(state, peer, request).await.unwrap_or_else(|refusal| {
         tracing::debug!("{} {}: {}", refusal.status, refusal.code, refusal.error);
+        state.metrics.refusal(refusal.code);
         refusal.reply()
     });
     state.metrics.request(reply.status().as_u16());
@@ -129,7 +132,9 @@ async fn carry_out(
     if route == Route::OpenApi {
         return json(StatusCode::OK, openapi::DOCUMENT.to_owned());
     }
-    let caller = trust::who(peer, &head.headers)?;
+    // A CMDB that is away is what the counts are looked at for.
+    let of_old = route == Route::Metrics;
+    let caller = trust::who(state, peer, &head.headers, of_old).await?;
     let body = Body { headers: &head.headers, incoming };
     let query = head.uri.query().unwrap_or("");
     match route {
@@ -147,7 +152,7 @@ async fn carry_out(
         _ => {
             caller.may(Role::Read)?;
             let ready = state.ready.borrow().is_ok();
-            let text = state.metrics.text(ready, state.queue.waiting());
+            let text = state.metrics.text(ready, state.queue.waiting(), state.tokens.count());
             Ok(reply::body(StatusCode::OK, prometheus::TYPE, text))
         }
     }
@@ -174,7 +179,7 @@ fn is_for_us(state: &State, headers: &HeaderMap, asked: Option<&str>) -> Result<
     let name = name_of(host).to_ascii_lowercase();
     let ours = name == "localhost"
         || name.parse::<IpAddr>().is_ok()
-        || state.names.iter().any(|known| is_named(&name, known));
+        || lock(&state.names).iter().any(|known| is_named(&name, known));
     if !ours {
         return Err(Refusal::new(
             StatusCode::MISDIRECTED_REQUEST,

@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::recall::Role;
 use crate::recall::{Selector, Window};
 use crate::serve::reply::{Refusal, Reply};
-use crate::serve::trust::{Caller, Role};
+use crate::serve::trust::Caller;
 use crate::serve::{State, look, recall};
 use crate::view;
 

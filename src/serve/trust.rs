@@ -1,22 +1,17 @@
 //! Who asks, and what they may. It must not know what is asked.
 
+pub(crate) mod tokens;
+
+use hyper::header::AUTHORIZATION;
 use hyper::{HeaderMap, StatusCode};
+use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 
+use crate::cmdb::token::Token;
 use crate::flow::host::Host;
-use crate::recall::HostKey;
+use crate::recall::{HostKey, Role};
+use crate::serve::State;
 use crate::serve::reply::Refusal;
-
-/// What somebody may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// Report, about one host.
-    Write,
-    /// Ask.
-    Read,
-    /// Everything.
-    Admin,
-}
 
 /// Somebody who is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,27 +26,59 @@ pub(crate) struct Caller {
 pub(crate) struct Peer {
     /// What its certificate says, which TLS has verified.
     pub(crate) certified: Option<Caller>,
-    /// Without a certificate it is nobody.
-    pub(crate) must_be_known: bool,
 }
 
 /// What in a certificate names a role, and a host whose id is no DNS name.
 const ROLE: &str = "shawk:role:";
 const HOST: &str = "shawk:host:";
 
-/// Who asks. Where nobody has to be known, which is so on loopback only,
-/// everybody may do everything.
-pub(crate) fn who(peer: &Peer, _headers: &HeaderMap) -> Result<Caller, Refusal> {
-    match (peer.certified, peer.must_be_known) {
-        (Some(caller), _) => Ok(caller),
-        (None, false) => Ok(Caller { role: Role::Admin, host: None }),
-        (None, true) => Err(Refusal::new(
-            StatusCode::UNAUTHORIZED,
-            "unauthenticated",
-            "nobody is known by this request",
-            "show a client certificate: sslcert and sslkey in the address",
-        )),
+/// Who asks: whom the certificate names, or the token. Where nobody has to be
+/// known, which is so on loopback only, everybody else may do everything; but a
+/// token that is shown there counts, and must be good; `of_old`, as far as was
+/// known when the CMDB last answered.
+pub(crate) async fn who(
+    state: &State,
+    peer: &Peer,
+    headers: &HeaderMap,
+    of_old: bool,
+) -> Result<Caller, Refusal> {
+    if let Some(caller) = peer.certified {
+        return Ok(caller);
     }
+    let Some(shown) = bearer(headers) else {
+        if !state.plan.must_be_known {
+            return Ok(Caller { role: Role::Admin, host: None });
+        }
+        return Err(unknown(
+            "nobody is known by this request",
+            "show a token (SHAWK_TOKEN_FILE) or a client certificate (sslcert and sslkey in the address)",
+        ));
+    };
+    let remedy = "have another one made: shawk enrol NAME --rotate, on the collector's CMDB";
+    let Some(token) = Token::parse(shown) else {
+        return Err(unknown("what was shown is no whole token", remedy));
+    };
+    let holder = state.tokens.holder(state, &token, of_old).await;
+    let holder = holder.map_err(|error| Refusal::of_cmdb(&error))?;
+    let now = Timestamp::now().as_microsecond();
+    match holder {
+        None => Err(unknown("this token is not known, or was revoked", remedy)),
+        Some(holder) if holder.expires.is_some_and(|end| end <= now) => {
+            Err(unknown("this token has expired", remedy))
+        }
+        Some(holder) => Ok(Caller { role: holder.role, host: holder.host }),
+    }
+}
+
+fn unknown(error: &str, remedy: &str) -> Refusal {
+    Refusal::new(StatusCode::UNAUTHORIZED, "unauthenticated", error, remedy)
+}
+
+/// What stands behind `Authorization: Bearer` (RFC 6750, 2.1), be it a token or
+/// not.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, rest) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| rest.trim())
 }
 
 impl Caller {

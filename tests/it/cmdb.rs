@@ -8,6 +8,7 @@ mod finding;
 mod forgetting;
 mod identity;
 mod order;
+mod tokens;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

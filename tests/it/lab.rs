@@ -29,6 +29,7 @@ mod wait;
 
 mod addresses;
 mod daemons;
+mod failover;
 mod fleet;
 mod impact;
 mod inquiries;

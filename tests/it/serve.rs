@@ -1,11 +1,13 @@
 //! `shawk serve`, driven as a probe, a person and a stranger would.
 
+mod claims;
 pub(crate) mod collector;
 mod labels;
 mod replicas;
 mod schema;
 mod stranger;
 mod tls;
+mod tokens;
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -188,7 +190,10 @@ fn a_collector_is_no_place_to_change_a_scheme_or_to_prune() {
         &["prune", "--older-than", "1h", "--cmdb", "http://127.0.0.1:7717"],
         &["serve", "--cmdb", "http://127.0.0.1:7717"],
         &["serve", "--listen", "0.0.0.0:0", "--cmdb", "sqlite::memory:"],
-        &["serve", "--listen", "[::]:0", "--tls-cert", "c", "--tls-key", "k"],
+        &["serve", "--listen", "[::]:0", "--require-auth", "--cmdb", "sqlite::memory:"],
+        &["enrol", "me", "--role", "read", "--cmdb", "https://collector.example"],
+        &["tokens", "--cmdb", "https://collector.example"],
+        &["revoke", "me", "--cmdb", "https://collector.example"],
     ] {
         let output = shawk(arguments).output().unwrap();
         let said = said(&output);

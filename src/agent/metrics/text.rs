@@ -87,6 +87,8 @@ fn write_meter(text: &mut Text, sources: &Sources) {
     text.one("deliveries_total", "counter", "Reports delivered", meter.deliveries.get());
     let failed = meter.deliveries_failed.get();
     text.one("deliveries_failed_total", "counter", "Attempts to deliver that failed", failed);
+    let refused = meter.deliveries_refused.get();
+    text.one("deliveries_refused_total", "counter", "Of these, refused by the CMDB", refused);
     let refused = meter.rows_refused.get();
     text.one("rows_refused_total", "counter", "Rows that the CMDB left out", refused);
     text.one(

@@ -66,7 +66,7 @@ impl Postgres {
         values: &[Value<'_>],
         each: &mut Each<'_>,
     ) -> Result<(), Trouble> {
-        let sql = spread::worded(sql, self.is_spread);
+        let sql = worded(&spread::worded(sql, self.is_spread));
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values)?);
         for row in query.fetch_all(&mut self.connection).await.map_err(Error::from)? {
             each(&Row::Postgres(&row))?;
@@ -79,7 +79,7 @@ impl Postgres {
         sql: &'static str,
         values: &[Value<'_>],
     ) -> Result<u64, Error> {
-        let sql = spread::worded(sql, self.is_spread);
+        let sql = worded(&spread::worded(sql, self.is_spread));
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments(values)?);
         Ok(query.execute(&mut self.connection).await?.rows_affected())
     }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::{Method, StatusCode, header};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use rustix::net::sockopt;
 use rustls::ClientConfig;
@@ -24,6 +25,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::cmdb::connect::late;
 use crate::cmdb::fault::Fault;
+use crate::cmdb::token::Token;
 use crate::cmdb::url::site::Site;
 
 /// How long what was sent may stay unacknowledged, and an idle peer silent,
@@ -128,16 +130,23 @@ impl Connection {
     pub(crate) async fn exchange(
         mut self,
         site: &Site,
+        token: Option<&Token>,
         request: &Request,
     ) -> Result<(Reply, Option<Connection>), Trouble> {
-        let message = hyper::Request::builder()
+        let mut message = hyper::Request::builder()
             .method(Method::POST)
             .uri(format!("{}{}", site.prefix, request.path))
             .header(header::HOST, site.authority())
             .header(header::CONTENT_TYPE, "application/x-protobuf")
             .header(header::CONTENT_ENCODING, "zstd")
-            .header(header::USER_AGENT, concat!("shawk/", env!("CARGO_PKG_VERSION")))
-            .body(Full::new(request.body.clone()));
+            .header(header::USER_AGENT, concat!("shawk/", env!("CARGO_PKG_VERSION")));
+        let bearer =
+            token.map(|token| HeaderValue::from_str(&format!("Bearer {}", token.reveal())));
+        if let Some(Ok(mut bearer)) = bearer {
+            bearer.set_sensitive(true);
+            message = message.header(header::AUTHORIZATION, bearer);
+        }
+        let message = message.body(Full::new(request.body.clone()));
         let message = message.map_err(|error| Trouble::Known(Fault::Refused(error.to_string())))?;
         let reply = {
             let exchanging = exchange(&mut self.sender, message);

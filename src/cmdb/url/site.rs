@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::cmdb::token::TokenSource;
 use crate::cmdb::url::query;
 
 /// Where a collector is.
@@ -18,6 +19,8 @@ pub(crate) struct Site {
     pub(crate) ca: Option<PathBuf>,
     /// Our own certificate and its key.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
+    /// What else it is shown; only ever over TLS, or within this machine.
+    pub(crate) token: Option<TokenSource>,
 }
 
 /// Parameters that the URL may have, named as PostgreSQL names them.
@@ -60,6 +63,7 @@ pub(crate) fn parse(text: &str) -> Result<Site, String> {
         prefix: prefix.trim_end_matches('/').to_owned(),
         ca: None,
         identity: None,
+        token: None,
     };
     parameters(text, &mut site)?;
     if !tls && !is_loopback(&site.host) {

@@ -83,6 +83,7 @@ async fn check_plans(place: &Place) {
         (sql::FLOWS_TO_ADDRESSES, addresses, MOST, "", "flow_peer"),
         (sql::FLOWS_OF_HOSTS, hosts.as_str(), MOST, "", "flow_pkey"),
         (sql::OWNERS_OF_ADDRESSES, addresses, MOST, "", "address_owner"),
+        (sql::claim::LIVE_OWNERS, MOST, "", "", "address_owner"),
         (sql::ADDRESSES_OF_HOSTS, hosts.as_str(), MOST, "", "address_pkey"),
         (sql::HOSTS_BY_ADDRESS, address, address, MOST, "address_owner"),
         (sql::PEERS_BY_ADDRESS, address, address, MOST, "flow_peer"),
@@ -90,7 +91,8 @@ async fn check_plans(place: &Place) {
         (sql::HOSTS_BY_PORT, "5", MOST, "", "flow_local_port"),
         (sql::PEERS_BY_PORT, "77", MOST, "", "flow_peer_port"),
     ] {
-        let values = ["0", "9000000000000000", third, fourth, fifth];
+        let first = if statement == sql::claim::LIVE_OWNERS { addresses } else { "0" };
+        let values = [first, "9000000000000000", third, fourth, fifth];
         let plan = if place.is_sqlite() {
             sqlite_plan(place, statement)
         } else {
@@ -98,6 +100,7 @@ async fn check_plans(place: &Place) {
             for (at, value) in values.iter().enumerate().rev() {
                 explained = explained.replace(&format!("${}", at + 1), value);
             }
+            let explained = explained.replace("CMDB_TIME", "1800000000000000");
             place
                 .raw(&format!(
                     "SET join_collapse_limit = 1; SET random_page_cost = 1.1; EXPLAIN {explained}"

@@ -49,7 +49,8 @@ async fn what_is_old_is_forgotten_and_what_goes_on_is_not(place: Place) {
     record(&cmdb, &[with_addresses(report("b", 0, 1, 20, silent), &["10.0.1.1"])]).await;
 
     let pruned = cmdb.prune(at(4 * hour + 5)).await.expect("prune");
-    let expected = Pruned { flows: 2, spans: 1, hours: 3, addresses: 2, others: 3, hosts: 1 };
+    let expected =
+        Pruned { flows: 2, spans: 1, hours: 3, addresses: 2, others: 3, hosts: 1, tokens: 0 };
     assert_eq!(pruned, expected);
     let records =
         cmdb.around(&[key("a"), key("b")], &[], &Window::default()).await.expect("around");

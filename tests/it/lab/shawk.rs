@@ -15,7 +15,7 @@ use crate::lab::ss;
 use crate::lab::truth::{self, Edge, End};
 use crate::lab::wait::{self, LIMIT, Said};
 
-const SHAWK: &str = env!("CARGO_BIN_EXE_shawk");
+pub(crate) const SHAWK: &str = env!("CARGO_BIN_EXE_shawk");
 
 /// Looks at a count of bytes that find it unchanged between two scans.
 const QUIET: u32 = 3;

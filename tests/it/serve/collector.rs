@@ -101,6 +101,10 @@ impl Collector {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("signalled");
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until it has ended; how, and what it said.
     pub(crate) fn ended(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().expect("waited");
@@ -121,6 +125,24 @@ impl Collector {
             body.len()
         );
         self.ask(&head, body)
+    }
+
+    /// As somebody: with a token, or what is none.
+    pub(crate) fn get_as(&self, token: &str, path: &str) -> Reply {
+        self.ask(
+            &format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"),
+            b"",
+        )
+    }
+
+    /// Sends reports as somebody.
+    pub(crate) fn report_as(&self, token: &str, reports: &[&Report]) -> Reply {
+        let body = wire::pack(&wire::encode(reports));
+        let head = format!(
+            "POST /v1/reports HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nConnection: close\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: zstd\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.ask(&head, &body)
     }
 
     /// Sends reports.
@@ -145,7 +167,11 @@ impl Collector {
 
     /// The value of a metric.
     pub(crate) fn metric(&self, name: &str) -> f64 {
-        let text = self.get("/metrics").text();
+        Collector::metric_in(&self.get("/metrics").text(), name)
+    }
+
+    /// The value of a metric in what was answered.
+    pub(crate) fn metric_in(text: &str, name: &str) -> f64 {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
     }

@@ -187,3 +187,19 @@ fn a_full_queue_sends_away_and_loses_nothing() {
     assert_eq!(collector.metric("shawk_queue_flows"), 0.0);
     assert!(began.elapsed() < Duration::from_secs(120));
 }
+
+#[test]
+fn a_file_that_is_removed_under_a_collector_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cmdb.db");
+    let cmdb = format!("sqlite:{}", path.display());
+    let collector = Collector::start(&cmdb, &[]);
+    let told = report("web", 0, 1, 60, vec![open("10.0.0.1:22 . sshd", 0, 60)]);
+    assert_eq!(collector.report(&[&told]).status, 200);
+    for entry in std::fs::read_dir(directory.path()).unwrap().map(Result::unwrap) {
+        std::fs::remove_file(entry.path()).unwrap();
+    }
+    until("it takes reports again", || collector.report(&[&told]).status == 200);
+    until("it is ready again", || collector.get("/readyz").status == 200);
+    assert_eq!(look(&cmdb, &["web"])["hosts"][0]["name"], "web");
+}

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::cmdb::{open, report, with_addresses};
-use crate::serve::collector::{Collector, Reply};
+use crate::serve::collector::{Collector, Reply, shawk};
 
 /// What is wrong with a value, in the words of JSON Schema that the document
 /// uses; a word that is not known here is wrong, too.
@@ -183,6 +183,30 @@ fn answers_are_as_the_document_says() {
     }
     let edges = collector.get("/api/v1/look?host=web").json()["edges"].clone();
     assert_eq!(edges.as_array().map(Vec::len), Some(1), "{edges:#}");
+}
+
+#[test]
+fn refusals_for_who_asks_are_as_the_document_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
+    let collector = Collector::start(&cmdb, &["--require-auth"]);
+    let document = collector.get("/openapi.json").json();
+    let enrolled = shawk(&["enrol", "web", "--host-id", "id-of-web", "--cmdb", &cmdb]).output();
+    let token = String::from_utf8(enrolled.unwrap().stdout).unwrap();
+    let told = report("app", 0, 1, 60, Vec::new());
+    for path in ["/metrics", "/api/v1/look"] {
+        for (reply, status) in
+            [(collector.get(path), 401), (collector.get_as(token.trim_end(), path), 403)]
+        {
+            assert_eq!(reply.status, status, "{}", reply.text());
+            check(&document, "get", path, &reply);
+        }
+    }
+    let forged = collector.report_as(token.trim_end(), &[&told]);
+    assert_eq!(forged.status, 403, "{}", forged.text());
+    check(&document, "post", "/v1/reports", &forged);
+    check(&document, "post", "/v1/reports", &collector.report(&[&told]));
+    check(&document, "post", "/v1/recall", &collector.post("/v1/recall", b"x"));
 }
 
 #[test]

@@ -1,11 +1,17 @@
 //! A private authority: who is believed, by whom, and what they may.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::cmdb::{open, report};
-use crate::serve::collector::{Collector, said, shawk};
+use crate::serve::collector::{Collector, said, shawk, until};
 
 struct Authority {
     directory: PathBuf,
@@ -137,4 +143,67 @@ fn without_a_certificate_there_is_no_question_of_one() {
     let told = report("web", 0, 1, 60, vec![open("10.0.0.1:22 . sshd", 0, 60)]);
     assert_eq!(collector.report(&[&told]).status, 200);
     assert!(collector.log().contains("everybody who reaches"), "{}", collector.log());
+}
+
+/// The status of an answer to a name, over TLS.
+fn status(authority: &Authority, port: u16, host: &str) -> u16 {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(authority.file("ca.pem")).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let tls = ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = StreamOwned::new(tls, TcpStream::connect(("127.0.0.1", port)).unwrap());
+    let head = format!("GET /openapi.json HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut text = Vec::new();
+    // It closes without a word of farewell once it has answered.
+    let _ = stream.read_to_end(&mut text);
+    String::from_utf8_lossy(&text).split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_certificate_that_is_renewed_brings_its_names() {
+    let scratch = tempfile::tempdir().unwrap();
+    let ours = Authority::new(scratch.path(), "ours");
+    ours.sign("server", &["localhost", "old.example"], &[]);
+    let cmdb = format!("sqlite:{}/cmdb.db", scratch.path().display());
+    let (certificate, key) = (ours.file("server.pem"), ours.file("server.key"));
+    let more = ["--tls-cert", &certificate, "--tls-key", &key, "--name", "own.example"];
+    let collector = Collector::start(&cmdb, &more);
+    let asked = |host| status(&ours, collector.port, host);
+    assert_eq!([asked("old.example"), asked("new.example"), asked("own.example")], [200, 421, 200]);
+    ours.sign("server", &["localhost", "new.example"], &[]);
+    until("it goes by the new name", || asked("new.example") == 200);
+    assert_eq!([asked("old.example"), asked("own.example")], [421, 200]);
+}
+
+#[test]
+fn behind_a_certificate_there_may_be_tokens() {
+    let scratch = tempfile::tempdir().unwrap();
+    let ours = Authority::new(scratch.path(), "ours");
+    ours.sign("server", &["localhost"], &[]);
+    ours.sign("admin", &[], &["shawk:role:admin"]);
+    let cmdb = format!("sqlite:{}/cmdb.db", scratch.path().display());
+    let (certificate, key) = (ours.file("server.pem"), ours.file("server.key"));
+    let (authority, tls) = (ours.file("ca.pem"), ["--tls-cert", &certificate, "--tls-key", &key]);
+    let enrolled = shawk(&["enrol", "served", "--host-id", "served", "--cmdb", &cmdb]).output();
+    let token = String::from_utf8(enrolled.unwrap().stdout).unwrap();
+    for more in [&["--require-auth"][..], &["--client-ca", &authority]] {
+        let collector = Collector::start(&cmdb, &[&tls[..], more].concat());
+        let url = ours.url("localhost", collector.port, None);
+        let mut command = shawk(&["probe", "--once", "--mode", "netlink", "--cmdb", &url]);
+        assert!(!command.output().unwrap().status.success());
+        let output = command.env("SHAWK_TOKEN", token.trim_end()).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        // Who shows both is whom the certificate names.
+        let url = ours.url("localhost", collector.port, Some("admin"));
+        let look = shawk(&["look", "served", "--cmdb", &url]).env("SHAWK_TOKEN", &token).output();
+        let asked = look.unwrap().status.success();
+        assert_eq!(asked, more[0] == "--client-ca");
+    }
 }
