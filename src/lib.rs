@@ -10,6 +10,8 @@ pub mod agent;
 pub mod cli;
 pub mod cmdb;
 pub mod flow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod graph;
 pub mod look;
 pub mod probe;

@@ -5,7 +5,7 @@
 //! It must not know SQL, nor how an answer is joined or printed.
 
 mod connection;
-mod look;
+pub(crate) mod look;
 mod metrics;
 mod openapi;
 mod queue;
@@ -80,7 +80,7 @@ const LIMITS: Limits =
 type Readiness = Result<(), String>;
 
 /// What all requests share.
-struct State {
+pub(crate) struct State {
     plan: Plan,
     /// Names by which a request may ask for us.
     names: Vec<String>,

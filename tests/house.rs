@@ -20,6 +20,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("look", &["flow", "recall", "cmdb", "graph"]),
     ("serve", &["flow", "recall", "wire", "cmdb", "graph", "view", "look", "cli"]),
     ("cli", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view"]),
+    ("fuzz", &["flow", "probe", "wire", "cmdb", "agent", "cli", "serve"]),
     ("run", &["flow", "probe", "recall", "cmdb", "agent", "graph", "view", "look", "cli", "serve"]),
 ];
 

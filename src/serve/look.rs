@@ -35,7 +35,7 @@ pub(crate) async fn answer(state: &State, caller: Caller, query: &str) -> Result
 }
 
 /// A query's words are those of the command line, without the dashes.
-fn understand(query: &str, now: Timestamp) -> Result<Asked, String> {
+pub(crate) fn understand(query: &str, now: Timestamp) -> Result<Asked, String> {
     let mut words = LookArguments {
         what: None,
         cmdb: CmdbArguments { cmdb: None },

@@ -7,6 +7,7 @@ mod bpf;
 mod citus;
 mod cli;
 mod cmdb;
+mod killed;
 mod lab;
 mod netns;
 mod postgres;

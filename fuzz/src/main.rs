@@ -1,0 +1,17 @@
+//! libFuzzer over one of `shawk::fuzz::TARGETS`: the one that `SHAWK_FUZZ` names.
+//! Built by `scripts/fuzz`, which has shawk instrumented for it.
+#![no_main]
+#![expect(clippy::expect_used, reason = "a fuzzer ends by panicking")]
+
+use std::sync::OnceLock;
+
+static RUN: OnceLock<fn(&[u8])> = OnceLock::new();
+
+libfuzzer_sys::fuzz_target!(
+    init: {
+        let name = std::env::var("SHAWK_FUZZ").expect("SHAWK_FUZZ names a target");
+        let run = shawk::fuzz::target(&name).expect("SHAWK_FUZZ is one of fuzz/corpus");
+        RUN.set(run).expect("it is set once");
+    },
+    |data: &[u8]| RUN.get().expect("it is set first")(data)
+);
