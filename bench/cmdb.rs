@@ -184,6 +184,7 @@ fn question(host: u32, depth: u32) -> Question {
         reach: Reach { depth, ways: Ways::Both, edges: 100_000 },
         hosts: 1000,
         tolerance: SignedDuration::from_secs(120),
+        labels: Default::default(),
     }
 }
 

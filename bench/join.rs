@@ -336,6 +336,7 @@ fn search(recall: &Recall<'_>, depth: u32) -> (Answer, Took) {
         reach: Reach { depth, ways: Ways::Both, edges: 100_000 },
         hosts: 1000,
         tolerance: SignedDuration::from_secs(120),
+        labels: Default::default(),
     };
     let found = Found { hosts: [1].into(), ..Found::default() };
     let mut took = Took::default();

@@ -5,7 +5,6 @@
 //! CMDB. Whatever the CMDB has not acknowledged stays in the tally.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -81,10 +80,4 @@ pub(crate) fn say_what_was_refused(recorded: &Recorded) {
     if recorded.refused > 0 {
         warn!("the CMDB refused {} rows of a report; the others are in it", recorded.refused);
     }
-}
-
-/// A panic elsewhere ends the process (see `main`), so a poisoned lock is only
-/// ever seen on the way out, and its tally is still worth delivering.
-pub(crate) fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
-    tally.lock().unwrap_or_else(PoisonError::into_inner)
 }

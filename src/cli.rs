@@ -5,26 +5,32 @@
 
 pub mod args;
 pub mod duration;
+pub mod inquiry;
+pub mod labels;
 mod probe;
+mod selector;
 mod serve;
 pub mod settings;
 
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::agent::spool::SpoolPlan;
 use crate::cli::args::{Arguments, LookArguments, Word};
+use crate::cli::inquiry::InquiryOptions;
+use crate::cli::selector::{selectors, window};
 use crate::cli::settings::Settings;
 use crate::cmdb::url::CmdbUrl;
 use crate::flow::filter::Filter;
 use crate::graph::walk::Ways;
+use crate::labels::Labels;
 use crate::probe::choose::Mode;
 use crate::recall::{Selector, Window};
 use crate::view::Format;
@@ -40,6 +46,8 @@ pub enum Command {
     Probe(Box<ProbeOptions>),
     /// Look at the graph.
     Look(Box<LookOptions>),
+    /// Answer one of the questions with a name of their own.
+    Inquire(Box<InquiryOptions>),
     /// Collect reports and answer questions.
     Serve(Box<ServeOptions>),
     /// Create or migrate the schema.
@@ -103,6 +111,8 @@ pub struct ServeOptions {
     pub client_ca: Option<PathBuf>,
     /// Names it is asked by.
     pub names: Vec<String>,
+    /// Its file of labels.
+    pub labels: Option<PathBuf>,
 }
 
 /// What a question's words mean.
@@ -127,6 +137,8 @@ pub struct LookOptions {
     pub asked: Asked,
     /// `SHAWK_HOST_ID`, for "this host".
     pub host_id: Option<String>,
+    /// What people call things.
+    pub labels: Arc<Labels>,
     /// How to print the answer.
     pub format: Format,
 }
@@ -166,6 +178,7 @@ pub fn parse(
         Some(Word::Probe(words)) => Command::Probe(Box::new(probe::probe(words, &settings)?)),
         Some(Word::Serve(words)) => Command::Serve(Box::new(serve::serve(words, &settings)?)),
         Some(Word::Look(words)) => Command::Look(Box::new(look(words, &settings, now)?)),
+        Some(Word::Inquiry(words)) => inquiry::command(words, &settings, now)?,
         None => return Err("no command given; see 'shawk --help'".into()),
     };
     let warning = |name: &String| {
@@ -182,6 +195,11 @@ fn help_or_refusal(error: &clap::Error) -> Result<Invocation, String> {
         let command = Command::Print(error.to_string());
         return Ok(Invocation { command, debug: false, warnings: Vec::new() });
     }
+    Err(one_line(error, "see 'shawk --help'"))
+}
+
+/// What clap says in several lines, as one, with its own tip or this remedy.
+fn one_line(error: &clap::Error, remedy: &str) -> String {
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or("wrong arguments");
@@ -190,8 +208,10 @@ fn help_or_refusal(error: &clap::Error) -> Result<Invocation, String> {
         said.extend(lines.clone().next().map(|line| format!(" {line}")));
     }
     let tip = lines.find_map(|line| line.strip_prefix("tip: "));
-    let remedy = tip.unwrap_or("see 'shawk --help'");
-    Err(format!("{said}; {remedy}"))
+    match tip.unwrap_or(remedy) {
+        "" => said,
+        remedy => format!("{said}; {remedy}"),
+    }
 }
 
 /// A value by flag, or by the first of some variables that is set. The error
@@ -269,6 +289,7 @@ fn look(words: LookArguments, settings: &Settings, now: Timestamp) -> Result<Loo
     let format = words.output.parse().map_err(|error| format!("--output: {error}"))?;
     Ok(LookOptions {
         cmdb: cmdb(words.cmdb.cmdb.clone(), settings)?,
+        labels: labels::labels(words.labels.clone(), settings)?,
         asked: asked(words, now)?,
         host_id: pick(None, "", settings, &["SHAWK_HOST_ID"], text)?,
         format,
@@ -277,7 +298,7 @@ fn look(words: LookArguments, settings: &Settings, now: Timestamp) -> Result<Loo
 
 /// What the words of a question mean.
 pub fn asked(words: LookArguments, now: Timestamp) -> Result<Asked, String> {
-    let window = window(&words, now)?;
+    let window = window(&words.window, now)?;
     let depth = words.depth.parse().ok().filter(|depth| (1..=MAX_DEPTH).contains(depth));
     let depth = depth.ok_or_else(|| {
         format!("--depth: '{}' is not a number of steps; choose from 1 to {MAX_DEPTH}", words.depth)
@@ -287,104 +308,7 @@ pub fn asked(words: LookArguments, now: Timestamp) -> Result<Asked, String> {
         (false, true) => Ways::Down,
         _ => Ways::Both,
     };
-    Ok(Asked { selectors: selectors(words)?, window, depth, ways })
-}
-
-fn window(words: &LookArguments, now: Timestamp) -> Result<Window, String> {
-    let moment = |flag: &str, value: &Option<String>| match value {
-        Some(value) => {
-            duration::parse_moment(value, now).map(Some).map_err(|error| format!("{flag}: {error}"))
-        }
-        None => Ok(None),
-    };
-    if let Some(at) = moment("--at", &words.at)? {
-        return Ok(Window { since: Some(at), until: Some(at) });
-    }
-    let window =
-        Window { since: moment("--since", &words.since)?, until: moment("--until", &words.until)? };
-    if let (Some(since), Some(until)) = (window.since, window.until)
-        && since > until
-    {
-        return Err(format!("--since {since} is later than --until {until}; swap them"));
-    }
-    Ok(window)
-}
-
-/// What the user means. A bare word may mean several things; the likeliest
-/// comes first.
-fn selectors(words: LookArguments) -> Result<Vec<Selector>, String> {
-    let one = |flag: &str, read: Result<Selector, String>| {
-        read.map(|selector| vec![selector]).map_err(|error| format!("{flag}: {error}"))
-    };
-    if let Some(value) = words.ip {
-        return one("--ip", address(&value, |_| true));
-    }
-    if let Some(value) = words.ipv4 {
-        return one("--ipv4", address(&value, IpAddr::is_ipv4));
-    }
-    if let Some(value) = words.ipv6 {
-        return one("--ipv6", address(&value, IpAddr::is_ipv6));
-    }
-    if let Some(value) = words.host {
-        return one("--host", text(&value).map(Selector::Host));
-    }
-    if let Some(value) = words.process {
-        return one("--process", text(&value).map(Selector::Process));
-    }
-    if let Some(value) = words.port {
-        return one("--port", port(&value));
-    }
-    let Some(word) = words.what else { return Ok(Vec::new()) };
-    text(&word)?;
-    if word == "*" {
-        return Ok(vec![Selector::All]);
-    }
-    if let Ok(selector) = address(&word, |_| true) {
-        return Ok(vec![selector]);
-    }
-    if word.bytes().all(|byte| byte.is_ascii_digit()) {
-        return one("a port", port(&word));
-    }
-    if let Some(number) = word.strip_prefix(':') {
-        return one("a port", port(number));
-    }
-    // No host name has a colon or a slash, and none is all digits and points
-    // (RFC 1123, section 2.1): such a word is an address gone wrong.
-    let looks_like_address = word.contains([':', '/'])
-        || word.contains('.') && word.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    if looks_like_address {
-        return address(&word, |_| true).map(|selector| vec![selector]);
-    }
-    let name = text(&word)?;
-    Ok(vec![Selector::Host(name.clone()), Selector::Process(name)])
-}
-
-/// An address, or a network with its prefix; brackets around IPv6 are taken
-/// off, and an IPv4-mapped address is IPv4.
-fn address(value: &str, family: impl Fn(&IpAddr) -> bool) -> Result<Selector, String> {
-    let bare = value.strip_prefix('[').and_then(|v| v.strip_suffix(']')).unwrap_or(value);
-    let of_family = |ip: IpAddr| {
-        let ip = ip.to_canonical();
-        if family(&ip) {
-            Ok(ip)
-        } else {
-            Err(format!("'{value}' is of the other IP family; use --ip"))
-        }
-    };
-    if let Ok(ip) = bare.parse::<IpAddr>() {
-        return of_family(ip).map(Selector::Address);
-    }
-    if let Ok(network) = bare.parse::<IpNet>() {
-        return of_family(network.addr()).map(|_| Selector::Network(network.trunc()));
-    }
-    Err(format!("'{value}' is not an address or network; write 10.0.0.10, fd00::10 or 10.0.0.0/24"))
-}
-
-fn port(value: &str) -> Result<Selector, String> {
-    match value.parse() {
-        Ok(0) | Err(_) => Err(format!("'{value}' is not a port; choose from 1 to 65535")),
-        Ok(port) => Ok(Selector::Port(port)),
-    }
+    Ok(Asked { selectors: selectors(words.of)?, window, depth, ways })
 }
 
 #[cfg(test)]

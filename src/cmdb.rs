@@ -28,6 +28,7 @@ mod text;
 pub mod url;
 pub mod write;
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -43,7 +44,7 @@ use crate::cmdb::store::Store;
 use crate::cmdb::url::{CmdbUrl, Place};
 use crate::cmdb::write::Recorded;
 use crate::flow::report::Report;
-use crate::recall::{Found, HostKey, Records, Selector, Traffic, Window};
+use crate::recall::{Found, HostKey, Records, Run, Selector, Traffic, Window};
 
 /// A CMDB that can be asked and told.
 pub struct Cmdb {
@@ -59,7 +60,7 @@ enum Way {
 impl Cmdb {
     /// Connects and checks the scheme. The embedded CMDB makes its directory,
     /// its file and its scheme where they are missing. The error says which
-    /// CMDB, why, and what to do; see [`Fault`].
+    /// CMDB, why, and what to do; see [`fault::Fault`].
     pub async fn open(url: &CmdbUrl, limits: &Limits) -> Result<Cmdb> {
         let way = match url.place() {
             Place::Remote(site) => Way::Remote(Box::new(Remote::open(url, site, limits).await?)),
@@ -88,8 +89,19 @@ impl Cmdb {
     /// The last report of an epoch that is kept; none if nothing of it is.
     pub async fn last_sequence(&self, host: HostKey, epoch: i64) -> Result<Option<u64>> {
         match &self.way {
-            Way::Store(store) => store.last_sequence(host, epoch).await,
+            Way::Store(store) => {
+                Ok(store.last_sequences(vec![(host, epoch)]).await?.into_values().next())
+            }
             Way::Remote(remote) => remote.last_sequence(host, epoch).await,
+        }
+    }
+
+    /// The last reports that are kept of some epochs; those of which nothing
+    /// is are left out.
+    pub async fn last_sequences(&self, runs: Vec<Run>) -> Result<HashMap<Run, u64>> {
+        match &self.way {
+            Way::Store(store) => store.last_sequences(runs).await,
+            Way::Remote(remote) => Err(remote.no_such_call()),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::agent::spool::payload;
 use crate::cli::duration;
 use crate::cmdb::url::CmdbUrl;
 use crate::flow::socket::Protocol;
+use crate::labels::Labels;
 use crate::probe::message::{self, Message};
 use crate::probe::{bpf, cgroup, diag, procfs, procnet, record};
 use crate::serve;
@@ -22,10 +23,11 @@ use crate::wire::recall;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("answer", answer),
     ("bpf", bpf),
     ("duration", moment),
+    ("labels", labels),
     ("netlink", netlink),
     ("packed", packed),
     ("proc", proc),
@@ -186,6 +188,10 @@ fn url(word: &str) {
         hidden(format!("postgres://host/{word}?password={CANARY}"));
         hidden(format!("https://{CANARY}{word}@host"));
     }
+}
+
+fn labels(bytes: &[u8]) {
+    Labels::parse(text(bytes)).ok();
 }
 
 /// What the collector is asked for.

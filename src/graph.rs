@@ -16,11 +16,13 @@ use smallvec::SmallVec;
 use crate::flow::host::Rung;
 use crate::flow::process::Process;
 use crate::flow::socket::Protocol;
+use crate::labels::Label;
 use crate::recall::{AddressRecord, HostKey, HostRecord};
 
 mod address;
 mod index;
 pub mod join;
+mod label;
 mod merge;
 mod mirror;
 mod resolve;
@@ -49,6 +51,8 @@ pub struct Graph {
     pub edges: Vec<Edge>,
     /// The records that told of each edge, in the order of the edges.
     pub tellers: Vec<SmallVec<[Teller; 2]>>,
+    /// Every service that waits, with the record that told of it, by node.
+    pub listeners: Vec<Listener>,
     /// The hosts that report.
     pub hosts: BTreeMap<HostKey, HostRecord>,
     /// Who had which address.
@@ -111,6 +115,8 @@ pub struct Node {
     pub listens: BTreeSet<Listen>,
     /// For an address that several hosts have: these.
     pub claimed_by: BTreeSet<HostKey>,
+    /// What people call it.
+    pub label: Option<Label>,
 }
 
 /// A port that a process listens at.
@@ -122,6 +128,17 @@ pub struct Listen {
     pub address: IpAddr,
     /// The port.
     pub port: u16,
+}
+
+/// A record that told of a service that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listener {
+    /// Who waits.
+    pub node: NodeId,
+    /// Where.
+    pub listen: Listen,
+    /// Where it stands in [`crate::recall::Records::flows`].
+    pub record: u32,
 }
 
 /// The active node depends on the passive one.

@@ -7,16 +7,21 @@
 //! `ARCHITECTURE.md` has the map.
 
 pub mod agent;
+pub mod ask;
 pub mod cli;
 pub mod cmdb;
+pub mod daemon;
 pub mod flow;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 pub mod graph;
+pub mod labels;
 pub mod look;
 pub mod probe;
+pub mod prometheus;
 pub mod recall;
 pub mod run;
 pub mod serve;
+pub mod study;
 pub mod view;
 pub mod wire;

@@ -3,6 +3,8 @@
 //! It decides nothing: what to fetch is [`Search`]'s matter, and how the
 //! answer looks a view's.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use tracing::debug;
@@ -11,6 +13,7 @@ use crate::cmdb::Cmdb;
 use crate::cmdb::fault::Fault;
 use crate::graph::search::{Answer, Otherwise, Question, Search};
 use crate::graph::walk::{Reach, Ways};
+use crate::labels::Labels;
 use crate::recall::{HostKey, Selector, Window};
 
 /// Most hosts whose records are fetched only to say when something was last
@@ -30,13 +33,28 @@ const MAX_HOSTS: usize = 1000;
 const MAX_EDGES: usize = 100_000;
 
 /// A question within the limits that hold for everybody who asks.
-pub fn question(selectors: Vec<Selector>, window: Window, depth: u32, ways: Ways) -> Question {
+///
+/// A word that no label has is not taken for one, unless that is all it can be.
+pub fn question(
+    mut selectors: Vec<Selector>,
+    window: Window,
+    depth: u32,
+    ways: Ways,
+    labels: Arc<Labels>,
+) -> Question {
+    if selectors.len() > 1 {
+        selectors.retain(|selector| match selector {
+            Selector::Label(word) => labels.gives(word),
+            _ => true,
+        });
+    }
     Question {
         selectors,
         window,
         reach: Reach { depth, ways, edges: MAX_EDGES },
         hosts: MAX_HOSTS,
         tolerance: TOLERANCE,
+        labels,
     }
 }
 

@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         complain(&format!("warning: {warning}"));
     }
     match shawk::run::run(invocation) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("{error:#}"));

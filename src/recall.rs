@@ -16,11 +16,17 @@ use crate::flow::key::HostFlow;
 /// A host's key in the CMDB: [`crate::flow::host::Host::hash`].
 pub type HostKey = i64;
 
+/// One run of a probe: its host, and its epoch.
+pub type Run = (HostKey, i64);
+
 /// What a user asks about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
     /// Every host that reports.
     All,
+    /// What people call so: a name, role or group. The CMDB knows none of them,
+    /// and is asked for all.
+    Label(String),
     /// One address, canonical (never IPv4-mapped).
     Address(IpAddr),
     /// All addresses of a network.

@@ -1,6 +1,6 @@
 //! One command, carried out.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use tracing::info;
 
 use crate::agent::{self, Plan};
+use crate::ask;
+use crate::cli::inquiry::InquiryOptions;
 use crate::cli::{Command, Invocation, LookOptions, ProbeOptions, ServeOptions};
 use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
@@ -25,8 +27,8 @@ use crate::view;
 const CREDITS: &str = include_str!("../CREDITS");
 
 /// Carries out one command. Standard output is its answer, standard error what
-/// it has to say about it.
-pub fn run(invocation: Invocation) -> Result<()> {
+/// it has to say about it. What it gives back is the exit code.
+pub fn run(invocation: Invocation) -> Result<u8> {
     let level = if invocation.debug { tracing::Level::DEBUG } else { tracing::Level::INFO };
     tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_ansi(false).init();
     // Only a collector has work for several threads.
@@ -35,6 +37,7 @@ pub fn run(invocation: Invocation) -> Result<()> {
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = builder.enable_all().build().context("start the runtime")?;
+    let mut code = 0;
     let done = match invocation.command {
         Command::Print(text) => print(&text),
         Command::Credits => print(CREDITS),
@@ -45,10 +48,11 @@ pub fn run(invocation: Invocation) -> Result<()> {
         Command::Probe(options) => runtime.block_on(probe(*options)),
         Command::Serve(options) => runtime.block_on(serve(*options)),
         Command::Look(options) => runtime.block_on(look(*options)),
+        Command::Inquire(options) => runtime.block_on(inquire(*options)).map(|told| code = told),
     };
     // A look-up of a name that hangs in the C library is not waited for.
     runtime.shutdown_background();
-    done
+    done.map(|()| code)
 }
 
 async fn create_scheme(url: &CmdbUrl) -> Result<()> {
@@ -110,8 +114,8 @@ async fn probe(options: ProbeOptions) -> Result<()> {
 }
 
 async fn serve(options: ServeOptions) -> Result<()> {
-    let ServeOptions { cmdb, listen, tls, client_ca, names } = options;
-    serve::run(serve::Plan { listen, cmdb, tls, client_ca, names }).await
+    let ServeOptions { cmdb, listen, tls, client_ca, names, labels } = options;
+    serve::run(serve::Plan { listen, cmdb, tls, client_ca, names, labels }).await
 }
 
 fn print(text: &str) -> Result<()> {
@@ -146,14 +150,36 @@ async fn look(options: LookOptions) -> Result<()> {
         let host = machine::read_host(&config(options.host_id, None))?;
         selectors.push(Selector::Host(host.id));
     }
-    let question = look::question(selectors, asked.window, asked.depth, asked.ways);
-    options.cmdb.path().map_or(Ok(()), can_be_read)?;
-    let cmdb = Cmdb::open(&options.cmdb, &Limits::STANDARD).await?;
+    let question = look::question(selectors, asked.window, asked.depth, asked.ways, options.labels);
+    let cmdb = read(&options.cmdb).await?;
     let answer = look::look(&cmdb, question, Timestamp::now()).await?;
     cmdb.close().await;
+    let (mut stdout, colour) = stdout();
+    view::write(&answer, options.format, colour, &mut stdout).context("write the answer")
+}
+
+/// An inquiry answered; the exit code is what scripts ask for.
+async fn inquire(options: InquiryOptions) -> Result<u8> {
+    let cmdb = read(&options.cmdb).await?;
+    let outcome = ask::ask(&cmdb, options.inquiry, &options.labels, Timestamp::now()).await?;
+    cmdb.close().await;
+    let (mut stdout, colour) = stdout();
+    view::finding::write(&outcome, options.format, colour, &mut stdout)
+        .context("write the answer")?;
+    Ok(outcome.exit_code())
+}
+
+/// A CMDB that is asked and not written to.
+async fn read(url: &CmdbUrl) -> Result<Cmdb> {
+    url.path().map_or(Ok(()), can_be_read)?;
+    Cmdb::open(url, &Limits::STANDARD).await
+}
+
+/// Standard output, and whether it takes colour.
+fn stdout() -> (StdoutLock<'static>, bool) {
     let stdout = io::stdout();
     // https://no-color.org: set and not empty.
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colour = stdout.is_terminal() && !no_colour;
-    view::write(&answer, options.format, colour, &mut stdout.lock()).context("write the answer")
+    (stdout.lock(), colour)
 }

@@ -5,6 +5,8 @@
 //! It must not know SQL, nor how an answer is joined or printed.
 
 mod connection;
+mod inquiry;
+mod labels;
 pub(crate) mod look;
 mod metrics;
 mod openapi;
@@ -18,14 +20,14 @@ mod trust;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::ServerConfig;
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -35,6 +37,8 @@ use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::fault::{Fault, is_away};
 use crate::cmdb::url::CmdbUrl;
+use crate::daemon::{Signals, lock, notify};
+use crate::serve::labels::LabelsFile;
 use crate::serve::metrics::Metrics;
 use crate::serve::queue::Queue;
 
@@ -51,6 +55,8 @@ pub struct Plan {
     pub client_ca: Option<PathBuf>,
     /// Names it is asked by, beside those in its certificate.
     pub names: Vec<String>,
+    /// A file of labels.
+    pub labels: Option<PathBuf>,
 }
 
 /// Most connections at once; one more is closed, and counted. An agent keeps
@@ -88,6 +94,7 @@ pub(crate) struct State {
     ready: watch::Receiver<Readiness>,
     queue: Queue,
     metrics: Metrics,
+    labels: LabelsFile,
     bodies: Semaphore,
     decoding: Semaphore,
     questions: Semaphore,
@@ -95,8 +102,7 @@ pub(crate) struct State {
 
 /// Collects until SIGTERM or SIGINT; then finishes what it has accepted.
 pub async fn run(plan: Plan) -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("watch for SIGINT")?;
+    let mut signals = Signals::watch()?;
     raise_open_files();
     let secured = plan.tls.is_some().then(|| tls::read(&plan)).transpose()?;
     let (config, certified) = secured.unzip();
@@ -110,6 +116,7 @@ pub async fn run(plan: Plan) -> Result<()> {
         ready,
         queue,
         metrics: Metrics::default(),
+        labels: LabelsFile::new(plan.labels.clone()),
         bodies: Semaphore::new(MAX_BODIES),
         decoding: Semaphore::new(MAX_DECODING),
         questions: Semaphore::new(MAX_QUESTIONS),
@@ -130,14 +137,13 @@ pub async fn run(plan: Plan) -> Result<()> {
     }
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
-    notify(&[sd_notify::NotifyState::Ready]);
+    notify(NotifyState::Ready);
     tokio::select! {
         () = accept(&state, &listener, config.as_ref(), &mut connections, &stopping) => {}
         () = keep_checking(&state, config.as_ref(), &offer, &tell) => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.stop() => {}
     }
-    notify(&[sd_notify::NotifyState::Stopping]);
+    notify(NotifyState::Stopping);
     drop(listener);
     let left = connections.len();
     debug!("stopping with {left} connections open");
@@ -267,23 +273,10 @@ async fn check(
     }
 }
 
-/// Tells a service manager, where there is one. Its absence is the common case.
-fn notify(states: &[sd_notify::NotifyState]) {
-    if let Err(error) = sd_notify::notify(states) {
-        debug!("the service manager cannot be told: {error}");
-    }
-}
-
 impl State {
     /// The CMDB, once it was there.
     fn cmdb(&self) -> Result<Arc<Cmdb>, Fault> {
         let cmdb = self.cmdb.borrow().clone();
         cmdb.ok_or_else(|| Fault::Away("the CMDB has not answered so far".to_owned()))
     }
-}
-
-/// A panic ends the process (see `main`), so a poisoned lock is only ever seen
-/// on the way out.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

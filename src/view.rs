@@ -7,9 +7,11 @@ use std::str::FromStr;
 
 use crate::graph::search::Answer;
 
+mod columns;
 mod csv;
 mod dot;
 pub mod escape;
+pub mod finding;
 mod footer;
 mod json;
 mod known;

@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::info;
 
+use crate::agent::Plan;
 use crate::agent::delivery::{Delivery, Part};
 use crate::agent::journal::{Going, Journal};
 use crate::agent::meter::Meter;
 use crate::agent::metrics::{self, Sources};
 use crate::agent::scan::{Recorder, Scanner};
 use crate::agent::spool::Spool;
-use crate::agent::{Plan, lock};
 use crate::cmdb::jittered;
+use crate::daemon::{Signals, lock, notify};
 use crate::flow::tally::Tally;
 use crate::probe::Probe;
 
@@ -60,7 +61,7 @@ pub async fn run(probe: Probe, recorder: Option<Recorder>, plan: Plan) -> Result
         _ = scans.changed() => true,
         () = signals.stop() => false,
     };
-    notify(&[sd_notify::NotifyState::Ready]);
+    notify(NotifyState::Ready);
     let journal = start_journal(&plan, &tally)?;
     let (going, watched) = watch::channel(Going { delivered: Instant::now(), failing: None });
     let sources = Sources {
@@ -78,7 +79,7 @@ pub async fn run(probe: Probe, recorder: Option<Recorder>, plan: Plan) -> Result
             () = signals.stop() => {}
         }
     }
-    notify(&[sd_notify::NotifyState::Stopping]);
+    notify(NotifyState::Stopping);
     drop(stop);
     tokio::task::spawn_blocking(move || thread.join()).await.ok();
     finish(&mut delivery, &tally, journal.as_deref(), &mut signals).await
@@ -184,32 +185,4 @@ async fn finish(
     written.context("the disk did not answer").and_then(|done| done).context(lost)?;
     info!("stopped; the last report did not reach the CMDB and waits in the spool");
     Ok(())
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn watch() -> Result<Signals> {
-        let terminate = signal(SignalKind::terminate()).context("watch for SIGTERM")?;
-        let interrupt = signal(SignalKind::interrupt()).context("watch for SIGINT")?;
-        Ok(Signals { terminate, interrupt })
-    }
-
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// Tells a service manager, where there is one. Its absence is the common case.
-fn notify(states: &[sd_notify::NotifyState]) {
-    if let Err(error) = sd_notify::notify(states) {
-        debug!("the service manager cannot be told: {error}");
-    }
 }

@@ -11,14 +11,15 @@ use tracing::{debug, info, warn};
 
 use crate::agent::journal::{Going, Journal};
 use crate::agent::meter::Meter;
+use crate::agent::say_what_was_refused;
 use crate::agent::spool::LIMIT;
 use crate::agent::spool::disk::{Batch, Job, Reply};
 use crate::agent::spool::format::Kind;
 use crate::agent::spool::payload::{REPORT_BYTES, REPORT_FLOWS};
-use crate::agent::{lock, say_what_was_refused};
 use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::url::CmdbUrl;
+use crate::daemon::lock;
 use crate::flow::report::{Report, merge};
 use crate::flow::tally::Tally;
 
@@ -86,7 +87,7 @@ impl Delivery {
             }
             Err(error) => {
                 self.cmdb = None;
-                Meter::count(&self.meter.deliveries_failed);
+                self.meter.deliveries_failed.add(1);
                 if going.failing.is_none() {
                     going.failing = Some(Instant::now());
                     warn!("the CMDB cannot be written, flows are kept and merged: {error:#}");

@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::agent::lock;
 use crate::agent::spool::disk::{Job, Reply};
 use crate::agent::spool::payload::{RECORD_BYTES, RECORD_FLOWS};
 use crate::agent::spool::{Gauge, Spool};
+use crate::daemon::lock;
 use crate::flow::report::Report;
 use crate::flow::tally::Tally;
 

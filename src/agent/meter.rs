@@ -1,41 +1,31 @@
 //! What scans and deliveries count as they go, for whoever scrapes.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
 use jiff::Timestamp;
+
+use crate::prometheus::Count;
 
 /// Numbers of a running probe.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    pub(crate) scans: AtomicU64,
-    pub(crate) scans_failed: AtomicU64,
+    pub(crate) scans: Count,
+    pub(crate) scans_failed: Count,
     /// Microseconds, of all scans.
-    pub(crate) scan_us: AtomicU64,
-    pub(crate) scan_cpu_us: AtomicU64,
+    pub(crate) scan_us: Count,
+    pub(crate) scan_cpu_us: Count,
     /// Scans that came later than the interval says, to spare the processor.
-    pub(crate) scans_slowed: AtomicU64,
-    pub(crate) deliveries: AtomicU64,
-    pub(crate) deliveries_failed: AtomicU64,
-    pub(crate) rows_refused: AtomicU64,
+    pub(crate) scans_slowed: Count,
+    pub(crate) deliveries: Count,
+    pub(crate) deliveries_failed: Count,
+    pub(crate) rows_refused: Count,
     /// Microseconds of UTC; 0 before the first.
-    pub(crate) last_delivery: AtomicU64,
+    pub(crate) last_delivery: Count,
 }
 
 impl Meter {
-    pub(crate) fn count(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn add(counter: &AtomicU64, time: Duration) {
-        let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        counter.fetch_add(us, Ordering::Relaxed);
-    }
-
     pub(crate) fn delivered(&self, refused: u64, now: Timestamp) {
-        Meter::count(&self.deliveries);
-        self.rows_refused.fetch_add(refused, Ordering::Relaxed);
+        self.deliveries.add(1);
+        self.rows_refused.add(refused);
         let now = u64::try_from(now.as_microsecond()).unwrap_or(0);
-        self.last_delivery.store(now, Ordering::Relaxed);
+        self.last_delivery.set(now);
     }
 }

@@ -12,8 +12,8 @@ use anyhow::{Context, Result};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use crate::agent::lock;
 use crate::agent::meter::Meter;
+use crate::daemon::lock;
 use crate::flow::filter::Filter;
 use crate::flow::key::Observation;
 use crate::flow::tally::Tally;
@@ -72,7 +72,7 @@ impl Scanner {
                     }
                 }
                 Err(error) => {
-                    Meter::count(&meter.scans_failed);
+                    meter.scans_failed.add(1);
                     if std::mem::replace(&mut failing, true) {
                         debug!("scan: {error:#}");
                     } else {
@@ -81,12 +81,12 @@ impl Scanner {
                 }
             }
             let cpu = cpu_time().saturating_sub(cpu_before);
-            Meter::count(&meter.scans);
-            Meter::add(&meter.scan_us, began.elapsed());
-            Meter::add(&meter.scan_cpu_us, cpu);
+            meter.scans.add(1);
+            meter.scan_us.add_us(began.elapsed());
+            meter.scan_cpu_us.add_us(cpu);
             let paced = pace(interval, cpu);
             if paced > interval {
-                Meter::count(&meter.scans_slowed);
+                meter.scans_slowed.add(1);
             }
             say_pace(&mut slow, interval, paced, cpu);
             let (next, missed) = next_scan(due, Instant::now(), interval, paced);

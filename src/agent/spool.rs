@@ -7,8 +7,8 @@
 //! emptied. What earlier runs left, and what had to leave memory, is the
 //! backlog: it is told after what is alive, segment by segment.
 //!
-//! Files are read and written by a thread of their own ([`disk`]); delivery
-//! waits for it [`LIMIT`] at most, and goes on without it.
+//! Files are read and written by a thread of their own (`disk`); delivery
+//! waits for it `LIMIT` at most, and goes on without it.
 
 pub(crate) mod directory;
 pub(crate) mod disk;
@@ -104,16 +104,16 @@ impl Gauge {
     /// anything else is done.
     pub(crate) fn empty(&self) {
         self.emptied.fetch_add(1, Ordering::AcqRel);
-        self.figures.journal_bytes.store(0, Ordering::Relaxed);
+        self.figures.journal_bytes.set(0);
         self.jobs.try_send((Job::Tidy, oneshot::channel().0)).ok();
     }
 
     pub(crate) fn has_journal(&self) -> bool {
-        self.figures.journal_bytes.load(Ordering::Relaxed) > 0
+        self.figures.journal_bytes.get() > 0
     }
 
     pub(crate) fn has_backlog(&self) -> bool {
-        self.figures.backlog_files.load(Ordering::Relaxed) > 0
+        self.figures.backlog_files.get() > 0
     }
 }
 

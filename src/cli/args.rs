@@ -6,6 +6,10 @@
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+use crate::cli::args::inquiry::InquiryWord;
+
+pub mod inquiry;
+
 /// What talks to what on a fleet of Linux hosts, which process, and since when.
 #[derive(Debug, Parser)]
 #[command(
@@ -16,7 +20,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
         SHAWK_CMDB_URL, SHAWK_PROBE_MODE, SHAWK_PROBE_INTERVAL, SHAWK_PROBE_FILTER,\n  \
         SHAWK_FLUSH_INTERVAL (or SHAWK_PROBE_FLUSH_INTERVAL), SHAWK_HOST_ID,\n  \
         SHAWK_HOSTNAME, SHAWK_SPOOL, SHAWK_SPOOL_LIMIT, SHAWK_METRICS, SHAWK_LISTEN,\n  \
-        SHAWK_TLS_CERT, SHAWK_TLS_KEY, SHAWK_CLIENT_CA, SHAWK_NAME, SHAWK_DEBUG, and\n  \
+        SHAWK_TLS_CERT, SHAWK_TLS_KEY, SHAWK_CLIENT_CA, SHAWK_NAME, SHAWK_LABELS, SHAWK_DEBUG, and\n  \
         SHAWK_ENV_FILE, a file of such lines."
 )]
 pub struct Arguments {
@@ -48,6 +52,8 @@ pub enum Word {
     Probe(ProbeArguments),
     /// Print what depends on a host, process or port, and what it depends on
     Look(LookArguments),
+    #[command(flatten)]
+    Inquiry(InquiryWord),
     /// Collect reports of many probes over HTTP, record them and answer questions
     Serve(ServeArguments),
     /// Create the CMDB's schema, or bring it up to date
@@ -71,6 +77,13 @@ pub struct CmdbArguments {
     /// sqlite:~/.local/state/shawk/cmdb.db]
     #[arg(long, visible_alias = "cmdb-url", value_name = "URL")]
     pub cmdb: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct LabelsArguments {
+    /// A file that gives names, roles and groups to hosts, networks and units
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +111,8 @@ pub struct ServeArguments {
     /// The authority whose certificates those who ask have to show (PEM)
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<String>,
+    #[command(flatten)]
+    pub labels: LabelsArguments,
     /// A name it is asked by, beside those of its certificate; several with commas
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -108,7 +123,7 @@ pub struct ProbeArguments {
     #[command(flatten)]
     pub cmdb: CmdbArguments,
     /// How sockets are read: polling (at the interval, by the best way this
-    /// host offers) [default], streaming, auto (the best of all), or one way by
+    /// host offers; the default), streaming, auto (the best of all), or one way by
     /// its name: iterator, netlink, procfs
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
@@ -121,7 +136,7 @@ pub struct ProbeArguments {
     /// Scan once, record it and exit
     #[arg(long, action = ArgAction::SetTrue)]
     pub once: bool,
-    /// Which peers to report: all [default], public or private
+    /// Which peers to report: all (the default), public or private
     #[arg(long, value_name = "WHICH")]
     pub filter: Option<String>,
     /// Where a daemon keeps what it cannot deliver, a directory of its own, or
@@ -152,13 +167,34 @@ pub struct ProbeArguments {
 
 #[derive(Debug, Args)]
 pub struct LookArguments {
-    /// An address, a network (10.0.0.0/24), a port, a host, a process, or '*'
-    /// for all that is known
-    /// [default: this host]
-    #[arg(value_name = "WHAT")]
-    pub what: Option<String>,
+    #[command(flatten)]
+    pub of: SelectorArguments,
     #[command(flatten)]
     pub cmdb: CmdbArguments,
+    #[command(flatten)]
+    pub labels: LabelsArguments,
+    /// How many steps to walk
+    #[arg(long, value_name = "STEPS", default_value = "1")]
+    pub depth: String,
+    /// Only what depends on it
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub up: bool,
+    /// Only what it depends on
+    #[arg(long, action = ArgAction::SetTrue)]
+    pub down: bool,
+    #[command(flatten)]
+    pub window: WindowArguments,
+    /// tree, table, json, csv, dot or mermaid
+    #[arg(long, short = 'o', value_name = "FORMAT", default_value = "tree")]
+    pub output: String,
+}
+
+#[derive(Debug, Default, Args)]
+pub struct SelectorArguments {
+    /// An address, a network (10.0.0.0/24), a port, a host, a process, a label,
+    /// or '*' for all that is known [default: of look this host, of all others '*']
+    #[arg(value_name = "WHAT")]
+    pub what: Option<String>,
     /// An address or a network
     #[arg(long, value_name = "ADDRESS", group = "selector", conflicts_with = "what")]
     pub ip: Option<String>,
@@ -177,15 +213,13 @@ pub struct LookArguments {
     /// A service, by port, on any host
     #[arg(long, value_name = "PORT", group = "selector", conflicts_with = "what")]
     pub port: Option<String>,
-    /// How many steps to walk
-    #[arg(long, value_name = "STEPS", default_value = "1")]
-    pub depth: String,
-    /// Only what depends on it
-    #[arg(long, action = ArgAction::SetTrue)]
-    pub up: bool,
-    /// Only what it depends on
-    #[arg(long, action = ArgAction::SetTrue)]
-    pub down: bool,
+    /// A name, role or group of the labels
+    #[arg(long, value_name = "NAME", group = "selector", conflicts_with = "what")]
+    pub label: Option<String>,
+}
+
+#[derive(Debug, Default, Args)]
+pub struct WindowArguments {
     /// Only what was alive since then: 15m, 2h45m, or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "MOMENT")]
     pub since: Option<String>,
@@ -195,7 +229,4 @@ pub struct LookArguments {
     /// Only what was alive at that moment
     #[arg(long, value_name = "MOMENT", conflicts_with_all = ["since", "until"])]
     pub at: Option<String>,
-    /// tree, table, json, csv, dot or mermaid
-    #[arg(long, short = 'o', value_name = "FORMAT", default_value = "tree")]
-    pub output: String,
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::cli::args::ServeArguments;
 use crate::cli::settings::Settings;
-use crate::cli::{ServeOptions, pick, stored, text};
+use crate::cli::{ServeOptions, labels, pick, stored, text};
 
 /// The port is one that IANA has given to nobody.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7717);
@@ -38,11 +38,15 @@ pub(crate) fn serve(words: ServeArguments, settings: &Settings) -> Result<ServeO
     }
     let names = pick(words.name, "--name", settings, &["SHAWK_NAME"], text)?.unwrap_or_default();
     let names = names.split(',').map(|name| name.trim().to_ascii_lowercase());
+    // Read now only to say at once if it is wrong.
+    let file = labels::file(words.labels, settings)?;
+    file.as_deref().map(labels::read).transpose()?;
     Ok(ServeOptions {
         cmdb: stored(words.cmdb.cmdb, settings)?,
         listen,
         tls,
         client_ca,
+        labels: file,
         names: names.filter(|name| !name.is_empty()).collect(),
     })
 }

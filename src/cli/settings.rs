@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// Every name that shawk reads, for the warning about one that it does not.
-pub const NAMES: [&str; 18] = [
+pub const NAMES: [&str; 19] = [
     "SHAWK_CLIENT_CA",
     "SHAWK_CMDB_URL",
     "SHAWK_DEBUG",
@@ -13,6 +13,7 @@ pub const NAMES: [&str; 18] = [
     "SHAWK_FLUSH_INTERVAL",
     "SHAWK_HOST_ID",
     "SHAWK_HOSTNAME",
+    "SHAWK_LABELS",
     "SHAWK_LISTEN",
     "SHAWK_NAME",
     "SHAWK_METRICS",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::cli::{Command, Invocation, LookOptions, ProbeOptions, parse};
+use crate::cli::{Command, Invocation, LookOptions, ProbeOptions, inquiry, parse};
 use crate::flow::filter::Filter;
 use crate::graph::walk::Ways;
 use crate::probe::choose::Mode;
@@ -30,6 +30,47 @@ fn look(line: &str) -> Box<LookOptions> {
     match run(&format!("look {line}"), &[]).unwrap().command {
         Command::Look(options) => options,
         other => panic!("not a look: {other:?}"),
+    }
+}
+
+#[test]
+fn a_query_is_the_commands_words_without_the_dashes() {
+    let now = "2026-01-31T12:00:00Z".parse().unwrap();
+    let asked = |query: &str| {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        inquiry::asked("listeners", pairs, now)
+    };
+    let command = |line: &str| match run(line, &[]).unwrap().command {
+        Command::Inquire(options) => options.inquiry,
+        other => panic!("no inquiry: {other:?}"),
+    };
+    for (query, line) in [
+        ("", "listeners"),
+        ("what=web&limit=5", "listeners web --limit 5"),
+        ("host=-web&since=2h&offset=7", "listeners --host=-web --since 2h --offset 7"),
+        ("at=1h&port=80", "listeners --port 80 --at 1h"),
+    ] {
+        assert_eq!(asked(query).unwrap(), command(line), "{query}");
+    }
+    for (query, said) in [
+        ("cmdb=sqlite:/etc/passwd", "'cmdb' is no parameter of this"),
+        ("output=json", "'output' is no parameter"),
+        ("debug=true", "'debug' is no parameter"),
+        ("env-file=/etc/passwd", "'env-file' is no parameter"),
+        ("help=true", "'help' is no parameter"),
+        ("limit=0", "limit: '0' is not a number from 1 to 100000"),
+        ("port=x", "port: 'x' is not a port"),
+        ("what=a&what=b", "'what' stands there twice"),
+        ("host=a&host=b", "host"),
+        ("what=--cmdb", ""),
+        ("at=1h&since=1h", "at"),
+    ] {
+        match asked(query) {
+            Err(error) => {
+                assert!(error.contains(said) && !error.contains('\n'), "{query}: {error}");
+            }
+            Ok(inquiry) => assert!(inquiry.selectors.contains(&Selector::Host("--cmdb".into()))),
+        }
     }
 }
 
@@ -145,7 +186,14 @@ fn a_bare_word_may_mean_any_of_them() {
         ("5432", vec![Selector::Port(5432)]),
         (":5432", vec![Selector::Port(5432)]),
         ("*", vec![Selector::All]),
-        ("web-1", vec![Selector::Host("web-1".into()), Selector::Process("web-1".into())]),
+        (
+            "web-1",
+            vec![
+                Selector::Label("web-1".into()),
+                Selector::Host("web-1".into()),
+                Selector::Process("web-1".into()),
+            ],
+        ),
         ("--ipv4 10.0.0.10", vec![ip("10.0.0.10")]),
         ("--ipv6 fd00::/64", vec![Selector::Network("fd00::/64".parse().unwrap())]),
         ("--process 80", vec![Selector::Process("80".into())]),

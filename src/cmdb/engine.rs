@@ -6,7 +6,7 @@
 //! Each engine turns the handful of words that it lacks into its own.
 //!
 //! SQLite is called at once and never waits for anything but a disk or a lock:
-//! whoever uses it stays on a thread that may block ([`crate::cmdb::store`]).
+//! whoever uses it stays on a thread that may block (`cmdb::store`).
 
 pub(crate) mod postgres;
 pub mod sqlite;

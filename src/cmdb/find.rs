@@ -1,7 +1,7 @@
 //! What a user named → the hosts and addresses to begin from. It must not
 //! know what is read around them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -13,7 +13,7 @@ use crate::cmdb::rows::name_key;
 use crate::cmdb::sql;
 use crate::cmdb::text::{address_bytes, address_of, is_local_only, range_of};
 use crate::flow::host::Host;
-use crate::recall::{Found, HostKey, Selector, Window};
+use crate::recall::{Found, Run, Selector, Window};
 
 /// See [`crate::cmdb::Cmdb::find`].
 pub(crate) async fn find(
@@ -22,7 +22,7 @@ pub(crate) async fn find(
     window: &Window,
 ) -> Result<Found, Trouble> {
     match selector {
-        Selector::All => {
+        Selector::All | Selector::Label(_) => {
             let [since, until] = ends(window);
             hosts(connection, sql::HOSTS_IN_WINDOW, &[since, until, Value::Int(MAX_ROWS + 1)]).await
         }
@@ -38,15 +38,16 @@ pub(crate) async fn find(
     }
 }
 
-/// See [`crate::cmdb::Cmdb::last_sequence`].
-pub(crate) async fn last_sequence(
+/// See [`crate::cmdb::Cmdb::last_sequences`].
+pub(crate) async fn last_sequences(
     connection: &mut Connection,
-    host: HostKey,
-    epoch: i64,
-) -> Result<Option<u64>, Trouble> {
-    let values = [Value::Int(host), Value::Int(epoch)];
-    let sequences = connection.fetch(sql::LAST_SEQUENCE, &values, |row| row.int(0)).await?;
-    Ok(sequences.first().and_then(|sequence| u64::try_from(*sequence).ok()))
+    runs: &[Run],
+) -> Result<HashMap<Run, u64>, Trouble> {
+    let values = [Value::Pairs(runs.to_vec())];
+    let known = |row: &Row<'_>| Ok(((row.int(0)?, row.int(1)?), row.int(2)?));
+    let known = connection.fetch(sql::LAST_SEQUENCES, &values, known).await?;
+    let known = known.into_iter().filter_map(|(run, last)| Some((run, u64::try_from(last).ok()?)));
+    Ok(known.collect())
 }
 
 /// Hosts that had one of the addresses, and those of the addresses that no

@@ -12,7 +12,7 @@ use crate::cmdb::fault::{Error, Fault, fault};
 use crate::cmdb::spread::{self, Spread};
 use crate::cmdb::sql;
 
-/// What [`create`] and [`spread::create`] did.
+/// What creating the scheme, and spreading it over a cluster, did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Created {
     /// To the tables.

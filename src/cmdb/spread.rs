@@ -190,7 +190,7 @@ async fn distribute_next(connection: &mut Connection) -> Result<bool, Fault> {
     done
 }
 
-/// In the order of [`TABLES`]. How many shards is the server's word,
+/// In the order of the scheme's tables. How many shards is the server's word,
 /// `citus.shard_count`.
 const DISTRIBUTE: [&str; 8] = [
     "SELECT create_distributed_table('shawk.host', 'host', colocate_with => 'none')",

@@ -493,8 +493,8 @@ pub const EPOCHS_OF_HOSTS: &str = "SELECT e.host, e.epoch, e.since, e.until, e.s
 /// `$1` hosts and `$2` processes, in pairs.
 pub const PROCESSES: &str =
     "SELECT p.process, p.name, p.exe, p.user_name, p.unit, p.container, p.pod
-    FROM unnest($1::bigint[], $2::bigint[]) AS k(host, process)
-    JOIN process p ON p.host = k.host AND p.process = k.process SPREAD(AND p.host = ANY($1::bigint[]))";
+    FROM unnest($1::bigint[], $2::bigint[]) AS k(host, other)
+    JOIN process p ON p.host = k.host AND p.process = k.other SPREAD(AND p.host = ANY($1::bigint[]))";
 
 /// `$3` the most rows.
 pub const HOSTS_IN_WINDOW: &str =
@@ -541,5 +541,7 @@ pub const PEERS_BY_PORT: &str = concat!(
     "f.peer_port = $3 AND f.peer_address IS NOT NULL LIMIT $4"
 );
 
-/// `$1` the host, `$2` the epoch.
-pub const LAST_SEQUENCE: &str = "SELECT e.sequence FROM epoch e WHERE e.host = $1 AND e.epoch = $2";
+/// `$1` hosts and `$2` epochs, in pairs.
+pub const LAST_SEQUENCES: &str = "SELECT e.host, e.epoch, e.sequence
+    FROM unnest($1::bigint[], $2::bigint[]) AS k(host, other)
+    JOIN epoch e ON e.host = k.host AND e.epoch = k.other SPREAD(AND e.host = ANY($1::bigint[]))";

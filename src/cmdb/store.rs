@@ -1,6 +1,7 @@
 //! A CMDB in a database: connections, another try where that helps, limits of
 //! time. It must not know what a statement or a row says.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::panic::resume_unwind;
 use std::pin::pin;
@@ -24,7 +25,7 @@ use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::write::Recorded;
 use crate::cmdb::{find, hours, jittered, prune, read, rows, scheme, sql, write};
 use crate::flow::report::Report;
-use crate::recall::{Found, HostKey, Records, Selector, Traffic, Window};
+use crate::recall::{Found, HostKey, Records, Run, Selector, Traffic, Window};
 
 /// A CMDB in a database.
 pub(crate) struct Store {
@@ -72,9 +73,9 @@ impl Store {
         }
     }
 
-    pub(crate) async fn last_sequence(&self, host: HostKey, epoch: i64) -> Result<Option<u64>> {
-        match self.ask(Task::Sequence(host, epoch)).await? {
-            Done::Sequence(sequence) => Ok(sequence),
+    pub(crate) async fn last_sequences(&self, runs: Vec<Run>) -> Result<HashMap<Run, u64>> {
+        match self.ask(Task::Sequences(runs)).await? {
+            Done::Sequences(sequences) => Ok(sequences),
             _ => unreachable!("{OWN_KIND}"),
         }
     }
@@ -231,7 +232,7 @@ enum Task {
     Create,
     Record(Vec<Table>),
     Prune(HostKey, Timestamp),
-    Sequence(HostKey, i64),
+    Sequences(Vec<Run>),
     Find(Selector, Window),
     Around(Vec<HostKey>, Vec<IpAddr>, Window),
     Traffic(Vec<HostKey>, Window),
@@ -243,7 +244,7 @@ enum Done {
     Recorded(Recorded),
     /// The last host that was looked at, if there may be more.
     Pruned(Option<HostKey>, Pruned),
-    Sequence(Option<u64>),
+    Sequences(HashMap<Run, u64>),
     Found(Found),
     Records(Records),
     Traffic(Vec<Traffic>),
@@ -315,9 +316,7 @@ async fn do_task(connection: &mut Connection, task: &Task) -> Result<Done, Troub
 async fn answer(connection: &mut Connection, question: &Task) -> Result<Done, Trouble> {
     connection.begin(Access::Read).await?;
     let answer = match question {
-        Task::Sequence(host, epoch) => {
-            find::last_sequence(connection, *host, *epoch).await.map(Done::Sequence)
-        }
+        Task::Sequences(runs) => find::last_sequences(connection, runs).await.map(Done::Sequences),
         Task::Find(selector, window) => {
             find::find(connection, selector, window).await.map(Done::Found)
         }

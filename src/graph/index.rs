@@ -71,6 +71,8 @@ pub(crate) enum Side {
 /// A service that waits.
 pub(crate) struct Listener<'r> {
     pub(crate) record: &'r FlowRecord,
+    /// Where the record stands in [`Records::flows`].
+    pub(crate) at: u32,
     pub(crate) place: PlaceId,
     pub(crate) process: Option<ProcessId>,
     /// The process groups of its owners, in their order.
@@ -142,6 +144,7 @@ impl<'r> Index<'r> {
             }),
             (None, Side::Passive(port)) => self.listeners.push(Listener {
                 record,
+                at,
                 place,
                 process,
                 groups,

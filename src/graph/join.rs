@@ -13,7 +13,7 @@ use crate::graph::merge::{Life, Merging, Saying};
 use crate::graph::resolve::{Key, Resolver};
 use crate::graph::service::{Listeners, Server};
 use crate::graph::unknown;
-use crate::graph::{Graph, Identity, Listen, Node, NodeId};
+use crate::graph::{Graph, Identity, Listen, Listener, Node, NodeId};
 use crate::recall::{FlowRecord, HostKey, Records};
 
 /// Joins what both ends saw. `tolerance` is how far apart in time two hosts'
@@ -43,11 +43,10 @@ pub fn join(records: &Records, tolerance: SignedDuration) -> Graph {
             None => Key::Unseen { place: listener.place, port: Some(listener.port) },
         };
         let node = seen.owners(key, listener.record, &listener.groups);
-        seen.facts[node].listens.insert(Listen {
-            protocol: listener.protocol,
-            address: listener.address,
-            port: listener.port,
-        });
+        let (protocol, address, port) = (listener.protocol, listener.address, listener.port);
+        let listen = Listen { protocol, address, port };
+        seen.facts[node].listens.insert(listen);
+        seen.listeners.push(Listener { node, listen, record: listener.at });
     }
     build(records, &index, merging, seen)
 }
@@ -86,6 +85,7 @@ struct Seen {
     keys: Numbers<Key>,
     /// By number.
     facts: Vec<Facts>,
+    listeners: Vec<Listener>,
 }
 
 #[derive(Default)]
@@ -144,6 +144,7 @@ fn build(records: &Records, index: &Index<'_>, merging: Merging<'_>, seen: Seen)
             owners_more: facts.owners_more,
             listens: facts.listens,
             claimed_by: facts.claimed_by,
+            label: None,
         })
         .enumerate()
         .collect();
@@ -154,10 +155,16 @@ fn build(records: &Records, index: &Index<'_>, merging: Merging<'_>, seen: Seen)
     }
     let nodes: Vec<Node> = nodes.into_iter().map(|(_, node)| node).collect();
     let (edges, tellers) = merging.edges(&ids, &nodes);
+    let mut listeners = seen.listeners;
+    for listener in &mut listeners {
+        listener.node = ids[listener.node];
+    }
+    listeners.sort_unstable();
     Graph {
         nodes,
         edges,
         tellers,
+        listeners,
         hosts: records.hosts.iter().map(|host| (host.key, host.clone())).collect(),
         addresses: records.addresses.clone(),
         malformed: index.malformed,

@@ -15,6 +15,9 @@ impl Graph {
     pub fn roots(&self, selector: &Selector) -> Vec<NodeId> {
         match selector {
             Selector::All => (0..self.nodes.len()).collect(),
+            Selector::Label(word) => {
+                self.nodes_where(|node| node.label.as_ref().is_some_and(|label| label.is(word)))
+            }
             Selector::Address(address) => self.at(|other| other == *address),
             Selector::Network(network) => self.at(|address| network.contains(&address)),
             Selector::Host(name) => {

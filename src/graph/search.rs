@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::mem;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,8 +14,9 @@ use crate::graph::join::join;
 use crate::graph::rise;
 use crate::graph::walk::{Reach, Walk};
 use crate::graph::{Graph, NodeId};
+use crate::labels::Labels;
 use crate::recall::{
-    AddressRecord, Found, HostKey, HostRecord, Records, Selector, Traffic, Window,
+    AddressRecord, FlowRecord, Found, HostKey, HostRecord, Records, Selector, Traffic, Window,
 };
 
 /// What is asked.
@@ -32,6 +34,8 @@ pub struct Question {
     /// How far apart in time two hosts' words about one thing may be. A host
     /// silent for longer is not taken to be alive.
     pub tolerance: SignedDuration,
+    /// What people call things.
+    pub labels: Arc<Labels>,
 }
 
 /// What to fetch: the records around these.
@@ -72,6 +76,8 @@ pub struct Answer {
     pub graph: Graph,
     /// The part of it that answers.
     pub walk: Walk,
+    /// The records that told of it, which the graph refers to.
+    pub flows: Vec<FlowRecord>,
     /// What limits left out.
     pub cut: Cut,
     /// Where nothing was found: what is known of it at other times.
@@ -141,6 +147,7 @@ impl Search {
     pub fn take(&mut self, records: Records) {
         add(&mut self.records, records);
         self.graph = join(&self.records, self.question.tolerance);
+        self.graph.label(&self.question.labels);
         self.roots = self.graph.roots(&self.selector);
         self.unasked = None;
     }
@@ -168,8 +175,9 @@ impl Search {
             edges: walk.edges_cut,
             rises: traffic.is_none(),
         };
-        let Search { question, selector, graph, .. } = self;
-        Answer { question, selector, now, graph, walk, cut, otherwise: None }
+        let Search { question, selector, graph, records, .. } = self;
+        let flows = records.flows;
+        Answer { question, selector, now, graph, walk, flows, cut, otherwise: None }
     }
 
     /// Hosts whose own records the walk needs: those of every node but the

@@ -21,8 +21,9 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
+use crate::daemon::lock;
 use crate::serve::trust::{self, Peer};
-use crate::serve::{State, lock, router};
+use crate::serve::{State, router};
 
 /// Longest time for a TLS handshake, and for all headers of a request.
 const HEADERS_LIMIT: Duration = Duration::from_secs(10);

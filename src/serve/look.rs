@@ -4,7 +4,9 @@
 use hyper::StatusCode;
 use jiff::Timestamp;
 
-use crate::cli::args::{CmdbArguments, LookArguments};
+use crate::cli::args::{
+    CmdbArguments, LabelsArguments, LookArguments, SelectorArguments, WindowArguments,
+};
 use crate::cli::{self, Asked};
 use crate::look;
 use crate::serve::reply::{self, Refusal, Reply};
@@ -19,7 +21,8 @@ pub(crate) async fn answer(state: &State, caller: Caller, query: &str) -> Result
         Refusal::new(StatusCode::BAD_REQUEST, "malformed", error, "see /openapi.json")
     };
     let asked = understand(query, now).map_err(wrong)?;
-    let question = look::question(asked.selectors, asked.window, asked.depth, asked.ways);
+    let question =
+        look::question(asked.selectors, asked.window, asked.depth, asked.ways, state.labels.now());
     let cmdb = state.cmdb().map_err(|fault| Refusal::of_cmdb(&fault.into()))?;
     let _turn = recall::turn(state).await?;
     let answer = look::look(&cmdb, question, now).await;
@@ -37,34 +40,28 @@ pub(crate) async fn answer(state: &State, caller: Caller, query: &str) -> Result
 /// A query's words are those of the command line, without the dashes.
 pub(crate) fn understand(query: &str, now: Timestamp) -> Result<Asked, String> {
     let mut words = LookArguments {
-        what: None,
+        of: SelectorArguments::default(),
         cmdb: CmdbArguments { cmdb: None },
-        ip: None,
-        ipv4: None,
-        ipv6: None,
-        host: None,
-        process: None,
-        port: None,
+        labels: LabelsArguments::default(),
         depth: "1".to_owned(),
         up: false,
         down: false,
-        since: None,
-        until: None,
-        at: None,
+        window: WindowArguments::default(),
         output: Format::Json.name().to_owned(),
     };
     let mut selectors = 0;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let value = value.into_owned();
         let word = match name.as_ref() {
-            "what" => &mut words.what,
-            "ip" => &mut words.ip,
-            "host" => &mut words.host,
-            "process" => &mut words.process,
-            "port" => &mut words.port,
-            "since" => &mut words.since,
-            "until" => &mut words.until,
-            "at" => &mut words.at,
+            "what" => &mut words.of.what,
+            "ip" => &mut words.of.ip,
+            "host" => &mut words.of.host,
+            "process" => &mut words.of.process,
+            "port" => &mut words.of.port,
+            "label" => &mut words.of.label,
+            "since" => &mut words.window.since,
+            "until" => &mut words.window.until,
+            "at" => &mut words.window.at,
             "depth" => {
                 words.depth = value;
                 continue;
@@ -80,15 +77,17 @@ pub(crate) fn understand(query: &str, now: Timestamp) -> Result<Asked, String> {
             }
             _ => return Err(format!("'{name}' is no parameter of this")),
         };
-        selectors += usize::from(["what", "ip", "host", "process", "port"].contains(&&*name));
+        selectors +=
+            usize::from(["what", "ip", "host", "process", "port", "label"].contains(&&*name));
         if word.replace(value).is_some() {
             return Err(format!("'{name}' stands there twice"));
         }
     }
     if selectors != 1 {
-        return Err("give one of what, ip, host, process and port".to_owned());
+        return Err("give one of what, ip, host, process, port and label".to_owned());
     }
-    if words.at.is_some() && (words.since.is_some() || words.until.is_some()) {
+    let window = &words.window;
+    if window.at.is_some() && (window.since.is_some() || window.until.is_some()) {
         return Err("give at, or since and until".to_owned());
     }
     cli::asked(words, now).map_err(|error| error.replace("--", ""))

@@ -1,22 +1,8 @@
 //! Counts of what the collector does, in Prometheus' text format.
 
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A number that only rises.
-#[derive(Debug, Default)]
-pub(crate) struct Count(AtomicU64);
-
-impl Count {
-    pub(crate) fn add(&self, more: u64) {
-        self.0.fetch_add(more, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+use crate::prometheus::{Count, Text};
 
 /// What is counted.
 #[derive(Debug, Default)]
@@ -35,7 +21,7 @@ pub(crate) struct Metrics {
     pub(crate) rows_refused: Count,
     pub(crate) batches: Count,
     pub(crate) batches_failed: Count,
-    batch_microseconds: Count,
+    batch_us: Count,
     pub(crate) questions: Count,
 }
 
@@ -51,84 +37,55 @@ impl Metrics {
 
     pub(crate) fn batch(&self, took: Duration) {
         self.batches.add(1);
-        self.batch_microseconds.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        self.batch_us.add_us(took);
     }
 
     /// All of them. `ready` is whether the CMDB can be used, `waiting` how many
     /// flows and reports wait to be recorded.
     pub(crate) fn text(&self, ready: bool, waiting: (usize, usize)) -> String {
-        let mut text = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, values: &[(&str, f64)]| {
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for (labels, value) in values {
-                let _ = writeln!(text, "{name}{labels} {value}");
-            }
-        };
-        let value = |count: &Count| count.get() as f64;
-        let version = concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}");
-        family("shawk_build_info", "gauge", "The version that runs.", &[(version, 1.0)]);
-        let up = f64::from(u8::from(ready));
-        family("shawk_cmdb_up", "gauge", "Whether the CMDB answers.", &[("", up)]);
-        let [done, refused, failed] = &self.requests;
-        family(
-            "shawk_http_requests_total",
-            "counter",
-            "Requests answered, by class of status.",
-            &[
-                ("{status=\"2xx\"}", value(done)),
-                ("{status=\"4xx\"}", value(refused)),
-                ("{status=\"5xx\"}", value(failed)),
-            ],
-        );
+        let mut text = Text::new("shawk_");
+        text.head("build_info", "gauge", "The version that runs.");
+        text.line("build_info", concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1);
+        text.one("cmdb_up", "gauge", "Whether the CMDB answers.", u8::from(ready));
+        text.head("http_requests_total", "counter", "Requests answered, by class of status.");
+        for (class, count) in ["2xx", "4xx", "5xx"].into_iter().zip(&self.requests) {
+            text.line("http_requests_total", &format!("{{status=\"{class}\"}}"), count.get());
+        }
         let open = self.connections.get().saturating_sub(self.connections_ended.get());
-        family("shawk_connections", "gauge", "Connections open.", &[("", open as f64)]);
-        family(
-            "shawk_reports_total",
-            "counter",
-            "Reports received, by what became of them.",
-            &[
-                ("{outcome=\"recorded\"}", value(&self.reports_recorded)),
-                ("{outcome=\"already_recorded\"}", value(&self.reports_repeated)),
-                ("{outcome=\"refused\"}", value(&self.reports_refused)),
-            ],
-        );
+        text.one("connections", "gauge", "Connections open.", open);
+        text.head("reports_total", "counter", "Reports received, by what became of them.");
+        for (outcome, count) in [
+            ("recorded", &self.reports_recorded),
+            ("already_recorded", &self.reports_repeated),
+            ("refused", &self.reports_refused),
+        ] {
+            text.line("reports_total", &format!("{{outcome=\"{outcome}\"}}"), count.get());
+        }
         for (name, help, count) in [
-            ("shawk_connections_total", "Connections accepted.", &self.connections),
+            ("connections_total", "Connections accepted.", &self.connections),
             (
-                "shawk_connections_failed_total",
+                "connections_failed_total",
                 "Connections closed at a limit, or without TLS as it should be.",
                 &self.connections_failed,
             ),
-            ("shawk_received_bytes_total", "Bytes of bodies received.", &self.received_bytes),
-            ("shawk_flows_recorded_total", "Flows recorded.", &self.flows_recorded),
+            ("received_bytes_total", "Bytes of bodies received.", &self.received_bytes),
+            ("flows_recorded_total", "Flows recorded.", &self.flows_recorded),
             (
-                "shawk_flows_not_understood_total",
+                "flows_not_understood_total",
                 "Flows and addresses left out, as they could not be understood.",
                 &self.flows_not_understood,
             ),
-            (
-                "shawk_rows_refused_total",
-                "Rows left out, as the CMDB refused them.",
-                &self.rows_refused,
-            ),
-            (
-                "shawk_batches_failed_total",
-                "Batches that the CMDB did not take.",
-                &self.batches_failed,
-            ),
-            ("shawk_questions_total", "Questions answered.", &self.questions),
+            ("rows_refused_total", "Rows left out, as the CMDB refused them.", &self.rows_refused),
+            ("batches_failed_total", "Batches that the CMDB did not take.", &self.batches_failed),
+            ("questions_total", "Questions answered.", &self.questions),
         ] {
-            family(name, "counter", help, &[("", value(count))]);
+            text.one(name, "counter", help, count.get());
         }
-        family(
-            "shawk_batch_seconds",
-            "summary",
-            "Time to record a batch.",
-            &[("_sum", value(&self.batch_microseconds) / 1e6), ("_count", value(&self.batches))],
-        );
-        family("shawk_queue_flows", "gauge", "Flows that wait.", &[("", waiting.0 as f64)]);
-        family("shawk_queue_requests", "gauge", "Requests that wait.", &[("", waiting.1 as f64)]);
-        text
+        text.head("batch_seconds", "summary", "Time to record a batch.");
+        text.line("batch_seconds_sum", "", self.batch_us.seconds());
+        text.line("batch_seconds_count", "", self.batches.get());
+        text.one("queue_flows", "gauge", "Flows that wait.", waiting.0);
+        text.one("queue_requests", "gauge", "Requests that wait.", waiting.1);
+        text.into_string()
     }
 }

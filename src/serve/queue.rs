@@ -1,7 +1,7 @@
 //! Reports of many hosts, gathered into few transactions. Everybody is answered
 //! after the commit of theirs.
 
-use std::collections::{HashMap, HashSet, hash_map};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,11 @@ use tokio::time::timeout;
 
 use crate::cmdb::Cmdb;
 use crate::cmdb::fault::Fault;
+use crate::daemon::lock;
 use crate::flow::report::Report;
-use crate::recall::HostKey;
+use crate::recall::{HostKey, Run};
+use crate::serve::State;
 use crate::serve::reply::Refusal;
-use crate::serve::{State, lock};
 
 /// Transactions at once. Reports of one host are never in two of them.
 pub(crate) const WRITERS: usize = 2;
@@ -220,26 +221,18 @@ async fn record(state: &State, cmdb: &Cmdb, reports: &[&Report]) -> anyhow::Resu
 }
 
 /// The last sequence that the CMDB has of each epoch in a batch.
-async fn known(
-    cmdb: &Cmdb,
-    batch: &[Entry],
-) -> anyhow::Result<HashMap<(HostKey, i64), Option<u64>>> {
-    let mut known = HashMap::new();
-    for report in batch.iter().flat_map(|entry| &entry.reports) {
-        let key = (report.host.hash(), report.epoch);
-        if let hash_map::Entry::Vacant(unknown) = known.entry(key) {
-            unknown.insert(cmdb.last_sequence(key.0, key.1).await?);
-        }
-    }
-    Ok(known)
+async fn known(cmdb: &Cmdb, batch: &[Entry]) -> anyhow::Result<HashMap<Run, u64>> {
+    let reports = batch.iter().flat_map(|entry| &entry.reports);
+    let runs: BTreeSet<Run> = reports.map(|report| (report.host.hash(), report.epoch)).collect();
+    cmdb.last_sequences(runs.into_iter().collect()).await
 }
 
 /// The reports of a request that the CMDB does not have. A further part of a
 /// report has the sequence of the first, which is recorded.
-fn fresh<'a>(entry: &'a Entry, known: &HashMap<(HostKey, i64), Option<u64>>) -> Vec<&'a Report> {
+fn fresh<'a>(entry: &'a Entry, known: &HashMap<Run, u64>) -> Vec<&'a Report> {
     let is_new = |report: &&Report| match known.get(&(report.host.hash(), report.epoch)) {
-        Some(Some(last)) if entry.continues => report.sequence >= *last,
-        Some(Some(last)) => report.sequence > *last,
+        Some(last) if entry.continues => report.sequence >= *last,
+        Some(last) => report.sequence > *last,
         _ => true,
     };
     entry.reports.iter().filter(is_new).collect()

@@ -10,9 +10,10 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
+use crate::prometheus;
 use crate::serve::reply::{self, Refusal, Reply};
 use crate::serve::trust::{self, Peer, Role};
-use crate::serve::{MAX_BODIES, State, look, openapi, recall, reports};
+use crate::serve::{MAX_BODIES, State, inquiry, look, openapi, recall, reports};
 use crate::wire::{self, WireError};
 
 /// Largest body.
@@ -30,6 +31,8 @@ enum Route {
     Reports,
     Recall,
     Look,
+    /// The inquiry of that name.
+    Inquiry(&'static str),
     Metrics,
     Healthz,
     Readyz,
@@ -37,10 +40,11 @@ enum Route {
 }
 
 /// Every path with its method. docs/openapi.json has the same; a test holds it.
-const ROUTES: [(&str, Method, Route); 7] = [
+const ROUTES: [(&str, Method, Route); 8] = [
     ("/v1/reports", Method::POST, Route::Reports),
     ("/v1/recall", Method::POST, Route::Recall),
     ("/api/v1/look", Method::GET, Route::Look),
+    ("/api/v1/listeners", Method::GET, Route::Inquiry("listeners")),
     ("/metrics", Method::GET, Route::Metrics),
     ("/healthz", Method::GET, Route::Healthz),
     ("/readyz", Method::GET, Route::Readyz),
@@ -100,15 +104,17 @@ async fn carry_out(
     }
     let caller = trust::who(peer, &head.headers)?;
     let body = Body { headers: &head.headers, incoming };
+    let query = head.uri.query().unwrap_or("");
     match route {
         Route::Reports => reports::answer(state, caller, body).await,
         Route::Recall => recall::answer(state, caller, body).await,
-        Route::Look => look::answer(state, caller, head.uri.query().unwrap_or("")).await,
+        Route::Look => look::answer(state, caller, query).await,
+        Route::Inquiry(name) => inquiry::answer(state, caller, name, query).await,
         _ => {
             caller.may(Role::Read)?;
             let ready = state.ready.borrow().is_ok();
             let text = state.metrics.text(ready, state.queue.waiting());
-            Ok(reply::body(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
+            Ok(reply::body(StatusCode::OK, prometheus::TYPE, text))
         }
     }
 }

@@ -69,16 +69,27 @@ fn unused(answer: &Answer) -> Vec<(NodeId, Listen)> {
 /// The lines below a tree or a table.
 pub(crate) fn footer(answer: &Answer) -> Vec<String> {
     let summary = Summary::of(answer);
-    let mut lines = Vec::new();
-    lines.extend(ages(answer, &summary.hosts));
+    let mut lines: Vec<String> = ages(answer, &summary.hosts).into_iter().collect();
     match summary.unprobed_peers {
         0 => {}
         1 => lines.push("1 peer has no probe".to_owned()),
         n => lines.push(format!("{n} peers have no probe")),
     }
     lines.extend(unused_line(answer, &summary.unused));
-    lines.extend(unseen_lines(&summary.hosts));
-    let odd: Vec<String> = summary.hosts.iter().flat_map(|host| odd(host)).collect();
+    lines.extend(unseen(answer, &summary.hosts));
+    lines
+}
+
+/// The lines below a finding: how old it is and what it cannot know.
+pub(crate) fn grounds(answer: &Answer) -> Vec<String> {
+    let hosts = Summary::of(answer).hosts;
+    ages(answer, &hosts).into_iter().chain(unseen(answer, &hosts)).collect()
+}
+
+/// What was not seen, what is odd, and what limits left out.
+fn unseen(answer: &Answer, hosts: &[&HostRecord]) -> Vec<String> {
+    let mut lines = unseen_lines(hosts);
+    let odd: Vec<String> = hosts.iter().flat_map(|host| odd(host)).collect();
     lines.extend(odd.iter().take(LISTED).cloned());
     if odd.len() > LISTED {
         lines.push(format!("and {} more oddities of hosts and clocks", odd.len() - LISTED));
@@ -254,6 +265,7 @@ pub(crate) fn selector(selector: &Selector) -> String {
         Selector::Process(name) => format!("process {}", quoted(name)),
         Selector::Port(port) => format!("port {port}"),
         Selector::All => "any host".to_owned(),
+        Selector::Label(word) => format!("label {}", quoted(word)),
     }
 }
 

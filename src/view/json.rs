@@ -51,7 +51,7 @@ struct Query {
 }
 
 #[derive(Serialize)]
-struct SelectorView {
+pub(crate) struct SelectorView {
     kind: &'static str,
     value: String,
 }
@@ -82,7 +82,19 @@ struct NodeView<'a> {
     listens: Vec<ListenView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     claimed_by: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<LabelView<'a>>,
     root: bool,
+}
+
+#[derive(Serialize)]
+struct LabelView<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -155,7 +167,7 @@ struct RiseView {
 }
 
 #[derive(Serialize)]
-struct HostView<'a> {
+pub(crate) struct HostView<'a> {
     name: &'a str,
     id: &'a str,
     rung: &'static str,
@@ -187,7 +199,7 @@ struct CoverageView {
 }
 
 #[derive(Serialize)]
-struct CutView {
+pub(crate) struct CutView {
     hosts: Count,
     addresses: Count,
     edges: Count,
@@ -205,14 +217,21 @@ struct OtherwiseView<'a> {
 
 /// A number that is a string beyond 2^53, where readers with doubles (RFC
 /// 8259, section 6) would change it.
-struct Count(u64);
+pub(crate) struct Count(pub(crate) u64);
 
 /// An answer as one document, on one line.
 pub(crate) fn json(answer: &Answer) -> io::Result<String> {
     // About what an edge and its far node take.
-    let mut out = Vec::with_capacity(1024 * answer.walk.steps.len());
+    let size = 1024 * answer.walk.steps.len();
+    one_line(&document(answer), size)
+}
+
+/// A document on one line that may be printed on a terminal; it takes about
+/// this many bytes.
+pub(crate) fn one_line(document: &impl Serialize, size: usize) -> io::Result<String> {
+    let mut out = Vec::with_capacity(size);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, Visible);
-    document(answer).serialize(&mut serializer)?;
+    document.serialize(&mut serializer)?;
     out.push(b'\n');
     String::from_utf8(out).map_err(io::Error::other)
 }
@@ -264,7 +283,7 @@ fn document(answer: &Answer) -> Document<'_> {
     }
 }
 
-fn selector(selector: &Selector) -> SelectorView {
+pub(crate) fn selector(selector: &Selector) -> SelectorView {
     let (kind, value) = match selector {
         Selector::Address(address) => ("address", address.to_string()),
         Selector::Network(network) => ("network", network.to_string()),
@@ -272,6 +291,7 @@ fn selector(selector: &Selector) -> SelectorView {
         Selector::Process(name) => ("process", name.clone()),
         Selector::Port(port) => ("port", port.to_string()),
         Selector::All => ("all", "*".to_owned()),
+        Selector::Label(word) => ("label", word.clone()),
     };
     SelectorView { kind, value }
 }
@@ -308,6 +328,11 @@ fn node(answer: &Answer, id: NodeId, root: bool, used: Option<IpAddr>) -> NodeVi
             })
             .collect(),
         claimed_by: claimed.map(|host| host.name.as_str()).collect(),
+        label: node.label.as_ref().map(|label| LabelView {
+            name: label.name.as_deref(),
+            role: label.role.as_deref(),
+            group: label.group.as_deref(),
+        }),
         root,
     }
 }
@@ -366,7 +391,7 @@ fn rise(rise: &Rise) -> RiseView {
     }
 }
 
-fn host(host: &HostRecord) -> HostView<'_> {
+pub(crate) fn host(host: &HostRecord) -> HostView<'_> {
     HostView {
         name: &host.name,
         id: &host.id,
@@ -415,7 +440,7 @@ fn coverage(coverage: &Coverage) -> CoverageView {
     }
 }
 
-fn cut(cut: &Cut) -> CutView {
+pub(crate) fn cut(cut: &Cut) -> CutView {
     CutView {
         hosts: count(cut.hosts),
         addresses: count(cut.addresses),
@@ -432,7 +457,7 @@ fn otherwise(otherwise: &Otherwise) -> OtherwiseView<'_> {
     }
 }
 
-fn count(count: usize) -> Count {
+pub(crate) fn count(count: usize) -> Count {
     Count(u64::try_from(count).unwrap_or(u64::MAX))
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use crate::graph::{Confidence, Edge, Graph, Identity, Node, Place, Rise, ToldBy};
+use crate::labels::Label;
 use crate::recall::HostKey;
 use crate::view::escape::{quoted, word};
 
@@ -17,8 +18,17 @@ pub(crate) fn end(address: IpAddr, port: Option<u16>) -> String {
     }
 }
 
-/// `('nginx', pgid=4656)`, or why there is no name.
+/// `('nginx', pgid=4656)`, or why there is no name, and what people call it:
+/// `{ledger, database, payments}`.
 pub(crate) fn name(node: &Node) -> String {
+    let own = own_name(node);
+    let Some(Label { name, role, group }) = &node.label else { return own };
+    let words: Vec<String> =
+        [name, role, group].into_iter().flatten().map(|text| word(text)).collect();
+    format!("{own} {{{}}}", words.join(", "))
+}
+
+fn own_name(node: &Node) -> String {
     match &node.identity {
         Identity::Process { process, pgid: Some(pgid), .. } => {
             format!("({}, pgid={pgid})", quoted(&process.name))

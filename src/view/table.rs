@@ -3,31 +3,32 @@
 use crate::graph::Node;
 use crate::graph::search::Answer;
 use crate::recall::Window;
+use crate::view::columns::{self, Column, Row, number, words};
 use crate::view::footer::{claimants, footer, nothing};
 use crate::view::label::{age, end, name, place, rise, told};
 use crate::view::lines::{State, edges};
 use crate::view::paint::Paint;
 
 /// The last one only where a window was asked about.
-const TITLES: [&str; 10] = [
-    "ACTIVE",
-    "PASSIVE",
-    "PROTO",
-    "PORT",
-    "STATE",
-    "CONNS",
-    "TOLD BY",
-    "FIRST SEEN",
-    "LAST SEEN",
-    "IN THAT TIME",
+const COLUMNS: [Column; 10] = [
+    words("ACTIVE"),
+    words("PASSIVE"),
+    words("PROTO"),
+    number("PORT"),
+    words("STATE"),
+    number("CONNS"),
+    words("TOLD BY"),
+    number("FIRST SEEN"),
+    number("LAST SEEN"),
+    words("IN THAT TIME"),
 ];
 
 /// An answer as a table with its footer.
 pub(crate) fn table(answer: &Answer, colour: bool) -> String {
     let paint = Paint(colour);
     let windowed = answer.question.window != Window::default();
-    let columns = if windowed { TITLES.len() } else { TITLES.len() - 1 };
-    let rows: Vec<[String; 10]> = edges(answer)
+    let columns = if windowed { COLUMNS.len() } else { COLUMNS.len() - 1 };
+    let rows: Vec<Row> = edges(answer)
         .into_iter()
         .map(|edge| {
             let cell = |at, id: usize| {
@@ -42,37 +43,23 @@ pub(crate) fn table(answer: &Answer, colour: bool) -> String {
                 None => edge.active_address.to_string(),
             };
             let unknown = if edge.directed { "" } else { ", direction unknown" };
-            [
+            let state = State::of(edge, answer);
+            let cells = [
                 cell(active, edge.active),
                 cell(edge.passive_address.to_string(), edge.passive),
                 edge.protocol.name().to_owned(),
                 edge.port.to_string(),
-                State::of(edge, answer).name().to_owned(),
+                state.name().to_owned(),
                 edge.traffic.open.to_string(),
                 format!("{}{unknown}", told(edge)),
                 age(answer.now, edge.first_seen),
                 age(answer.now, edge.last_seen),
                 edge.rise.as_ref().and_then(rise).unwrap_or_default(),
-            ]
+            ];
+            Row { cells: cells.into(), alarm: state == State::Failing }
         })
         .collect();
-    let mut out = String::new();
-    if !rows.is_empty() {
-        let widths: Vec<usize> = (0..columns)
-            .map(|column| {
-                let cells = rows.iter().map(|row| row[column].chars().count());
-                cells.chain([TITLES[column].len()]).max().unwrap_or(0)
-            })
-            .collect();
-        out.push_str(&paint.bold(&line(&TITLES.map(str::to_owned), &widths)));
-        out.push('\n');
-        for row in &rows {
-            let text = line(row, &widths);
-            let failing = row[4] == State::Failing.name();
-            out.push_str(&if failing { paint.alarm(&text) } else { text });
-            out.push('\n');
-        }
-    }
+    let mut out = columns::table(&COLUMNS[..columns], &rows, paint);
     let mut notes = if rows.is_empty() { nothing(answer) } else { vec![String::new()] };
     notes.extend(footer(answer));
     for note in notes {
@@ -80,16 +67,4 @@ pub(crate) fn table(answer: &Answer, colour: bool) -> String {
         out.push('\n');
     }
     out
-}
-
-/// One line; numbers stand at the right of their column.
-fn line(cells: &[String; 10], widths: &[usize]) -> String {
-    let mut line = String::new();
-    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
-        let gap = " ".repeat(width - cell.chars().count());
-        let number = matches!(TITLES[column], "PORT" | "CONNS" | "FIRST SEEN" | "LAST SEEN");
-        let (before, after) = if number { (gap.as_str(), "") } else { ("", gap.as_str()) };
-        line.extend([before, cell, after, "  "]);
-    }
-    line.trim_end().to_owned()
 }

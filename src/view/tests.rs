@@ -1,6 +1,8 @@
 //! Every output, by its bytes, and every hostile name through every output.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::sync::Arc;
+
 use expect_test::{Expect, expect};
 use jiff::SignedDuration;
 
@@ -8,20 +10,29 @@ use crate::flow::host::Coverage;
 use crate::graph::search::{Answer, Otherwise, Question, Search};
 use crate::graph::tests::notation::{host_key, records, second};
 use crate::graph::walk::{Reach, Ways};
+use crate::labels::Labels;
 use crate::recall::{FlowRecord, Found, Records, Selector, Sums, Traffic, Window};
 use crate::view::{Format, write};
 
+mod finding;
 mod hostile;
 
 /// The answer, ten seconds after the last word of the hosts, of a CMDB that
 /// has just these records.
 pub(super) fn answer(records: Records, selector: Selector, depth: u32) -> Answer {
+    labelled(records, selector, depth, "")
+}
+
+/// As [`answer`], with this file of labels.
+fn labelled(records: Records, selector: Selector, depth: u32, labels: &str) -> Answer {
+    let labels = Arc::new(Labels::parse(labels).expect("a file of labels"));
     let question = Question {
         selectors: vec![selector.clone()],
         window: Window::default(),
         reach: Reach { depth, ways: Ways::Both, edges: 1000 },
         hosts: 100,
         tolerance: SignedDuration::from_secs(30),
+        labels,
     };
     let hosts = records.hosts.iter().map(|host| host.key).collect();
     let found = Found { hosts, ..Found::default() };
@@ -446,4 +457,50 @@ fn what_rose_in_a_window_is_told_by_who_counted() {
     let cut = asked(Some(second(0))).answer(second(70), None);
     assert_eq!(json(&cut)["cut"]["window"], true);
     assert!(print(&cut, Format::Tree).contains("cut: what was counted in the time asked about"));
+}
+
+#[test]
+fn what_people_call_a_node_is_written_with_it_and_can_be_asked_for() {
+    let labels = r#"
+        [[label]]
+        cidr = "10.0.0.2"
+        name = "resolver {1}"
+
+        [[label]]
+        host = "web-*"
+        process = "nginx"
+        role = "proxy"
+        group = "shop"
+
+        [[label]]
+        cidr = "10.0.0.0/24"
+        group = "rack 7"
+    "#;
+    let asked = Selector::Label("proxy".to_owned());
+    let answer = labelled(records(FLEET), asked, 1, labels);
+    expect![[r#"
+        10.0.0.10:80 ('nginx', pgid=4656) {proxy, shop}  web-1
+        └<-- 10.0.0.11:many ('wrk', pgid=5982) {'rack 7'}  wrk-1, tcp, both ends, 10s ago
+        └--> 10.0.0.2:53 (no probe) {'resolver {1}', 'rack 7'}  udp, active end only, ended 20s ago
+        └--> 10.0.0.12:8080 ('python', pgid=6111) {'rack 7'}  app-1, tcp, both ends, 10s ago
+        └--> 127.0.0.1:6379 ('redis-server', pgid=5000) {'rack 7'}  tcp, from 127.0.0.1, both ends, 10s ago
+
+        data of 3 hosts: app-1 10s old, web-1 10s old, wrk-1 10s old
+        1 peer has no probe
+    "#]]
+    .assert_eq(&print(&answer, Format::Tree));
+    let json: serde_json::Value = serde_json::from_str(&print(&answer, Format::Json)).unwrap();
+    let labels: Vec<String> = json["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| format!("{} {}", node["address"], node["label"]))
+        .collect();
+    expect![[r#"
+        "10.0.0.11" {"group":"rack 7"}
+        "10.0.0.12" {"group":"rack 7"}
+        "10.0.0.10" {"group":"shop","role":"proxy"}
+        "127.0.0.1" {"group":"rack 7"}
+        "10.0.0.2" {"group":"rack 7","name":"resolver {1}"}"#]]
+    .assert_eq(&labels.join("\n"));
 }

@@ -20,8 +20,8 @@ const MAX_TEXT: usize = 4096;
 /// What flows refer to, as it grows while they are written.
 #[derive(Default)]
 pub(crate) struct Named<'a> {
-    pub(crate) scopes: Vec<&'a str>,
-    pub(crate) processes: Vec<&'a Process>,
+    scopes: Vec<&'a str>,
+    processes: Vec<&'a Process>,
     scope_places: HashMap<&'a str, u32>,
     process_places: HashMap<&'a Process, u32>,
 }
@@ -29,6 +29,16 @@ pub(crate) struct Named<'a> {
 impl<'a> Named<'a> {
     pub(crate) fn scope(&mut self, scope: &'a str) -> u32 {
         place(&mut self.scope_places, &mut self.scopes, scope)
+    }
+
+    /// Both lists, as fields of a message.
+    pub(crate) fn append(&self, scopes: u8, processes: u8, to: &mut Vec<u8>) {
+        for scope in &self.scopes {
+            leaf::append_bytes(scopes, scope.as_bytes(), to);
+        }
+        for process in &self.processes {
+            leaf::append(processes, &process_message(process), to);
+        }
     }
 
     fn process(&mut self, process: &'a Process) -> u32 {
@@ -233,7 +243,7 @@ fn optional(value: Option<String>) -> Option<Option<String>> {
     }
 }
 
-pub(crate) fn process_message(process: &Process) -> leaf::Process {
+fn process_message(process: &Process) -> leaf::Process {
     let Process { name, exe, user, unit, container, pod } = process.clone();
     leaf::Process { name, exe, user, unit, container, pod }
 }

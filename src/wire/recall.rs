@@ -185,12 +185,7 @@ fn encode_records(records: &Records) -> Vec<u8> {
         };
         leaf::append(FLOWS, &message, &mut bytes);
     }
-    for scope in &named.scopes {
-        leaf::append_bytes(SCOPES, scope.as_bytes(), &mut bytes);
-    }
-    for process in &named.processes {
-        leaf::append(PROCESSES, &flow::process_message(process), &mut bytes);
-    }
+    named.append(SCOPES, PROCESSES, &mut bytes);
     bytes
 }
 
@@ -294,7 +289,7 @@ fn selector_message(selector: &Selector) -> asked::Selector {
         Selector::Host(name) => asked::Selector::Host(name.clone()),
         Selector::Process(name) => asked::Selector::Process(name.clone()),
         Selector::Port(port) => asked::Selector::Port((*port).into()),
-        Selector::All => asked::Selector::All(asked::Nothing {}),
+        Selector::All | Selector::Label(_) => asked::Selector::All(asked::Nothing {}),
     }
 }
 

@@ -56,12 +56,7 @@ fn encode_one(report: &Report) -> Vec<u8> {
         };
         leaf::append(FLOWS, &message, &mut bytes);
     }
-    for scope in &named.scopes {
-        leaf::append_bytes(SCOPES, scope.as_bytes(), &mut bytes);
-    }
-    for process in &named.processes {
-        leaf::append(PROCESSES, &flow::process_message(process), &mut bytes);
-    }
+    named.append(SCOPES, PROCESSES, &mut bytes);
     bytes
 }
 

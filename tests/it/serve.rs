@@ -1,6 +1,7 @@
 //! `shawk serve`, driven as a probe, a person and a stranger would.
 
 pub(crate) mod collector;
+mod labels;
 mod replicas;
 mod schema;
 mod stranger;
@@ -74,6 +75,34 @@ fn through_a_collector_everything_is_as_in_the_database() {
         let (status, log) = collector.ended();
         assert!(status.success(), "{log}");
         assert!(!log.contains(postgres::PASSWORD), "{log}");
+    }
+}
+
+#[test]
+fn each_inquiry_is_answered_over_http_as_by_its_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
+    let _connected = connected();
+    let collector = Collector::start(&cmdb, &[]);
+    let probe = shawk(&["probe", "--once", "--mode", "netlink", "--cmdb", &collector.url()]);
+    let output = { probe }.output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    for (words, query, total) in [
+        (&["listeners"][..], "listeners", 1..),
+        (&["listeners", "served", "--limit", "1"], "listeners?what=served&limit=1", 1..),
+    ] {
+        for cmdb in [&cmdb, &collector.url()] {
+            let mut command = shawk(words);
+            let output = command.args(["-o", "json", "--cmdb", cmdb]).output().unwrap();
+            assert!(output.status.success(), "{words:?}: {}", said(&output));
+            let mut printed: Value = serde_json::from_slice(&output.stdout).unwrap();
+            let mut answered = collector.get(&format!("/api/v1/{query}")).json();
+            for document in [&mut printed, &mut answered] {
+                document.as_object_mut().unwrap().remove("generated");
+            }
+            assert_eq!(printed, answered, "{words:?}");
+            assert!(total.contains(&printed["total"].as_i64().unwrap()), "{printed:#}");
+        }
     }
 }
 

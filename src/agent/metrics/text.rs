@@ -1,12 +1,10 @@
 //! Numbers → lines.
 
-use std::fmt::{Display, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::agent::lock;
 use crate::agent::metrics::Sources;
+use crate::daemon::lock;
 use crate::flow::host::{Coverage, Rung};
 use crate::flow::tally::count::{Dropped, Spans};
+use crate::prometheus::Text;
 
 /// All that is told. What the tally tells is of one moment.
 pub(crate) fn write(sources: &Sources) -> String {
@@ -15,7 +13,7 @@ pub(crate) fn write(sources: &Sources) -> String {
         let latest = tally.latest().map(|(rung, coverage)| (rung, coverage.clone()));
         (tally.spans(), tally.flows(), latest)
     };
-    let mut text = Text(String::new());
+    let mut text = Text::new("shawk_probe_");
     write_spans(&mut text, &spans);
     text.one("flows", "gauge", "Flows in memory", flows);
     if let Some((rung, coverage)) = latest {
@@ -24,7 +22,7 @@ pub(crate) fn write(sources: &Sources) -> String {
     write_meter(&mut text, sources);
     write_spool(&mut text, sources);
     write_process(&mut text);
-    text.0
+    text.into_string()
 }
 
 fn write_spans(text: &mut Text, spans: &Spans) {
@@ -79,40 +77,39 @@ fn write_coverage(text: &mut Text, rung: Rung, coverage: &Coverage) {
 
 fn write_meter(text: &mut Text, sources: &Sources) {
     let meter = &sources.meter;
-    let seconds = |us: &AtomicU64| get(us) as f64 / 1e6;
-    text.one("scans_total", "counter", "Scans", get(&meter.scans));
-    text.one("scans_failed_total", "counter", "Scans that failed", get(&meter.scans_failed));
-    let slowed = get(&meter.scans_slowed);
+    text.one("scans_total", "counter", "Scans", meter.scans.get());
+    text.one("scans_failed_total", "counter", "Scans that failed", meter.scans_failed.get());
+    let slowed = meter.scans_slowed.get();
     text.one("scans_slowed_total", "counter", "Scans after which the next was put off", slowed);
-    text.one("scan_seconds_total", "counter", "Time in scans", seconds(&meter.scan_us));
-    let cpu = seconds(&meter.scan_cpu_us);
+    text.one("scan_seconds_total", "counter", "Time in scans", meter.scan_us.seconds());
+    let cpu = meter.scan_cpu_us.seconds();
     text.one("scan_cpu_seconds_total", "counter", "Processor time of scans", cpu);
-    text.one("deliveries_total", "counter", "Reports delivered", get(&meter.deliveries));
-    let failed = get(&meter.deliveries_failed);
+    text.one("deliveries_total", "counter", "Reports delivered", meter.deliveries.get());
+    let failed = meter.deliveries_failed.get();
     text.one("deliveries_failed_total", "counter", "Attempts to deliver that failed", failed);
-    let refused = get(&meter.rows_refused);
+    let refused = meter.rows_refused.get();
     text.one("rows_refused_total", "counter", "Rows that the CMDB left out", refused);
     text.one(
         "last_delivery_timestamp_seconds",
         "gauge",
         "When the last report was delivered; 0 before the first",
-        seconds(&meter.last_delivery),
+        meter.last_delivery.seconds(),
     );
 }
 
 fn write_spool(text: &mut Text, sources: &Sources) {
     let Some(gauge) = &sources.gauge else { return };
     let figures = &gauge.figures;
-    let usable = get(&figures.usable);
+    let usable = figures.usable.get();
     text.one("spool_usable", "gauge", "1 if the spool's last job was done", usable);
-    text.one("spool_bytes", "gauge", "Bytes of the spool's segments", get(&figures.bytes));
-    let waiting = get(&figures.backlog_files);
+    text.one("spool_bytes", "gauge", "Bytes of the spool's segments", figures.bytes.get());
+    let waiting = figures.backlog_files.get();
     text.one("spool_backlog_segments", "gauge", "Segments that wait for the CMDB", waiting);
-    let failures = get(&figures.failures);
+    let failures = figures.failures.get();
     text.one("spool_failures_total", "counter", "Jobs of the spool that failed", failures);
-    let damaged = get(&figures.damaged);
+    let damaged = figures.damaged.get();
     text.one("spool_damaged_total", "counter", "Places that could not be read", damaged);
-    let strangers = get(&figures.strangers);
+    let strangers = figures.strangers.get();
     let what = "Segments of another host or a newer version, left alone";
     text.one("spool_foreign_segments", "gauge", what, strangers);
 }
@@ -135,37 +132,5 @@ fn write_process(text: &mut Text) {
         let bytes = pages * rustix::param::page_size() as u64;
         let what = "Resident memory size in bytes.";
         text.named("process_resident_memory_bytes", "gauge", what, bytes);
-    }
-}
-
-fn get(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
-}
-
-/// What is written so far.
-struct Text(String);
-
-impl Text {
-    fn one(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
-        self.head(name, kind, help);
-        self.line(name, "", value);
-    }
-
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        self.add(format_args!(
-            "# HELP shawk_probe_{name} {help}\n# TYPE shawk_probe_{name} {kind}\n"
-        ));
-    }
-
-    fn line(&mut self, name: &str, labels: &str, value: impl Display) {
-        self.add(format_args!("shawk_probe_{name}{labels} {value}\n"));
-    }
-
-    fn named(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
-        self.add(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n"));
-    }
-
-    fn add(&mut self, what: std::fmt::Arguments<'_>) {
-        self.0.write_fmt(what).unwrap_or_else(|_| unreachable!("a text grows"));
     }
 }

@@ -130,7 +130,7 @@ impl Disk {
             }
             Ok(_) => {}
             Err(error) => {
-                self.figures.failures.fetch_add(1, Ordering::Relaxed);
+                self.figures.failures.add(1);
                 // What is half written is not written on.
                 self.writer = None;
                 if !std::mem::replace(&mut self.unusable, true) {
@@ -142,12 +142,12 @@ impl Disk {
                 }
             }
         }
-        self.figures.usable.store(u64::from(!self.unusable), Ordering::Relaxed);
+        self.figures.usable.set(u64::from(!self.unusable));
         let used = self.directory.as_ref().map_or(0, Directory::used);
-        self.figures.bytes.store(used, Ordering::Relaxed);
+        self.figures.bytes.set(used);
         let journal = self.journal.iter().map(|(_, bytes)| bytes).sum();
-        self.figures.journal_bytes.store(journal, Ordering::Relaxed);
-        self.figures.backlog_files.store(self.backlog.len() as u64, Ordering::Relaxed);
+        self.figures.journal_bytes.set(journal);
+        self.figures.backlog_files.set(self.backlog.len() as u64);
         done
     }
 
@@ -155,7 +155,7 @@ impl Disk {
         if self.directory.as_ref().is_some_and(Directory::is_gone) {
             (self.directory, self.writer) = (None, None);
             self.journal.clear();
-            self.figures.journal_lost.store(1, Ordering::Relaxed);
+            self.figures.journal_lost.set(1);
         }
         if self.directory.is_none() {
             self.directory = Some(Directory::open(&self.path, self.limit)?);
@@ -201,7 +201,7 @@ impl Disk {
                 continue;
             };
             let content = payload::decode(&payloads);
-            self.figures.damaged.fetch_add(places + content.refused, Ordering::Relaxed);
+            self.figures.damaged.add(places + content.refused);
             total += content.spans;
             let kept = Kept { bytes, spans: content.spans };
             self.backlog.insert(turn(0, name, head.kind), (name, kept));
@@ -221,7 +221,7 @@ impl Disk {
                 self.backlog.len()
             );
         }
-        self.figures.strangers.store(strangers, Ordering::Relaxed);
+        self.figures.strangers.set(strangers);
         self.taken_over = true;
         Ok(total)
     }
@@ -253,8 +253,8 @@ impl Disk {
         }
         if anew {
             let size = self.journal.iter().map(|(_, bytes)| bytes).sum();
-            self.figures.journal_base.store(size, Ordering::Relaxed);
-            self.figures.journal_lost.store(0, Ordering::Relaxed);
+            self.figures.journal_base.set(size);
+            self.figures.journal_lost.set(0);
         }
         written
     }
@@ -370,7 +370,7 @@ impl Disk {
             directory.remove(name, bytes)?;
             self.journal.pop();
         }
-        self.figures.journal_base.store(0, Ordering::Relaxed);
+        self.figures.journal_base.set(0);
         Ok(())
     }
 }

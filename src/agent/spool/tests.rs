@@ -171,7 +171,7 @@ fn a_day_without_a_cmdb_costs_less_than_a_mebibyte_and_no_flow() {
             truth.insert((epoch, number), tick * FLUSH);
         }
         run.journal();
-        largest = largest.max(run.figures.bytes.load(Ordering::Relaxed));
+        largest = largest.max(run.figures.bytes.get());
     }
     assert!(largest < 1 << 20, "{largest} bytes");
 
@@ -187,7 +187,7 @@ fn a_day_without_a_cmdb_costs_less_than_a_mebibyte_and_no_flow() {
         assert!(run.tally.spans().add_up());
     }
     assert!(segments > 0);
-    assert_eq!(run.figures.bytes.load(Ordering::Relaxed), 0);
+    assert_eq!(run.figures.bytes.get(), 0);
     let spans = run.tally.spans();
     assert_eq!((spans.pending, spans.spooled, spans.dropped), (0, 0, [0; 4]));
     assert_eq!(model.0.len(), truth.len());
@@ -417,7 +417,7 @@ fn what_is_not_ours_is_left_alone() {
     let mut other = Disk::new(path.clone(), 1 << 20, (1, 1), Arc::clone(&figures), emptied);
     assert!(matches!(other.work(Job::Open).unwrap(), Reply::Done(0)));
     assert!(matches!(other.work(Job::Next).unwrap(), Reply::Batch(None)));
-    assert_eq!(figures.strangers.load(Ordering::Relaxed), 1);
+    assert_eq!(figures.strangers.get(), 1);
     drop(other);
     assert_eq!(Run::start(&path, 5).tally.spans().taken_over, 1);
 }
@@ -463,7 +463,7 @@ fn a_spool_that_is_full_keeps_what_it_has() {
         let done = run.disk.work(Job::Journal { reports, anew: false });
         run.tally.journaled(done.is_ok());
         refused += usize::from(done.is_err());
-        assert!(run.figures.bytes.load(Ordering::Relaxed) <= limit);
+        assert!(run.figures.bytes.get() <= limit);
         assert!(run.tally.spans().add_up());
     }
     assert!(refused > 0 && refused < 40, "{refused}");

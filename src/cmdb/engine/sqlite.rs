@@ -268,9 +268,9 @@ fn strange(column: usize) -> rusqlite::Error {
 
 /// Two lists of one length as rows. For SQLite they come as one list of pairs:
 /// it would look through the whole second list for each row of the first.
-const PAIRS: &str = "unnest($1::bigint[], $2::bigint[]) AS k(host, process)";
+const PAIRS: &str = "unnest($1::bigint[], $2::bigint[]) AS k(host, other)";
 const SQLITE_PAIRS: &str =
-    "(SELECT value ->> 0 AS host, value ->> 1 AS process FROM json_each($1)) AS k";
+    "(SELECT value ->> 0 AS host, value ->> 1 AS other FROM json_each($1)) AS k";
 
 /// A statement in SQLite's words.
 pub fn for_sqlite(sql: &str) -> String {

@@ -48,7 +48,7 @@ const STATEMENTS: [&str; 41] = [
     prune::PRUNE_HOSTS,
     sql::SET_VERSION,
     sql::VERSION,
-    sql::LAST_SEQUENCE,
+    sql::LAST_SEQUENCES,
 ];
 
 /// Where rows are copied to: a table and its columns.

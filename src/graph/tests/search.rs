@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 
@@ -60,6 +61,7 @@ fn search(all: &Records, from: &str, depth: u32, hosts: usize) -> (Answer, Vec<H
         reach: Reach { depth, ways: Ways::Both, edges: 1000 },
         hosts,
         tolerance: SignedDuration::from_secs(10),
+        labels: Arc::default(),
     };
     let found = Found { hosts: [host_key(from)].into(), ..Found::default() };
     let mut search = Search::begin(question, selector, found);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use hyper::Method;
 
+use crate::cli::inquiry;
 use crate::serve::openapi;
 use crate::serve::router::{ROUTES, Route, is_named, name_of, route};
 
@@ -23,6 +24,21 @@ fn document_and_router_name_the_same_routes() {
         format!("{} {path}", method.as_str().to_ascii_lowercase())
     };
     assert_eq!(told, ROUTES.iter().map(known).collect());
+}
+
+#[test]
+fn the_document_names_each_word_of_an_inquiry() {
+    let document: serde_json::Value = serde_json::from_str(openapi::DOCUMENT).unwrap();
+    for (path, _, route) in ROUTES {
+        let Route::Inquiry(name) = route else { continue };
+        let told: BTreeSet<_> = document["paths"][path]["get"]["parameters"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|parameter| parameter["name"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(told, inquiry::parameters(name), "{path}");
+    }
 }
 
 #[test]

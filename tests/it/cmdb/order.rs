@@ -13,6 +13,7 @@ use crate::cmdb::{LIMITS, Place, at, flow, ip, key, on_every_engine, report, run
 on_every_engine! {
     the_order_of_reports_does_not_matter,
     many_writers_of_the_same_hosts_do_not_stop_each_other,
+    the_last_reports_of_many_epochs_are_told_at_once,
 }
 
 const HOSTS: [&str; 4] = ["a", "b", "c", "d"];
@@ -292,4 +293,19 @@ fn the_model_notices_a_lost_report() {
         }
         assert_ne!(recalled(&cmdb).await, model(&reports));
     });
+}
+
+async fn the_last_reports_of_many_epochs_are_told_at_once(place: Place) {
+    let cmdb = place.cmdb().await;
+    let numbered = |host: &str, from, sequence| report(host, from, sequence, from + 5, Vec::new());
+    let told = [numbered("a", 0, 7), numbered("a", 20, 3), numbered("b", 0, 9)];
+    for report in &told {
+        cmdb.record(&[report]).await.expect("record");
+    }
+    let run = |host, from| (key(host), at(from).as_microsecond());
+    let asked = vec![run("a", 0), run("a", 20), run("b", 0), run("b", 20), run("c", 0)];
+    let known = cmdb.last_sequences(asked).await.expect("ask");
+    let expected = [(run("a", 0), 7), (run("a", 20), 3), (run("b", 0), 9)];
+    assert_eq!(known, expected.into_iter().collect());
+    assert!(cmdb.last_sequences(Vec::new()).await.expect("ask").is_empty());
 }

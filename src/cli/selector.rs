@@ -1,0 +1,111 @@
+//! What a question's words mean: whom it is about, and which time.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+
+use crate::cli::args::{SelectorArguments, WindowArguments};
+use crate::cli::{duration, text};
+use crate::recall::{Selector, Window};
+
+pub(crate) fn window(words: &WindowArguments, now: Timestamp) -> Result<Window, String> {
+    let moment = |flag: &str, value: &Option<String>| match value {
+        Some(value) => {
+            duration::parse_moment(value, now).map(Some).map_err(|error| format!("{flag}: {error}"))
+        }
+        None => Ok(None),
+    };
+    if let Some(at) = moment("--at", &words.at)? {
+        return Ok(Window { since: Some(at), until: Some(at) });
+    }
+    let window =
+        Window { since: moment("--since", &words.since)?, until: moment("--until", &words.until)? };
+    if let (Some(since), Some(until)) = (window.since, window.until)
+        && since > until
+    {
+        return Err(format!("--since {since} is later than --until {until}; swap them"));
+    }
+    Ok(window)
+}
+
+/// What the user means. A bare word may mean several things; the likeliest
+/// comes first.
+pub(crate) fn selectors(words: SelectorArguments) -> Result<Vec<Selector>, String> {
+    let one = |flag: &str, read: Result<Selector, String>| {
+        read.map(|selector| vec![selector]).map_err(|error| format!("{flag}: {error}"))
+    };
+    if let Some(value) = words.ip {
+        return one("--ip", address(&value, |_| true));
+    }
+    if let Some(value) = words.ipv4 {
+        return one("--ipv4", address(&value, IpAddr::is_ipv4));
+    }
+    if let Some(value) = words.ipv6 {
+        return one("--ipv6", address(&value, IpAddr::is_ipv6));
+    }
+    if let Some(value) = words.host {
+        return one("--host", text(&value).map(Selector::Host));
+    }
+    if let Some(value) = words.process {
+        return one("--process", text(&value).map(Selector::Process));
+    }
+    if let Some(value) = words.port {
+        return one("--port", port(&value));
+    }
+    if let Some(value) = words.label {
+        return one("--label", text(&value).map(Selector::Label));
+    }
+    let Some(word) = words.what else { return Ok(Vec::new()) };
+    text(&word)?;
+    if word == "*" {
+        return Ok(vec![Selector::All]);
+    }
+    if let Ok(selector) = address(&word, |_| true) {
+        return Ok(vec![selector]);
+    }
+    if word.bytes().all(|byte| byte.is_ascii_digit()) {
+        return one("a port", port(&word));
+    }
+    if let Some(number) = word.strip_prefix(':') {
+        return one("a port", port(number));
+    }
+    // No host name has a colon or a slash, and none is all digits and points
+    // (RFC 1123, section 2.1): such a word is an address gone wrong.
+    let looks_like_address = word.contains([':', '/'])
+        || word.contains('.') && word.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    if looks_like_address {
+        return address(&word, |_| true).map(|selector| vec![selector]);
+    }
+    let name = text(&word)?;
+    let meanings = [Selector::Label, Selector::Host, Selector::Process];
+    Ok(meanings.map(|means| means(name.clone())).into())
+}
+
+/// An address, or a network with its prefix; brackets around IPv6 are taken
+/// off, and an IPv4-mapped address is IPv4.
+fn address(value: &str, family: impl Fn(&IpAddr) -> bool) -> Result<Selector, String> {
+    let bare = value.strip_prefix('[').and_then(|v| v.strip_suffix(']')).unwrap_or(value);
+    let of_family = |ip: IpAddr| {
+        let ip = ip.to_canonical();
+        if family(&ip) {
+            Ok(ip)
+        } else {
+            Err(format!("'{value}' is of the other IP family; use --ip"))
+        }
+    };
+    if let Ok(ip) = bare.parse::<IpAddr>() {
+        return of_family(ip).map(Selector::Address);
+    }
+    if let Ok(network) = bare.parse::<IpNet>() {
+        return of_family(network.addr()).map(|_| Selector::Network(network.trunc()));
+    }
+    Err(format!("'{value}' is not an address or network; write 10.0.0.10, fd00::10 or 10.0.0.0/24"))
+}
+
+fn port(value: &str) -> Result<Selector, String> {
+    match value.parse() {
+        Ok(0) | Err(_) => Err(format!("'{value}' is not a port; choose from 1 to 65535")),
+        Ok(port) => Ok(Selector::Port(port)),
+    }
+}

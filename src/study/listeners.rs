@@ -1,0 +1,177 @@
+//! What listens where, who calls it, and what nobody was seen to call.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::flow::socket::Protocol;
+use crate::graph::search::Answer;
+use crate::graph::{Listen, NodeId};
+use crate::recall::{FlowRecord, Selector, Window};
+
+/// What listens among the nodes asked about.
+#[derive(Debug)]
+pub struct Listening {
+    /// By host, scope and process, as nodes are; then by protocol, address and
+    /// port.
+    pub listeners: Vec<Listener>,
+    /// Those that have ended, left out where no window was asked about.
+    pub ended: usize,
+}
+
+/// One service that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Who waits.
+    pub node: NodeId,
+    /// Where.
+    pub listen: Listen,
+    /// Who can reach it.
+    pub bound: Bound,
+    /// When it was first seen, be it before the window.
+    pub first_seen: Timestamp,
+    /// When it was last seen.
+    pub last_seen: Timestamp,
+    /// It was seen to end.
+    pub ended: bool,
+    /// Who called it.
+    pub callers: BTreeSet<NodeId>,
+    /// When a call was last seen.
+    pub last_used: Option<Timestamp>,
+    /// Nobody was seen to call it since then. Absent where somebody was, and
+    /// of UDP: the passive end of it sees no caller.
+    pub unused_since: Option<Timestamp>,
+}
+
+/// Who can reach a listener, by the address it is bound to. What a firewall
+/// lets through is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bound {
+    /// Its own host and scope only.
+    Loopback,
+    /// Who can reach this one address.
+    Address,
+    /// Who can reach any of its host's addresses.
+    Any,
+}
+
+impl Bound {
+    /// Of a listener.
+    pub fn of(listen: &Listen) -> Bound {
+        match listen.address {
+            address if address.is_loopback() => Bound::Loopback,
+            address if address.is_unspecified() => Bound::Any,
+            _ => Bound::Address,
+        }
+    }
+
+    /// The word for it in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Bound::Loopback => "loopback",
+            Bound::Address => "address",
+            Bound::Any => "any",
+        }
+    }
+}
+
+/// Who called, and when last.
+type Calls = (BTreeSet<NodeId>, Option<Timestamp>);
+
+impl Listening {
+    /// What listens among the roots of an answer.
+    pub fn of(answer: &Answer) -> Listening {
+        let roots: BTreeSet<NodeId> = answer.walk.roots.iter().copied().collect();
+        let mut records: BTreeMap<(NodeId, Listen), Vec<&FlowRecord>> = BTreeMap::new();
+        for listener in &answer.graph.listeners {
+            let record = answer.flows.get(listener.record as usize);
+            if let Some(record) = record.filter(|_| roots.contains(&listener.node)) {
+                records.entry((listener.node, listener.listen)).or_default().push(record);
+            }
+        }
+        let mut calls = calls(answer, &roots);
+        let mut listening = Listening { listeners: Vec::new(), ended: 0 };
+        for ((node, listen), records) in records {
+            if !is_meant(&answer.selector, &listen) {
+                continue;
+            }
+            let called = calls.remove(&(node, listen)).unwrap_or_default();
+            let Some(listener) = listener(answer, (node, listen), &records, called) else {
+                continue;
+            };
+            if listener.ended && answer.question.window == Window::default() {
+                listening.ended += 1;
+            } else {
+                listening.listeners.push(listener);
+            }
+        }
+        listening
+    }
+}
+
+/// A selector means nodes; of their listeners, one that names a port or an
+/// address means those there.
+fn is_meant(selector: &Selector, listen: &Listen) -> bool {
+    match selector {
+        Selector::Port(port) => listen.port == *port,
+        Selector::Address(address) => listen.accepts(*address, listen.port),
+        Selector::Network(network) => {
+            listen.address.is_unspecified() || network.contains(&listen.address)
+        }
+        Selector::All | Selector::Host(_) | Selector::Process(_) | Selector::Label(_) => true,
+    }
+}
+
+/// Who called each listener of the roots. What arrives at an address is for
+/// the listener bound to it, before those bound to all addresses: the IPv4
+/// wildcard is greater than any IPv4 address only by this order.
+fn calls(answer: &Answer, roots: &BTreeSet<NodeId>) -> BTreeMap<(NodeId, Listen), Calls> {
+    let mut calls: BTreeMap<(NodeId, Listen), Calls> = BTreeMap::new();
+    for edge in answer.graph.edges.iter().filter(|edge| edge.directed) {
+        if !roots.contains(&edge.passive) {
+            continue;
+        }
+        let listens = answer.graph.nodes[edge.passive].listens.iter();
+        let accepting = listens.filter(|listen| {
+            listen.protocol == edge.protocol && listen.accepts(edge.passive_address, edge.port)
+        });
+        let fit = |listen: &&Listen| {
+            let exact = listen.address == edge.passive_address;
+            (exact, listen.address.is_ipv4() == edge.passive_address.is_ipv4())
+        };
+        if let Some(listen) = accepting.max_by_key(fit) {
+            let call = calls.entry((edge.passive, *listen)).or_default();
+            call.0.insert(edge.active);
+            call.1 = call.1.max(Some(edge.last_seen));
+        }
+    }
+    calls
+}
+
+fn listener(
+    answer: &Answer,
+    (node, listen): (NodeId, Listen),
+    records: &[&FlowRecord],
+    (callers, last_used): Calls,
+) -> Option<Listener> {
+    let spans = || records.iter().flat_map(|record| &record.spans);
+    let first_seen = records.iter().map(|record| record.first_seen).min()?;
+    let last = spans().max_by_key(|span| (span.until, !span.ended))?;
+    let host = answer.graph.nodes[node].identity.place().map(|place| place.host);
+    let watched = host.and_then(|host| answer.graph.hosts.get(&host)).map(|host| host.first_seen);
+    // Nobody is known to have called it since it began, but no longer than its
+    // host was watched and the question goes back.
+    let since = [Some(first_seen), watched, answer.question.window.since];
+    let told = listen.protocol == Protocol::Tcp && callers.is_empty();
+    Some(Listener {
+        node,
+        listen,
+        bound: Bound::of(&listen),
+        first_seen,
+        last_seen: last.until,
+        ended: last.ended,
+        callers,
+        last_used,
+        unused_since: since.into_iter().flatten().max().filter(|_| told),
+    })
+}

@@ -1,0 +1,60 @@
+//! The file of labels, with `look` and with a collector.
+
+use std::fs;
+
+use crate::cmdb::{open, report, with_addresses};
+use crate::serve::collector::{Collector, said, shawk, until};
+
+const FILE: &str =
+    "[[label]]\nhost = 'we?'\ngroup = 'shop'\n\n[[label]]\ncidr = '10.0.0.2'\nname = 'ledger'\n";
+
+#[test]
+fn labels_are_shown_asked_for_and_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
+    let file = directory.path().join("labels.toml");
+    fs::write(&file, FILE).unwrap();
+    let labels = file.to_str().unwrap();
+    let collector = Collector::start(&cmdb, &["--labels", labels]);
+    let flows = vec![open("10.0.0.1 > 10.0.0.2:80 curl", 0, 60)];
+    let told = with_addresses(report("web", 0, 1, 60, flows), &["10.0.0.1"]);
+    assert_eq!(collector.report(&[&told]).status, 200);
+
+    let groups = |query: &str| -> Vec<String> {
+        let answer = collector.get(&format!("/api/v1/look?{query}")).json();
+        let nodes = answer["nodes"].as_array().unwrap();
+        nodes.iter().map(|node| node["label"].to_string()).collect()
+    };
+    let both = [r#"{"group":"shop"}"#, r#"{"name":"ledger"}"#];
+    assert_eq!(groups("host=web"), both);
+    assert_eq!(groups("what=ledger"), both);
+    assert_eq!(groups("label=shop"), both);
+    assert!(groups("label=nothing").is_empty());
+
+    let look = |words: &[&str]| {
+        let output = shawk(&[&["look", "--cmdb", &cmdb][..], words].concat()).output().unwrap();
+        let text = String::from_utf8(output.stdout.clone()).unwrap() + &said(&output);
+        (output.status.code(), text)
+    };
+    let (code, text) = look(&["shop", "--labels", labels]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.contains("(no probe) {ledger}") && text.contains("('curl', pgid=7) {shop}"),
+        "{text}"
+    );
+    let (_, without) = look(&["shop"]);
+    assert!(without.contains("nothing is known of host 'shop' or process 'shop'"), "{without}");
+
+    // One that is wrong changes nothing; one that is right again does.
+    fs::write(&file, "[[label]]\nhost = 'web'\n").unwrap();
+    let (code, text) = look(&["web", "--labels", labels]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("number 1: it gives no name, role or group"), "{text}");
+    assert_eq!(text.trim().lines().count(), 1, "{text}");
+    assert_eq!(groups("host=web"), both);
+    until("the labels are read again", || {
+        fs::write(&file, FILE.replace("shop", "store")).unwrap();
+        groups("host=web")[0].contains("store")
+    });
+    assert!(collector.log().contains("the labels stay as they were"), "{}", collector.log());
+}
