@@ -13,5 +13,6 @@ mod netns;
 mod postgres;
 mod probe;
 mod serve;
+mod silence;
 mod spool;
 mod streaming;

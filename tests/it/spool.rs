@@ -37,7 +37,7 @@ impl Probe {
         Probe::start_by(&[], cmdb, spool)
     }
 
-    fn start_by(before: &[&str], cmdb: &str, spool: &Path) -> Probe {
+    pub(crate) fn start_by(before: &[&str], cmdb: &str, spool: &Path) -> Probe {
         Probe::start_in("netlink", "500ms", before, cmdb, spool)
     }
 
@@ -154,7 +154,7 @@ pub(crate) fn scratch() -> TempDir {
 }
 
 /// Whether the CMDB knows a service at that port.
-fn knows(cmdb: &str, port: u16) -> bool {
+pub(crate) fn knows(cmdb: &str, port: u16) -> bool {
     let mut look = Command::new(env!("CARGO_BIN_EXE_shawk"));
     let look = look.args(["look", "--port", &port.to_string(), "-o", "csv", "--cmdb", cmdb]);
     let said = String::from_utf8(look.output().unwrap().stdout).unwrap();
@@ -162,7 +162,7 @@ fn knows(cmdb: &str, port: u16) -> bool {
 }
 
 /// A service with one client, that a scan finds.
-fn traffic() -> (u16, TcpListener, TcpStream) {
+pub(crate) fn traffic() -> (u16, TcpListener, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     (address.port(), listener, TcpStream::connect(address).unwrap())
