@@ -21,6 +21,7 @@ pub(crate) async fn answer(
     caller.may(Role::Write)?;
     let packed = body.packed(state).await?;
     state.metrics.received_bytes.add(packed.bytes.len() as u64);
+    let turn = state.queue.turn().await?;
     let decoded = packed.unpack(state, |bytes| wire::decode(bytes, MAX_ITEMS)).await;
     let decoded = decoded.inspect_err(|_| state.metrics.reports_refused.add(1))?;
     for report in &decoded.reports {
@@ -30,7 +31,7 @@ pub(crate) async fn answer(
     if decoded.reports.is_empty() {
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "malformed", "there is no report", ""));
     }
-    let receipt = state.queue.record(decoded.reports, decoded.continues).await?;
+    let receipt = state.queue.record(turn, decoded.reports, decoded.continues).await?;
     state.metrics.flows_not_understood.add(decoded.refused);
     let object = json!({
         "recorded": receipt.recorded,

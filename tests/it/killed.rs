@@ -161,7 +161,7 @@ fn expect(cmdb: &str, service: &Service) {
 }
 
 fn streaming(cmdb: &str, spool: &Path) -> Probe {
-    Probe::start_in("streaming", "100ms", &[], cmdb, spool)
+    Probe::start_in("streaming", "100ms", &[], cmdb, spool).unheard()
 }
 
 /// Waits until a whole scan has seen what is done.

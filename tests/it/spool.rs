@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::postgres;
+
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A probe that is killed when it goes out of scope.
@@ -68,6 +70,15 @@ impl Probe {
         while !said.contains(what) {
             assert!(says.read_line(&mut said).unwrap() > 0, "it did not say {what:?}: {said}");
         }
+    }
+
+    /// Reads what it says and forgets it: a pipe that is full would stop it.
+    pub(crate) fn unheard(mut self) -> Probe {
+        let says = self.says.take();
+        std::thread::spawn(move || {
+            says.map(|mut says| std::io::copy(&mut says, &mut std::io::sink()))
+        });
+        self
     }
 
     /// One scrape, if it answers.
@@ -356,4 +367,39 @@ fn only_the_owner_reads_a_spool_and_a_directory_of_all_is_refused() {
     std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
     let mut probe = Probe::start(&away(), &open);
     probe.says("others may write to it");
+}
+
+/// Whatever fails on the way to the CMDB, its password is in no word of the
+/// probe's, on no scrape, and in no file.
+#[test]
+fn a_password_is_nowhere_however_a_delivery_fails() {
+    const CANARY: &str = "c4n4ry-Passw0rd";
+    let wrong = postgres::server(15).tcp_url_for_new_database();
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mute = mute.local_addr().unwrap();
+    for cmdb in [
+        format!("postgres://shawk:{CANARY}@127.0.0.1:{}/x", free_port()),
+        format!("postgres://shawk:{CANARY}@{mute}/x?sslmode=disable"),
+        format!("postgres://shawk@{mute}/x?sslmode=disable&password={CANARY}"),
+        wrong.replace(postgres::PASSWORD, CANARY),
+    ] {
+        let directory = scratch();
+        let spool = directory.path().join("spool");
+        let mut probe = Probe::start_by(&["env", "SHAWK_DEBUG=true"], &cmdb, &spool);
+        let metrics = probe.until("it spools", |metrics| {
+            metrics.get("deliveries_failed_total") > 0.0 && metrics.get("spool_bytes") > 0.0
+        });
+        assert!(!metrics.0.contains(CANARY), "{}", metrics.0);
+        probe.stop();
+        let mut said = String::new();
+        probe.says.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(said.contains("the CMDB cannot be written") && said.contains("DEBUG"), "{said}");
+        assert!(!said.contains(CANARY), "{said}");
+        let written = segments(&spool);
+        assert!(!written.is_empty());
+        for segment in written {
+            let bytes = std::fs::read(segment).unwrap();
+            assert!(!bytes.windows(CANARY.len()).any(|word| word == CANARY.as_bytes()));
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::agent::spool::disk::{Batch, Disk, Job, Reply};
+use crate::agent::spool::disk::{Disk, Job, Reply};
 use crate::agent::spool::figures::Figures;
 use crate::agent::spool::format::Kind;
 use crate::agent::spool::payload::{RECORD_BYTES, RECORD_FLOWS};
