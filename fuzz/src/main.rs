@@ -1,12 +1,12 @@
 //! libFuzzer over one of `shawk::fuzz::TARGETS`: the one that `SHAWK_FUZZ` names.
-//! Built by `scripts/fuzz`, which has shawk instrumented for it.
-#![no_main]
-#![expect(clippy::expect_used, reason = "a fuzzer ends by panicking")]
+//! Built by `scripts/fuzz`, which has shawk instrumented for it; any other build
+//! of it does nothing.
+#![cfg_attr(fuzzing, no_main)]
 
-use std::sync::OnceLock;
+#[cfg(fuzzing)]
+static RUN: std::sync::OnceLock<fn(&[u8])> = std::sync::OnceLock::new();
 
-static RUN: OnceLock<fn(&[u8])> = OnceLock::new();
-
+#[cfg(fuzzing)]
 libfuzzer_sys::fuzz_target!(
     init: {
         let name = std::env::var("SHAWK_FUZZ").expect("SHAWK_FUZZ names a target");
@@ -15,3 +15,6 @@ libfuzzer_sys::fuzz_target!(
     },
     |data: &[u8]| RUN.get().expect("it is set first")(data)
 );
+
+#[cfg(not(fuzzing))]
+fn main() {}
