@@ -100,6 +100,14 @@ impl Drop for Crowd {
     }
 }
 
+/// Whether it is this test's: others may have a port of the same number, in
+/// another network namespace.
+fn is_own(flow: &HostFlow) -> bool {
+    let own = std::env::current_exe().unwrap();
+    let process = flow.key.process.as_ref();
+    process.is_none_or(|process| process.exe.as_deref() == own.to_str())
+}
+
 /// What a CMDB says of a service: the sums that its clients told and those that
 /// it told itself, over all runs of the probe; and how many flows of each.
 fn sums(cmdb: &str, port: u16) -> [(usize, Sums); 2] {
@@ -120,6 +128,7 @@ fn sums(cmdb: &str, port: u16) -> [(usize, Sums); 2] {
                 .filter(|record| record.flow.key.direction == direction)
                 .filter(|record| record.flow.key.peer.is_some())
                 .filter(|record| is_at(&record.flow) == Some(port))
+                .filter(|record| is_own(&record.flow))
                 .collect();
             let mut all = Sums {
                 opened: Some(0),
