@@ -21,6 +21,7 @@ fn main() -> Result<()> {
     // The tests that need a Citus cluster are there when one is named.
     println!("cargo::rerun-if-env-changed=SHAWK_TEST_CITUS_URL");
     println!("cargo::rustc-check-cfg=cfg(citus)");
+    println!("cargo::rustc-check-cfg=cfg(fuzzing)");
     if env::var_os("SHAWK_TEST_CITUS_URL").is_some_and(|url| !url.is_empty()) {
         println!("cargo::rustc-cfg=citus");
     }

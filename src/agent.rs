@@ -25,11 +25,12 @@ use crate::probe::Probe;
 pub mod daemon;
 mod delivery;
 mod journal;
-mod meter;
+pub mod meter;
 mod metrics;
 pub mod replay;
 pub mod scan;
 pub mod spool;
+pub mod telling;
 
 /// How a probe is to run.
 #[derive(Debug)]

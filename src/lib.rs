@@ -12,6 +12,8 @@ pub mod cli;
 pub mod cmdb;
 pub mod daemon;
 pub mod flow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod graph;
 pub mod labels;
 pub mod look;

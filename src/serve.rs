@@ -8,7 +8,7 @@ mod claims;
 mod connection;
 mod inquiry;
 mod labels;
-mod look;
+pub(crate) mod look;
 mod metrics;
 mod openapi;
 mod page;
@@ -96,7 +96,7 @@ const LIMITS: Limits =
 type Readiness = Result<(), String>;
 
 /// What all requests share.
-struct State {
+pub(crate) struct State {
     plan: Plan,
     /// Names by which a request may ask for us.
     names: Mutex<Vec<String>>,

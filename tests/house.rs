@@ -25,6 +25,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("ask", "flow recall labels cmdb graph study look"),
     ("cli", "flow probe recall cmdb agent labels graph study view"),
     ("serve", "flow daemon prometheus recall wire cmdb labels graph study view look ask cli"),
+    ("fuzz", "flow probe wire cmdb agent labels cli serve"),
     ("run", "flow daemon probe recall cmdb agent labels graph study view look ask cli serve"),
 ];
 
@@ -133,7 +134,10 @@ fn no_room_knows_one_further_down() {
             let knows = text.contains(&format!("crate::{other}::"))
                 || text.contains(&format!("crate::{other};"))
                 || text.contains(&format!("use crate::{other} "));
-            if knows && *other != room && may_know.split(" ").all(|known| known != *other) {
+            // A test may ask the CMDB what it was told.
+            let asks = is_test(&path) && *other == "recall";
+            if knows && !asks && *other != room && may_know.split(" ").all(|known| known != *other)
+            {
                 wrong.push(format!("{} knows {other}", path.display()));
             }
         }

@@ -6,7 +6,7 @@ use crate::prometheus::Count;
 
 /// Numbers of a running probe.
 #[derive(Debug, Default)]
-pub(crate) struct Meter {
+pub struct Meter {
     pub(crate) scans: Count,
     pub(crate) scans_failed: Count,
     /// Microseconds, of all scans.
@@ -24,6 +24,11 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
+    /// Reports delivered so far.
+    pub fn deliveries(&self) -> u64 {
+        self.deliveries.get()
+    }
+
     pub(crate) fn delivered(&self, refused: u64, now: Timestamp) {
         self.deliveries.add(1);
         self.rows_refused.add(refused);

@@ -118,4 +118,4 @@ impl Gauge {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -44,6 +44,10 @@ impl Limits {
     };
 }
 
+/// So much later than the server gives up a statement its word of that must be
+/// here, or the way to it is broken.
+const SILENCE: Duration = Duration::from_secs(3);
+
 /// The connections to one CMDB.
 pub(crate) struct Pool {
     url: CmdbUrl,
@@ -229,7 +233,8 @@ async fn postgres(options: &PgConnectOptions, limits: &Limits) -> Result<Connect
     if options.get_application_name().is_none() {
         options = options.application_name("shawk");
     }
-    let mut connected = Postgres::open(options).await.map_err(|error| fault(&error))?;
+    let opening = Postgres::open(options, limits.read + SILENCE);
+    let mut connected = opening.await.map_err(|error| fault(&error))?;
     let settings = format!(
         "SET search_path = shawk; SET join_collapse_limit = 1; SET random_page_cost = 1.1; \
         SET enable_hashjoin = off; SET enable_mergejoin = off; \

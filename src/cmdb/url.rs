@@ -244,7 +244,8 @@ fn masked_query(query: &str) -> String {
         key if pair.contains('=') => format!("{key}=***"),
         _ => "***".to_owned(),
     };
-    query.split('&').map(shown).collect::<Vec<_>>().join("&")
+    // A second question mark was meant as an ampersand.
+    query.split(['&', '?']).map(shown).collect::<Vec<_>>().join("&")
 }
 
 #[cfg(test)]
@@ -273,6 +274,7 @@ mod tests {
             "postgresql://shawk:s3cr3t@[::1]:5432/cmdb",
             "postgres://shawk@db/cmdb?password=s3cr3t",
             "postgres:///cmdb?host=/run/postgresql&password=s3cr3t",
+            "postgres:///cmdb?host=/run/postgresql?password=s3cr3t",
         ] {
             let url = CmdbUrl::parse(text).unwrap();
             assert!(!format!("{url} {url:?}").contains("s3cr3t"), "{url}");

@@ -38,6 +38,8 @@ pub(crate) async fn store(
             connection.run("COMMIT").await?;
             return Ok(Recorded::default());
         }
+        // Who does not answer is not asked again.
+        Err(error) if meaning(&error) == Meaning::Away => return Err(error),
         Err(error) => {
             connection.run("ROLLBACK").await?;
             if meaning(&error) != Meaning::Row {
@@ -51,6 +53,7 @@ pub(crate) async fn store(
             connection.run("COMMIT").await?;
             Ok(recorded)
         }
+        Err(error) if meaning(&error) == Meaning::Away => Err(error),
         Err(error) => {
             connection.run("ROLLBACK").await?;
             Err(error)

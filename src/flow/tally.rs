@@ -92,7 +92,7 @@ impl Tally {
         }
         self.observe_addresses(addresses, at);
         for flow in observation.flows {
-            self.observe_flow(flow, at);
+            self.observe_flow(flow, at, before);
         }
         let mut coverage = observation.coverage;
         coverage.flows_dropped += std::mem::take(&mut self.no_room);
@@ -138,10 +138,13 @@ impl Tally {
         }
     }
 
-    fn observe_flow(&mut self, flow: HostFlow, at: Timestamp) {
+    fn observe_flow(&mut self, flow: HostFlow, at: Timestamp, before: Timestamp) {
         let linger = self.linger;
         if let Some(entry) = self.flows.get_mut(&flow.key) {
-            if entry.is_over(at, linger) && entry.begin_span(at) {
+            // What the last look saw as well was never gone, however long ago
+            // that was: scans may be as far apart as flows linger, or slowed.
+            let missed = entry.span.seen < before;
+            if missed && entry.is_over(at, linger) && entry.begin_span(at) {
                 self.ledger.drop(Dropped::Joined, 1);
             }
             entry.see(at);

@@ -24,7 +24,7 @@ use crate::view::{self, Format};
 const MAX_GROUPS: usize = 150;
 
 /// What is asked of the graph, in words.
-struct Words {
+pub(crate) struct Words {
     asked: Asked,
     by: By,
     /// The one group that is asked about.
@@ -123,7 +123,11 @@ pub(crate) fn wrong(error: String) -> Refusal {
 
 /// A query's words are those of the command line, without the dashes; one
 /// without a selector means `otherwise`.
-fn understand(query: &str, now: Timestamp, otherwise: Option<&str>) -> Result<Words, String> {
+pub(crate) fn understand(
+    query: &str,
+    now: Timestamp,
+    otherwise: Option<&str>,
+) -> Result<Words, String> {
     let mut words = LookArguments {
         of: SelectorArguments::default(),
         cmdb: CmdbArguments { cmdb: None },

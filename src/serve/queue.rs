@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::cmdb::Cmdb;
@@ -30,7 +30,12 @@ const MAX_BATCH: usize = 16_384;
 /// Most requests in one transaction.
 const MAX_REQUESTS: usize = 1024;
 
-/// How long a request waits for room. All wait in the order in which they came.
+/// Requests that are unpacked and wait for room. The others wait as they came:
+/// a fleet that comes back at once fills the room for bodies, not the memory.
+const MAX_UNPACKED: usize = 2;
+
+/// How long a request waits for room, and before that for its turn to be
+/// unpacked. All wait in the order in which they came.
 const ROOM_LIMIT: Duration = Duration::from_secs(8);
 
 /// A request's reports, and who waits for what becomes of them.
@@ -57,9 +62,13 @@ pub(crate) struct Receipt {
 /// Where requests wait.
 pub(crate) struct Queue {
     entries: Mutex<Option<mpsc::UnboundedSender<Entry>>>,
+    turns: Semaphore,
     room: Arc<Semaphore>,
     busy: Arc<Mutex<HashSet<HostKey>>>,
 }
+
+/// A request may be unpacked, and then wait for room.
+pub(crate) struct Turn<'a>(#[expect(dead_code, reason = "it is held")] SemaphorePermit<'a>);
 
 /// The other end, which the writers share.
 pub(crate) type Entries = Arc<tokio::sync::Mutex<mpsc::UnboundedReceiver<Entry>>>;
@@ -72,7 +81,10 @@ struct Hosts {
 
 impl Drop for Hosts {
     fn drop(&mut self) {
-        lock(&self.busy).retain(|host| !self.own.contains(host));
+        let mut busy = lock(&self.busy);
+        for host in &self.own {
+            busy.remove(host);
+        }
     }
 }
 
@@ -81,6 +93,7 @@ pub(crate) fn new() -> (Queue, Entries) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let queue = Queue {
         entries: Mutex::new(Some(sender)),
+        turns: Semaphore::new(MAX_UNPACKED),
         room: Arc::new(Semaphore::new(MAX_WAITING)),
         busy: Arc::default(),
     };
@@ -88,9 +101,18 @@ pub(crate) fn new() -> (Queue, Entries) {
 }
 
 impl Queue {
+    /// Waits until a request may be unpacked.
+    pub(crate) async fn turn(&self) -> Result<Turn<'_>, Refusal> {
+        match timeout(ROOM_LIMIT, self.turns.acquire()).await {
+            Ok(Ok(turn)) => Ok(Turn(turn)),
+            _ => Err(full()),
+        }
+    }
+
     /// Waits for room, then for the commit.
     pub(crate) async fn record(
         &self,
+        turn: Turn<'_>,
         reports: Vec<Report>,
         continues: bool,
         bound: bool,
@@ -100,8 +122,9 @@ impl Queue {
         let size = u32::try_from(size.min(MAX_WAITING)).unwrap_or(u32::MAX);
         let room = timeout(ROOM_LIMIT, Arc::clone(&self.room).acquire_many_owned(size)).await;
         let Ok(Ok(room)) = room else {
-            return Err(Refusal::busy("too many reports wait to be recorded"));
+            return Err(full());
         };
+        drop(turn);
         let (answer, answered) = oneshot::channel();
         let entry = Entry { reports, continues, bound, answer, _room: room, _hosts: hosts };
         let sent = lock(&self.entries).as_ref().is_some_and(|entries| entries.send(entry).is_ok());
@@ -132,6 +155,10 @@ impl Queue {
     pub(crate) fn waiting(&self) -> (usize, usize) {
         (MAX_WAITING.saturating_sub(self.room.available_permits()), lock(&self.busy).len())
     }
+}
+
+fn full() -> Refusal {
+    Refusal::busy("too many reports wait to be recorded")
 }
 
 fn size(report: &Report) -> usize {

@@ -22,6 +22,7 @@ pub(crate) async fn answer(
     caller.may(Role::Write)?;
     let packed = body.packed(state).await?;
     state.metrics.received_bytes.add(packed.bytes.len() as u64);
+    let turn = state.queue.turn().await?;
     let decoded = packed.unpack(state, |bytes| wire::decode(bytes, MAX_ITEMS)).await;
     let decoded = decoded.inspect_err(|_| state.metrics.reports_refused.add(1))?;
     for report in &decoded.reports {
@@ -32,7 +33,7 @@ pub(crate) async fn answer(
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "malformed", "there is no report", ""));
     }
     let bound = caller.host.is_some();
-    let receipt = state.queue.record(decoded.reports, decoded.continues, bound).await?;
+    let receipt = state.queue.record(turn, decoded.reports, decoded.continues, bound).await?;
     state.metrics.flows_not_understood.add(decoded.refused);
     let object = json!({
         "recorded": receipt.recorded,

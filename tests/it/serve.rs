@@ -19,7 +19,7 @@ use crate::postgres;
 use crate::serve::collector::{Collector, said, shawk};
 
 /// A SQLite file and a database of PostgreSQL 15, both with their scheme.
-fn places(directory: &tempfile::TempDir) -> [String; 2] {
+pub(crate) fn places(directory: &tempfile::TempDir) -> [String; 2] {
     let postgres = postgres::server(15).tcp_url_for_new_database();
     let created = shawk(&["create-scheme", "--cmdb", &postgres]).output().unwrap();
     assert!(created.status.success(), "{}", said(&created));

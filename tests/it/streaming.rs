@@ -38,7 +38,7 @@ const MANY: &str = include_str!("bpf/many.py");
 
 /// A test that fills the maps of every probe on this machine, and one that
 /// would see it, take turns.
-static FILLING: Mutex<()> = Mutex::new(());
+pub(crate) static FILLING: Mutex<()> = Mutex::new(());
 
 pub(crate) fn open() -> Streaming {
     let (support, loaded) = Support::read(&config(), Rung::Streaming).unwrap();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::agent::spool::disk::{Batch, Disk, Job, Reply};
+use crate::agent::spool::disk::{Disk, Job, Reply};
 use crate::agent::spool::figures::Figures;
 use crate::agent::spool::format::Kind;
 use crate::agent::spool::payload::{RECORD_BYTES, RECORD_FLOWS};
@@ -23,10 +23,63 @@ use crate::flow::tally::{MAX_FLOWS, Tally};
 
 /// Seconds. The probe's own is 30; four times that makes the same day in a
 /// quarter of the time.
-const FLUSH: i64 = 120;
+pub(crate) const FLUSH: i64 = 120;
 
-fn at(second: i64) -> Timestamp {
+pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + second).unwrap()
+}
+
+pub(crate) fn process() -> Arc<Process> {
+    Arc::new(Process {
+        name: "app".into(),
+        exe: Some("/usr/bin/app".into()),
+        user: Some("app".into()),
+        unit: Some("app.service".into()),
+        container: None,
+        pod: None,
+    })
+}
+
+/// What is seen of flows that have only a number.
+pub(crate) fn observation(second: i64, flows: &[u32], process: &Arc<Process>) -> Observation {
+    let flow = |&number: &u32| HostFlow {
+        key: FlowKey {
+            scope: "".into(),
+            direction: Direction::Active,
+            protocol: Protocol::Tcp,
+            local: [10, 0, 0, 1].into(),
+            local_port: None,
+            peer: Some((0x0a01_0000 + number).to_be_bytes().into()),
+            peer_port: Some(443),
+            process: Some(Arc::clone(process)),
+        },
+        owners: Vec::new(),
+        owners_more: 0,
+        // A tenth of all count on in each interval.
+        counters: Counters {
+            open: 1,
+            bytes_sent: Some(
+                (second / FLUSH) as u64 / 10 * u64::from(number)
+                    + u64::from(i64::from(number % 10) <= second / FLUSH % 10),
+            ),
+            ..Counters::default()
+        },
+        tentative: false,
+    };
+    Observation {
+        taken: at(second),
+        host: Host { id: "h".into(), name: "h".into() },
+        rung: Rung::Streaming,
+        namespaces: Vec::new(),
+        flows: flows.iter().map(flow).collect(),
+        coverage: Coverage::default(),
+    }
+}
+
+/// The number of such a flow.
+pub(crate) fn number(key: &FlowKey) -> u32 {
+    let Some(std::net::IpAddr::V4(peer)) = key.peer else { panic!("an IPv4 address") };
+    u32::from(peer) - 0x0a01_0000
 }
 
 /// One run of a probe.
@@ -57,14 +110,6 @@ impl Model {
 
 impl Run {
     fn start(path: &Path, second: i64) -> Run {
-        let process = Process {
-            name: "app".into(),
-            exe: Some("/usr/bin/app".into()),
-            user: Some("app".into()),
-            unit: Some("app.service".into()),
-            container: None,
-            pod: None,
-        };
         let tally = Tally::new(at(second), SignedDuration::from_secs(FLUSH));
         let host = Host { id: "h".into(), name: "h".into() };
         let who = (host.hash(), at(second).as_microsecond());
@@ -72,44 +117,13 @@ impl Run {
         let (counted, raised) = (Arc::clone(&figures), Arc::clone(&emptied));
         let mut disk = Disk::new(path.to_owned(), 64 << 20, who, counted, raised);
         let Reply::Done(spans) = disk.work(Job::Open).unwrap() else { panic!("no count") };
-        let mut run = Run { tally, disk, figures, emptied, process: Arc::new(process) };
+        let mut run = Run { tally, disk, figures, emptied, process: process() };
         run.tally.take_over(spans);
         run
     }
 
     fn see(&mut self, second: i64, flows: &[u32]) {
-        let flow = |&number: &u32| HostFlow {
-            key: FlowKey {
-                scope: "".into(),
-                direction: Direction::Active,
-                protocol: Protocol::Tcp,
-                local: [10, 0, 0, 1].into(),
-                local_port: None,
-                peer: Some((0x0a01_0000 + number).to_be_bytes().into()),
-                peer_port: Some(443),
-                process: Some(Arc::clone(&self.process)),
-            },
-            owners: Vec::new(),
-            owners_more: 0,
-            // A tenth of all count on in each interval.
-            counters: Counters {
-                open: 1,
-                bytes_sent: Some(
-                    (second / FLUSH) as u64 / 10 * u64::from(number)
-                        + u64::from(i64::from(number % 10) <= second / FLUSH % 10),
-                ),
-                ..Counters::default()
-            },
-            tentative: false,
-        };
-        self.tally.observe(Observation {
-            taken: at(second),
-            host: Host { id: "h".into(), name: "h".into() },
-            rung: Rung::Streaming,
-            namespaces: Vec::new(),
-            flows: flows.iter().map(flow).collect(),
-            coverage: Coverage::default(),
-        });
+        self.tally.observe(observation(second, flows, &self.process));
     }
 
     /// As `agent::journal` does.
@@ -131,76 +145,6 @@ impl Run {
             self.disk.work(Job::Tidy).unwrap();
         }
         assert!(self.tally.spans().add_up());
-    }
-
-    /// One segment of the backlog; false if there is none.
-    fn backlog(&mut self, model: &mut Model) -> bool {
-        let Reply::Batch(Some(batch)) = self.disk.work(Job::Next).unwrap() else { return false };
-        let Batch { name, kind, groups, spans, damaged } = batch;
-        assert_eq!((kind, damaged), (Kind::Journal, 0));
-        for group in groups {
-            model.record(&merge(group).unwrap());
-        }
-        self.tally.backlog_done(spans, damaged);
-        self.disk.work(Job::Remove(name)).unwrap();
-        true
-    }
-}
-
-/// 24 hours without a CMDB for a host with 1,000 flows, of which 100 count on
-/// and eight are replaced in each interval, and a kill in the middle of it.
-#[test]
-fn a_day_without_a_cmdb_costs_less_than_a_mebibyte_and_no_flow() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("spool");
-    let day = 86_400 / FLUSH;
-    let mut run = Run::start(&path, 0);
-    let (mut truth, mut largest) = (BTreeMap::new(), 0);
-    for tick in 0..day {
-        if tick == day / 2 {
-            // SIGKILL: nothing is done any more. Then it starts again.
-            drop(run);
-            run = Run::start(&path, tick * FLUSH);
-            assert!(run.tally.spans().taken_over > 1000);
-        }
-        let first = tick as u32 * 8;
-        let flows: Vec<u32> = (first..first + 1000).collect();
-        run.see(tick * FLUSH, &flows);
-        for number in flows {
-            let epoch = if tick < day / 2 { 0 } else { day / 2 * FLUSH };
-            truth.insert((epoch, number), tick * FLUSH);
-        }
-        run.journal();
-        largest = largest.max(run.figures.bytes.get());
-    }
-    assert!(largest < 1 << 20, "{largest} bytes");
-
-    // The CMDB is back: what is alive first, then the backlog, all of it.
-    let mut model = Model::default();
-    run.deliver(&mut model);
-    let alive = model.0.iter().filter(|(_, (_, ended))| !ended).count();
-    assert!(alive >= 1000, "{alive} of what is alive came first");
-    assert_eq!(model.1.len(), 1, "an earlier run came before what is alive");
-    let mut segments = 0;
-    while run.backlog(&mut model) {
-        segments += 1;
-        assert!(run.tally.spans().add_up());
-    }
-    assert!(segments > 0);
-    assert_eq!(run.figures.bytes.get(), 0);
-    let spans = run.tally.spans();
-    assert_eq!((spans.pending, spans.spooled, spans.dropped), (0, 0, [0; 4]));
-    assert_eq!(model.0.len(), truth.len());
-    for ((epoch, key, _), (seen, _)) in model.0 {
-        let std::net::IpAddr::V4(peer) = key.peer.unwrap() else { panic!("an IPv4 address") };
-        let number = u32::from(peer) - 0x0a01_0000;
-        let epoch = (epoch - at(0).as_microsecond()) / 1_000_000;
-        // Of one whose end was not seen before the run was killed, or has not
-        // come yet, the CMDB knows by the report's own time.
-        let last = truth[&(epoch, number)];
-        let end = if epoch == 0 { day / 2 } else { day };
-        let alive = last >= (end - 2) * FLUSH;
-        assert!(seen == at(last) || alive, "{number} of {epoch}: {seen}, not {}", at(last));
     }
 }
 
@@ -273,10 +217,7 @@ fn what_was_journaled_is_told_whatever_came_between() {
         let known: Vec<(i64, u32)> = model
             .0
             .keys()
-            .map(|(epoch, key, _)| {
-                let std::net::IpAddr::V4(peer) = key.peer.unwrap() else { panic!("IPv4") };
-                ((epoch - at(0).as_microsecond()) / 1_000_000, u32::from(peer) - 0x0a01_0000)
-            })
+            .map(|(epoch, key, _)| ((epoch - at(0).as_microsecond()) / 1_000_000, number(key)))
             .collect();
         for flow in safe {
             assert!(known.contains(&flow), "seed {seed}: {flow:?} is lost");

@@ -2,12 +2,16 @@
 //! not know a table.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::ErrorKind;
+use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgRow};
 use sqlx::{
     Arguments, AssertSqlSafe, ConnectOptions as _, Connection as _, Decode, PgConnection, Row as _,
     Type,
 };
+
+use tokio::time::timeout;
 
 use crate::cmdb::engine::{Access, Column, Each, Row, Value};
 use crate::cmdb::fault::{Error, Trouble};
@@ -16,6 +20,11 @@ use crate::cmdb::spread;
 /// An open connection.
 pub(crate) struct Postgres {
     connection: PgConnection,
+    /// Longest wait for the answer to one statement of a transaction that
+    /// writes: longer than the server's own limit, so that nobody is there any
+    /// more who would answer. The kernel goes on sending for a quarter of an
+    /// hour, and the driver has no way to tell it not to.
+    patience: Duration,
     /// Whether the tables are spread over several nodes.
     is_spread: bool,
     /// The shards of the hosts that this transaction wrote of.
@@ -27,9 +36,12 @@ pub(crate) struct Postgres {
 const ROWS: usize = 4096;
 
 impl Postgres {
-    pub(crate) async fn open(options: PgConnectOptions) -> Result<Postgres, Error> {
+    pub(crate) async fn open(
+        options: PgConnectOptions,
+        patience: Duration,
+    ) -> Result<Postgres, Error> {
         let connection = options.disable_statement_logging().connect().await?;
-        Ok(Postgres { connection, is_spread: false, shards: HashMap::new() })
+        Ok(Postgres { connection, patience, is_spread: false, shards: HashMap::new() })
     }
 
     /// From now on statements are worded for tables that are spread.
@@ -42,13 +54,19 @@ impl Postgres {
     }
 
     pub(crate) async fn run(&mut self, sql: &str) -> Result<(), Error> {
-        sqlx::raw_sql(AssertSqlSafe(worded(sql))).execute(&mut self.connection).await?;
+        let running = sqlx::raw_sql(AssertSqlSafe(worded(sql))).execute(&mut self.connection);
+        if sql == "COMMIT" {
+            heard(self.patience, running).await?;
+        } else {
+            running.await?;
+        }
         Ok(())
     }
 
     pub(crate) async fn begin(&mut self, access: Access) -> Result<(), Error> {
         self.shards.clear();
-        self.run(match access {
+        let patience = self.patience;
+        let running = self.run(match access {
             Access::Read => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
             // With one connection to each of Citus' nodes a transaction cannot
             // wait for itself; without Citus its setting means nothing.
@@ -56,8 +74,8 @@ impl Postgres {
                 "BEGIN ISOLATION LEVEL READ COMMITTED;
                 SET LOCAL citus.max_adaptive_executor_pool_size = 1"
             }
-        })
-        .await
+        });
+        timeout(patience, running).await.unwrap_or_else(|_| Err(silent().into()))
     }
 
     pub(crate) async fn read(
@@ -95,7 +113,8 @@ impl Postgres {
         for part in self.parts(columns, rows).await? {
             let query =
                 sqlx::query_with(AssertSqlSafe(sql.as_str()), arrays(&sql, columns, &part)?);
-            changed += query.execute(&mut self.connection).await?.rows_affected();
+            let running = query.execute(&mut self.connection);
+            changed += heard(self.patience, running).await?.rows_affected();
         }
         Ok(changed)
     }
@@ -111,7 +130,8 @@ impl Postgres {
         for part in self.parts(columns, rows).await? {
             let query =
                 sqlx::query_with(AssertSqlSafe(sql.as_str()), arrays(&sql, columns, &part)?);
-            for row in query.fetch_all(&mut self.connection).await.map_err(Error::from)? {
+            let running = query.fetch_all(&mut self.connection);
+            for row in heard(self.patience, running).await.map_err(Error::from)? {
                 each(&Row::Postgres(&row))?;
             }
         }
@@ -127,9 +147,12 @@ impl Postgres {
     ) -> Result<(), Error> {
         for part in rows.chunks(ROWS) {
             let copy = format!("COPY {table} FROM STDIN (FORMAT binary)");
-            let mut copying = self.connection.copy_in_raw(&copy).await?;
-            copying.send(binary_copy(columns, part)).await?;
-            copying.finish().await?;
+            let copying = async {
+                let mut copying = self.connection.copy_in_raw(&copy).await?;
+                copying.send(binary_copy(columns, part)).await?;
+                copying.finish().await
+            };
+            heard(self.patience, copying).await?;
         }
         Ok(())
     }
@@ -182,6 +205,18 @@ impl Postgres {
         }
         Ok(())
     }
+}
+
+/// What the server answers, if it does.
+async fn heard<T>(
+    patience: Duration,
+    running: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    timeout(patience, running).await.unwrap_or_else(|_| Err(silent()))
+}
+
+fn silent() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(ErrorKind::TimedOut, "the server has fallen silent"))
 }
 
 /// Rows as COPY takes them: "File Formats" of the manual's page on COPY.

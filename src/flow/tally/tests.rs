@@ -231,8 +231,22 @@ fn a_flow_that_comes_back_has_two_spans() {
     let mut tally = tally();
     see(&mut tally, 1, &[flow(80, 1)]);
     see(&mut tally, 20, &[flow(80, 1)]);
+    see(&mut tally, 40, &[]);
     see(&mut tally, 60, &[flow(80, 1)]);
     assert_eq!(say(&tally.take().unwrap()), "80 1–20 ×1., 80 60–60 ×1");
+}
+
+#[test]
+fn a_flow_that_every_look_sees_is_one_span_however_far_apart_they_are() {
+    let mut tally = tally();
+    for second in [0, 31, 100] {
+        see(&mut tally, second, &[flow(80, 1)]);
+        tally.take().unwrap();
+    }
+    assert_eq!(say(&tally.take().unwrap()), "80 0–100 ×1");
+    see(&mut tally, 101, &[]);
+    see(&mut tally, 132, &[flow(80, 1)]);
+    assert_eq!(say(&tally.take().unwrap()), "80 0–100 ×1., 80 132–132 ×1");
 }
 
 #[test]
@@ -251,6 +265,7 @@ fn a_long_outage_joins_the_oldest_spans_and_loses_no_flow() {
     let mut tally = tally();
     for second in (0..100 * 60).step_by(60) {
         see(&mut tally, second, &[flow(80, 1)]);
+        see(&mut tally, second + 30, &[]);
     }
     let report = tally.take().unwrap();
     assert_eq!(report.flows.len(), MAX_PENDING_SPANS + 1);

@@ -62,7 +62,11 @@ impl Reply {
 impl Collector {
     /// Starts one and waits until it listens.
     pub(crate) fn start(cmdb: &str, more: &[&str]) -> Collector {
-        let mut command = shawk(&["serve", "--listen", "127.0.0.1:0", "--cmdb", cmdb]);
+        Collector::start_at("127.0.0.1:0", cmdb, more)
+    }
+
+    pub(crate) fn start_at(listen: &str, cmdb: &str, more: &[&str]) -> Collector {
+        let mut command = shawk(&["serve", "--listen", listen, "--cmdb", cmdb]);
         let mut child = command.args(more).stderr(Stdio::piped()).spawn().expect("shawk starts");
         let mut lines = BufReader::new(child.stderr.take().expect("was piped"));
         let log = Arc::new(Mutex::new(String::new()));
