@@ -12,22 +12,6 @@ use crate::spool::{Probe, knows, scratch, traffic, until};
 /// How soon a probe must have noticed, and have delivered over a new connection.
 const NOTICED: Duration = Duration::from_secs(15);
 
-/// Between a port of the namespace and the socket of a PostgreSQL server.
-const FORWARD: &str = r#"
-import socket, sys, threading
-def carry(a, b):
-    while data := a.recv(65536):
-        b.sendall(data)
-    b.shutdown(socket.SHUT_WR)
-listener = socket.create_server(("127.0.0.1", 5432))
-while True:
-    near = listener.accept()[0]
-    far = socket.socket(socket.AF_UNIX)
-    far.connect(sys.argv[1])
-    for pair in (near, far), (far, near):
-        threading.Thread(target=carry, args=pair, daemon=True).start()
-"#;
-
 /// A network namespace with loopback, and what runs in it.
 struct Namespace {
     name: String,
@@ -123,19 +107,4 @@ fn a_session_with_a_collector_that_falls_silent_is_replaced() {
     namespace.start(&[env!("CARGO_BIN_EXE_shawk"), "serve", "--listen", listen, "--cmdb", &cmdb]);
     let url = format!("http://{listen}");
     check(&namespace, &url, 7717, &directory.path().join("spool"), &cmdb);
-}
-
-#[test]
-fn a_session_with_postgresql_that_falls_silent_is_replaced() {
-    let directory = scratch();
-    let mut namespace = Namespace::new("postgres");
-    let cmdb = postgres::server(15).url_for_new_database();
-    assert!(shawk(&["create-scheme", "--cmdb", &cmdb]).status().unwrap().success());
-    let (place, socket) = cmdb.split_once("?host=").unwrap();
-    let (_, place) = place.split_once("localhost:").unwrap();
-    let (number, database) = place.split_once('/').unwrap();
-    let socket = format!("{socket}/.s.PGSQL.{number}");
-    namespace.start(&["python3", "-c", FORWARD, &socket]);
-    let url = format!("postgres://shawk@127.0.0.1:5432/{database}?sslmode=disable");
-    check(&namespace, &url, 5432, &directory.path().join("spool"), &cmdb);
 }

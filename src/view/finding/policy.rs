@@ -263,7 +263,7 @@ impl Text<'_> {
         }
         lines.extend(first(self.policy.unused.iter().map(|(node, listen)| {
             format!(
-                "no rule for {} {} of {}: nobody was seen to call it",
+                "no rule for {} {} of {}: no other host was seen to call it",
                 listen.protocol.name(),
                 end(listen.address, Some(listen.port)),
                 label(answer, *node)

@@ -59,7 +59,7 @@ fn a_policy_for_nftables() {
             # What was not seen is not in it, and may be needed all the same: a job once a year, a backup that was never restored.
             # watched since 2026-05-28T20:26:40Z, last heard of 2026-05-28T20:27:40Z
             # may have missed: web-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)
-            # no rule for tcp 0.0.0.0:22 of web-1 ('sshd', pgid=5): nobody was seen to call it
+            # no rule for tcp 0.0.0.0:22 of web-1 ('sshd', pgid=5): no other host was seen to call it
             # no rule for what only ever failed: 10.0.0.11 wrk-1 ('wrk', pgid=7) -> 10.0.0.10 web-1 :81 (process not seen): 2026-05-28T20:26:40Z to 2026-05-28T20:27:40Z, 1 open, active end only
             # What has no rule is refused.
             # Load it with: nft -f FILE. Another table that refuses something goes on doing so.
@@ -127,7 +127,7 @@ fn a_policy_for_iptables_has_one_family() {
             # What was not seen is not in it, and may be needed all the same: a job once a year, a backup that was never restored.
             # watched since 2026-05-28T20:26:40Z, last heard of 2026-05-28T20:27:40Z
             # may have missed: web-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)
-            # no rule for tcp 0.0.0.0:22 of web-1 ('sshd', pgid=5): nobody was seen to call it
+            # no rule for tcp 0.0.0.0:22 of web-1 ('sshd', pgid=5): no other host was seen to call it
             # no rule for what only ever failed: 10.0.0.11 wrk-1 ('wrk', pgid=7) -> 10.0.0.10 web-1 :81 (process not seen): 2026-05-28T20:26:40Z to 2026-05-28T20:27:40Z, 1 open, active end only
             # What has no rule goes on in the chain it came from; --enforce refuses it.
             # The rules of the other family are those of --format ip6tables.
@@ -173,7 +173,7 @@ fn a_policy_for_kubernetes() {
             # What was not seen is not in it, and may be needed all the same: a job once a year, a backup that was never restored.
             # watched since 2026-05-28T20:26:40Z, last heard of 2026-05-28T20:27:40Z
             # may have missed: web-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)
-            # no rule for tcp 0.0.0.0:22 of web-1 ('sshd', pgid=5): nobody was seen to call it
+            # no rule for tcp 0.0.0.0:22 of web-1 ('sshd', pgid=5): no other host was seen to call it
             # no rule for what only ever failed: 10.0.0.11 wrk-1 ('wrk', pgid=7) -> 10.0.0.10 web-1 :81 (process not seen): 2026-05-28T20:26:40Z to 2026-05-28T20:27:40Z, 1 open, active end only
             # The podSelector selects nothing as it stands: put the labels of the pods there. From then on, what has no rule is refused.
             apiVersion: networking.k8s.io/v1
