@@ -1,10 +1,8 @@
 //! Nodes and what people call them.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::slice;
 
-use crate::graph::{Graph, Identity, Place};
+use crate::graph::{Graph, Identity};
 use crate::labels::{Labels, Thing};
 
 impl Graph {
@@ -13,11 +11,7 @@ impl Graph {
         if labels.is_empty() {
             return;
         }
-        let mut owned: BTreeMap<Place, Vec<IpAddr>> = BTreeMap::new();
-        for record in &self.addresses {
-            let place = Place { host: record.host, scope: record.scope.clone() };
-            owned.entry(place).or_default().push(record.address);
-        }
+        let owned = self.owned(|_| true);
         for node in &mut self.nodes {
             let place = node.identity.place();
             let addresses = match &node.identity {

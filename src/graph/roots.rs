@@ -51,11 +51,7 @@ impl Graph {
     }
 
     fn at(&self, means: impl Fn(IpAddr) -> bool) -> Vec<NodeId> {
-        let mut owned: BTreeMap<Place, Vec<IpAddr>> = BTreeMap::new();
-        for record in self.addresses.iter().filter(|record| means(record.address)) {
-            let place = Place { host: record.host, scope: record.scope.clone() };
-            owned.entry(place).or_default().push(record.address);
-        }
+        let owned = self.owned(&means);
         let mut roots = self.nodes_where(|node| {
             let here = node.identity.place().and_then(|place| owned.get(place));
             node.listens.iter().any(|listen| {
@@ -77,6 +73,16 @@ impl Graph {
             }
         }
         in_order(roots)
+    }
+
+    /// Which of the addresses that are meant each place has, or had.
+    pub(crate) fn owned(&self, means: impl Fn(IpAddr) -> bool) -> BTreeMap<Place, Vec<IpAddr>> {
+        let mut owned: BTreeMap<Place, Vec<IpAddr>> = BTreeMap::new();
+        for record in self.addresses.iter().filter(|record| means(record.address)) {
+            let place = Place { host: record.host, scope: record.scope.clone() };
+            owned.entry(place).or_default().push(record.address);
+        }
+        owned
     }
 
     fn nodes_where(&self, means: impl Fn(&Node) -> bool) -> Vec<NodeId> {

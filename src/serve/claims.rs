@@ -34,7 +34,7 @@ use crate::view::escape;
 /// Within which a host must have spoken to keep its addresses from others: two
 /// standard heartbeats.
 const HEARD: Duration = Duration::from_secs(60);
-const HEARD_SIGNED: SignedDuration = SignedDuration::from_secs(60);
+const HEARD_SIGNED: SignedDuration = SignedDuration::from_secs(HEARD.as_secs() as i64);
 
 /// Most pairs of hosts of which it was said that both claim an address; of
 /// more nothing is said, and all are counted.

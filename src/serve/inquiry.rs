@@ -1,7 +1,6 @@
 //! `GET /api/v1/listeners` and its kin: the questions with a name of their
 //! own, asked in the words of their commands (docs/commands-json.md).
 
-use hyper::StatusCode;
 use jiff::Timestamp;
 
 use crate::ask;
@@ -22,20 +21,13 @@ pub(crate) async fn answer(
     caller.may(Role::Read)?;
     let now = Timestamp::now();
     let pairs = form_urlencoded::parse(query.as_bytes());
-    let inquiry = inquiry::asked(name, pairs, now).map_err(|error| {
-        Refusal::new(StatusCode::BAD_REQUEST, "malformed", error, "see /openapi.json")
-    })?;
+    let inquiry = inquiry::asked(name, pairs, now).map_err(Refusal::of_words)?;
     let cmdb = state.cmdb().map_err(|fault| Refusal::of_cmdb(&fault.into()))?;
     let _turn = recall::turn(state).await?;
     let outcome = ask::ask(&cmdb, inquiry, &state.labels.now(), now).await;
     let outcome = outcome.map_err(|error| Refusal::of_cmdb(&error))?;
     state.metrics.questions.add(1);
-    let mut text = Vec::new();
-    let written = tokio::task::block_in_place(|| {
-        view::finding::write(&outcome, Format::Json, false, &mut text)
-    });
-    written.map_err(|error| {
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "bug", error.to_string(), "")
-    })?;
-    Ok(reply::body(StatusCode::OK, "application/json", text))
+    reply::printed("application/json", |text| {
+        view::finding::write(&outcome, Format::Json, false, text)
+    })
 }

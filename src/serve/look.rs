@@ -2,9 +2,8 @@
 //! words of `shawk look`. `GET /api/v1/look.svg`: the same as a picture.
 //! `GET /api/v1/groups`: the same, folded (docs/groups-json.md).
 
-use std::io;
+use std::io::Write as _;
 
-use hyper::StatusCode;
 use jiff::Timestamp;
 
 use crate::cli::args::{
@@ -40,19 +39,17 @@ pub(crate) async fn answer(
 ) -> Result<Reply, Refusal> {
     caller.may(Role::Read)?;
     let now = Timestamp::now();
-    let words = understand(query, now, None).map_err(wrong)?;
+    let words = understand(query, now, None).map_err(Refusal::of_words)?;
     let (by, group) = (words.by, words.group.clone());
     let _turn = recall::turn(state).await?;
     let mut answer = find(state, words.asked, now).await?;
-    printed(format.media_type(), || {
+    reply::printed(format.media_type(), |text| {
         if let Some(group) = group {
             group::narrow(&mut answer, by, |graph, common| {
                 view::group_word(graph, common) == group
             });
         }
-        let mut text = Vec::new();
-        view::write(&answer, format, false, &mut text)?;
-        Ok(text)
+        view::write(&answer, format, false, text)
     })
 }
 
@@ -67,28 +64,24 @@ pub(crate) async fn export(
     caller.may(Role::Read)?;
     let now = Timestamp::now();
     let pairs = form_urlencoded::parse(query.as_bytes());
-    let (asked, format) = inquiry::asked_export(pairs, now).map_err(wrong)?;
+    let (asked, format) = inquiry::asked_export(pairs, now).map_err(Refusal::of_words)?;
     let format = only.unwrap_or(format);
     let _turn = recall::turn(state).await?;
     let answer = find(state, asked, now).await?;
-    printed(format.media_type(), || {
-        let mut text = Vec::new();
-        view::write(&answer, format, false, &mut text)?;
-        Ok(text)
-    })
+    reply::printed(format.media_type(), |text| view::write(&answer, format, false, text))
 }
 
 /// Folded, of all that is known unless something else is asked about.
 pub(crate) async fn groups(state: &State, caller: Caller, query: &str) -> Result<Reply, Refusal> {
     caller.may(Role::Read)?;
     let now = Timestamp::now();
-    let words = understand(query, now, Some("*")).map_err(wrong)?;
+    let words = understand(query, now, Some("*")).map_err(Refusal::of_words)?;
     let by = words.by;
     let _turn = recall::turn(state).await?;
     let answer = find(state, words.asked, now).await?;
-    printed("application/json", || {
+    reply::printed("application/json", |text| {
         let groups = group::fold(&answer, by, MAX_GROUPS);
-        Ok(view::groups(&answer, by, &groups)?.into_bytes())
+        text.write_all(view::groups(&answer, by, &groups)?.as_bytes())
     })
 }
 
@@ -101,24 +94,6 @@ async fn find(state: &State, asked: Asked, now: Timestamp) -> Result<Answer, Ref
     let answer = answer.map_err(|error| Refusal::of_cmdb(&error))?;
     state.metrics.questions.add(1);
     Ok(answer)
-}
-
-/// Printing takes a while, in which others are served.
-pub(crate) fn printed(
-    kind: &'static str,
-    print: impl FnOnce() -> io::Result<Vec<u8>>,
-) -> Result<Reply, Refusal> {
-    match tokio::task::block_in_place(print) {
-        Ok(text) => Ok(reply::body(StatusCode::OK, kind, text)),
-        Err(error) => {
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            Err(Refusal::new(status, "bug", error.to_string(), ""))
-        }
-    }
-}
-
-pub(crate) fn wrong(error: String) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, "malformed", error, "see /openapi.json")
 }
 
 /// A query's words are those of the command line, without the dashes; one

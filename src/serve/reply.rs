@@ -1,6 +1,7 @@
 //! What is answered: bytes of a kind, or a refusal in one line with its remedy.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -38,6 +39,11 @@ impl Refusal {
     /// Too much at once: the same may be tried again.
     pub(crate) fn busy(error: &str) -> Refusal {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error, "try again a little later")
+    }
+
+    /// A query whose words mean nothing.
+    pub(crate) fn of_words(error: String) -> Refusal {
+        Refusal::new(StatusCode::BAD_REQUEST, "malformed", error, "see /openapi.json")
     }
 
     /// A fault of the CMDB. Its words name a driver's troubles, no secret.
@@ -81,6 +87,21 @@ pub(crate) fn body(status: StatusCode, kind: &'static str, bytes: impl Into<Byte
         set(headers, name, value);
     }
     reply
+}
+
+/// An answer that takes a while to print, in which others are served.
+pub(crate) fn printed(
+    kind: &'static str,
+    print: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+) -> Result<Reply, Refusal> {
+    let mut text = Vec::new();
+    match tokio::task::block_in_place(|| print(&mut text)) {
+        Ok(()) => Ok(body(StatusCode::OK, kind, text)),
+        Err(error) => {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            Err(Refusal::new(status, "bug", error.to_string(), ""))
+        }
+    }
 }
 
 fn set(headers: &mut hyper::HeaderMap, name: HeaderName, value: &'static str) {

@@ -1,15 +1,15 @@
 //! `GET /api/v1/search`: what a word may mean, for who begins to type it. What
 //! the answer means is in docs/groups-json.md.
 
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::recall::Role;
-use crate::recall::{Selector, Window};
-use crate::serve::reply::{Refusal, Reply};
+use crate::recall::{Role, Selector, Window};
+use crate::serve::reply::{self, Refusal, Reply};
 use crate::serve::trust::Caller;
-use crate::serve::{State, look, recall};
+use crate::serve::{State, recall};
 use crate::view;
 
 /// Longest text, in bytes; no name is longer that one would type.
@@ -17,7 +17,7 @@ const MAX_TEXT: usize = 256;
 
 pub(crate) async fn answer(state: &State, caller: Caller, query: &str) -> Result<Reply, Refusal> {
     caller.may(Role::Read)?;
-    let text = text(query).map_err(look::wrong)?;
+    let text = text(query).map_err(Refusal::of_words)?;
     let cmdb = state.cmdb().map_err(|fault| Refusal::of_cmdb(&fault.into()))?;
     let _turn = recall::turn(state).await?;
     let of_cmdb = |error| Refusal::of_cmdb(&error);
@@ -30,7 +30,9 @@ pub(crate) async fn answer(state: &State, caller: Caller, query: &str) -> Result
     }
     let names = cmdb.names(&text).await.map_err(of_cmdb)?;
     state.metrics.questions.add(1);
-    look::printed("application/json", || Ok(view::search(&meant, &names)?.into_bytes()))
+    reply::printed("application/json", |text| {
+        text.write_all(view::search(&meant, &names)?.as_bytes())
+    })
 }
 
 fn text(query: &str) -> Result<String, String> {

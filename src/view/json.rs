@@ -376,12 +376,7 @@ fn edge(answer: &Answer, step: &Step, ids: &BTreeMap<NodeId, usize>) -> EdgeView
         rungs: edge.rungs.iter().map(|rung| rung.name()).collect(),
         first_seen: edge.first_seen,
         last_seen: edge.last_seen,
-        state: match State::of(edge, answer) {
-            State::Alive => "alive",
-            State::Failing => "failing",
-            State::Ended => "ended",
-            State::Silent => "silent",
-        },
+        state: State::of(edge, answer).word(),
         failing: edge.failing,
         open: Count(traffic.open),
         connecting: Count(traffic.connecting),

@@ -40,10 +40,19 @@ impl State {
         }
     }
 
+    /// For people, who are to notice.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            State::Alive => "alive",
             State::Failing => "FAILING",
+            other => other.word(),
+        }
+    }
+
+    /// In documents.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            State::Alive => "alive",
+            State::Failing => "failing",
             State::Ended => "ended",
             State::Silent => "silent",
         }

@@ -43,20 +43,11 @@ pub(crate) fn evidence(answer: &Answer, edge: &Edge) -> Evidence {
         direction: if edge.directed { "known" } else { "unknown" },
         told_by: edge.told_by.name(),
         confidence: edge.confidence.words(),
-        state: state(answer, edge),
+        state: State::of(edge, answer).word(),
         first_seen: edge.first_seen,
         last_seen: edge.last_seen,
         open: Count(edge.traffic.open),
         opened: edge.traffic.opened.map(Count),
-    }
-}
-
-fn state(answer: &Answer, edge: &Edge) -> &'static str {
-    match State::of(edge, answer) {
-        State::Alive => "alive",
-        State::Failing => "failing",
-        State::Ended => "ended",
-        State::Silent => "silent",
     }
 }
 
