@@ -225,9 +225,13 @@ fn create_file(path: &Path) -> std::io::Result<()> {
 /// more of them. `max_parallel_workers_per_gather`: to start a worker takes ten
 /// times as long as the answer. `jit`: compiling a
 /// statement takes longer than all of ours do, and before version 17 a server
-/// keeps some memory of each until the connection ends; version 10 has none. A
-/// writer that hangs in the middle of a transaction holds the rows of its hosts
-/// no longer than it may take.
+/// keeps some memory of each until the connection ends; version 10 has none.
+/// A writer that falls silent in the middle of a transaction holds the rows of
+/// its hosts until the server gives it up, and whoever takes its place waits for
+/// them: so after five seconds between two statements, and where the server
+/// waits for the rest of one, after eight without a sign from the way to it
+/// (`tcp_user_timeout` is of version 12; all of these mean nothing to a socket
+/// of the same machine).
 async fn postgres(options: &PgConnectOptions, limits: &Limits) -> Result<Connection, Fault> {
     let mut options = options.clone();
     if options.get_application_name().is_none() {
@@ -240,9 +244,11 @@ async fn postgres(options: &PgConnectOptions, limits: &Limits) -> Result<Connect
         SET enable_hashjoin = off; SET enable_mergejoin = off; \
         SET max_parallel_workers_per_gather = 0; \
         SELECT set_config('jit', 'off', false) WHERE current_setting('jit', true) IS NOT NULL; \
-        SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}",
-        limits.read.as_millis(),
-        limits.write.as_millis()
+        SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 3; \
+        SELECT set_config('tcp_user_timeout', '8s', false) \
+        WHERE current_setting('tcp_user_timeout', true) IS NOT NULL; \
+        SET statement_timeout = {0}; SET idle_in_transaction_session_timeout = {0}",
+        limits.read.as_millis()
     );
     connected.run(&settings).await.map_err(|error| fault(&error))?;
     let mut connection = Connection::Postgres(Box::new(connected));

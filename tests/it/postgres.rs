@@ -32,7 +32,7 @@ pub(crate) struct Server {
     /// Major version.
     pub(crate) version: u32,
     directory: PathBuf,
-    port: u16,
+    pub(crate) port: u16,
     keeper: Mutex<Keeper>,
     databases: AtomicU32,
 }
@@ -96,16 +96,17 @@ pub(crate) fn server(version: u32) -> &'static Server {
         [const { OnceLock::new() }; VERSIONS.len()];
     let at = VERSIONS.iter().position(|known| *known == version);
     let at = at.unwrap_or_else(|| panic!("no test server of version {version}"));
-    SERVERS[at].get_or_init(|| Server::start(version))
+    SERVERS[at].get_or_init(|| Server::start(version, &[]))
 }
 
-/// A server that nobody shares, for a test that stops it.
-pub(crate) fn own_server(version: u32) -> Server {
-    Server::start(version)
+/// A server that nobody shares, for a test that stops it, or that has it
+/// started by a command: in a namespace.
+pub(crate) fn own_server(version: u32, before: &[&str]) -> Server {
+    Server::start(version, before)
 }
 
 impl Server {
-    fn start(version: u32) -> Server {
+    fn start(version: u32, before: &[&str]) -> Server {
         let directory = tempfile::Builder::new()
             .prefix("shawk-pg-")
             .tempdir()
@@ -113,8 +114,9 @@ impl Server {
             .keep();
         let bin = within_reach(binaries(version), &directory);
         let port = free_port();
-        let mut command = unprivileged(&directory);
-        command.args(["bash", "-c", KEEPER, "keeper"]);
+        let mut words = before.iter().copied().map(str::to_owned).chain(unprivileged(&directory));
+        let mut command = Command::new(words.next().expect("there is a word"));
+        command.args(words).args(["bash", "-c", KEEPER, "keeper"]);
         command.args([bin.as_os_str(), directory.as_os_str()]).args([&port.to_string(), PASSWORD]);
         let mut child = command
             .stdin(Stdio::piped())
@@ -137,13 +139,25 @@ impl Server {
     /// A new database, reached through the server's Unix socket, from any
     /// network namespace and without a password.
     pub(crate) fn url_for_new_database(&self) -> String {
-        let name = self.create_database();
-        format!("postgres://shawk@localhost:{}/{name}?host={}", self.port, self.directory.display())
+        self.url(&self.create_database())
     }
 
     /// A new database, reached through 127.0.0.1 with [`PASSWORD`].
     pub(crate) fn tcp_url_for_new_database(&self) -> String {
+        self.tcp_url(&self.create_database())
+    }
+
+    /// Both for the same one.
+    pub(crate) fn urls_for_new_database(&self) -> (String, String) {
         let name = self.create_database();
+        (self.url(&name), self.tcp_url(&name))
+    }
+
+    fn url(&self, name: &str) -> String {
+        format!("postgres://shawk@localhost:{}/{name}?host={}", self.port, self.directory.display())
+    }
+
+    fn tcp_url(&self, name: &str) -> String {
         format!("postgres://shawk:{PASSWORD}@127.0.0.1:{}/{name}?sslmode=disable", self.port)
     }
 
@@ -171,11 +185,7 @@ impl Server {
 
     fn create_database(&self) -> String {
         let name = format!("cmdb_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        let url = format!(
-            "postgres://shawk@localhost:{}/postgres?host={}",
-            self.port,
-            self.directory.display()
-        );
+        let url = self.url("postgres");
         let statement = format!("CREATE DATABASE {name}");
         // A thread of its own, so that a test may call this inside a runtime
         // or outside of one.
@@ -237,19 +247,18 @@ fn binaries(version: u32) -> PathBuf {
 
 /// The command's beginning: as root, a change to an unprivileged user, who is
 /// given the directory.
-fn unprivileged(directory: &Path) -> Command {
+fn unprivileged(directory: &Path) -> Vec<String> {
     if !rustix::process::geteuid().is_root() {
-        return Command::new("env");
+        return vec!["env".to_owned()];
     }
     std::os::unix::fs::chown(directory, Some(NOBODY), Some(NOBODY))
         .expect("give the directory away");
-    let mut command = Command::new("setpriv");
-    command.args([
+    vec![
+        "setpriv".to_owned(),
         format!("--reuid={NOBODY}"),
         format!("--regid={NOBODY}"),
         "--clear-groups".to_owned(),
-    ]);
-    command
+    ]
 }
 
 /// Where the unprivileged user may run the server: where it is or, if that is

@@ -108,3 +108,13 @@ fn a_session_with_a_collector_that_falls_silent_is_replaced() {
     let url = format!("http://{listen}");
     check(&namespace, &url, 7717, &directory.path().join("spool"), &cmdb);
 }
+
+#[test]
+fn a_session_with_postgresql_that_falls_silent_is_replaced() {
+    let directory = scratch();
+    let namespace = Namespace::new("postgres");
+    let server = postgres::own_server(15, &namespace.lead());
+    let (near, far) = server.urls_for_new_database();
+    assert!(shawk(&["create-scheme", "--cmdb", &near]).status().unwrap().success());
+    check(&namespace, &far, server.port, &directory.path().join("spool"), &near);
+}

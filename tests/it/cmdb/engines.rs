@@ -258,7 +258,7 @@ fn a_cmdb_that_cannot_be_reached_is_said_in_time_and_without_the_password() {
 /// A server that is stopped, killed and started again under an open CMDB.
 #[test]
 fn a_restarted_server_is_written_to_again_at_once() {
-    let server = postgres::own_server(18);
+    let server = postgres::own_server(18, &[]);
     let url = CmdbUrl::parse(&server.url_for_new_database()).expect("a good URL");
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

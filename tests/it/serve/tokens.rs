@@ -226,7 +226,7 @@ fn a_rotation_takes_no_restart_and_loses_nothing() {
 #[test]
 fn a_collector_that_begins_knows_the_tokens_or_says_that_it_cannot() {
     let directory = tempfile::tempdir().unwrap();
-    let server = crate::postgres::own_server(15);
+    let server = crate::postgres::own_server(15, &[]);
     let cmdb = server.tcp_url_for_new_database();
     let created = shawk(&["create-scheme", "--cmdb", &cmdb]).output().unwrap();
     assert!(created.status.success(), "{}", said(&created));
