@@ -125,15 +125,15 @@ pub struct ServeOptions {
     pub cmdb: CmdbUrl,
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Certificate and key.
+    /// Certificate and key, both PEM.
     pub tls: Option<(PathBuf, PathBuf)>,
-    /// The authority of those who may ask.
+    /// Who signs the certificates of those who may ask, PEM.
     pub client_ca: Option<PathBuf>,
     /// Whether everybody who asks has to be known.
     pub must_be_known: bool,
     /// Addresses that several hosts have by design.
     pub shared_addresses: Vec<IpNet>,
-    /// Names it is asked by.
+    /// Names it is asked by, beside those in its certificate.
     pub names: Vec<String>,
     /// Its file of labels.
     pub labels: Option<PathBuf>,

@@ -10,7 +10,7 @@ use tracing::info;
 use crate::agent::{self, Plan};
 use crate::ask;
 use crate::cli::inquiry::InquiryOptions;
-use crate::cli::{Command, EnrolOptions, Invocation, LookOptions, ProbeOptions, ServeOptions};
+use crate::cli::{Command, EnrolOptions, Invocation, LookOptions, ProbeOptions};
 use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::token::Token;
@@ -51,7 +51,7 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Command::Tokens(url, format) => runtime.block_on(tokens(&url, format)),
         Command::Revoke(url, what) => runtime.block_on(revoke(&url, &what)),
         Command::Probe(options) => runtime.block_on(probe(*options)),
-        Command::Serve(options) => runtime.block_on(serve(*options)),
+        Command::Serve(options) => runtime.block_on(serve::run(*options)),
         Command::Look(options) => runtime.block_on(look(*options)),
         Command::Inquire(options) => runtime.block_on(inquire(*options)).map(|told| code = told),
     };
@@ -161,20 +161,6 @@ async fn probe(options: ProbeOptions) -> Result<()> {
         return Ok(());
     }
     agent::daemon::run(probe, recorder, plan).await
-}
-
-async fn serve(options: ServeOptions) -> Result<()> {
-    let plan = serve::Plan {
-        listen: options.listen,
-        cmdb: options.cmdb,
-        tls: options.tls,
-        client_ca: options.client_ca,
-        must_be_known: options.must_be_known,
-        shared_addresses: options.shared_addresses,
-        names: options.names,
-        labels: options.labels,
-    };
-    serve::run(plan).await
 }
 
 fn print(text: &str) -> Result<()> {

@@ -21,13 +21,10 @@ mod search;
 mod tls;
 mod trust;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use ipnet::IpNet;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use sd_notify::NotifyState;
@@ -37,36 +34,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::cli::ServeOptions;
 use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::fault::{Fault, is_away};
-use crate::cmdb::url::CmdbUrl;
 use crate::daemon::{Signals, lock, notify};
 use crate::serve::labels::LabelsFile;
 use crate::serve::metrics::Metrics;
 use crate::serve::queue::Queue;
 use crate::serve::trust::tokens::Tokens;
-
-/// How a collector is to run.
-#[derive(Debug)]
-pub struct Plan {
-    /// Where it listens.
-    pub listen: SocketAddr,
-    /// Where it records.
-    pub cmdb: CmdbUrl,
-    /// Certificate and key, both PEM.
-    pub tls: Option<(PathBuf, PathBuf)>,
-    /// Who signs the certificates of those who may ask, PEM.
-    pub client_ca: Option<PathBuf>,
-    /// Whether everybody who asks has to be known.
-    pub must_be_known: bool,
-    /// Addresses that several hosts have by design.
-    pub shared_addresses: Vec<IpNet>,
-    /// Names it is asked by, beside those in its certificate.
-    pub names: Vec<String>,
-    /// A file of labels.
-    pub labels: Option<PathBuf>,
-}
 
 /// Most connections at once; one more is closed, and counted. An agent keeps
 /// one open.
@@ -97,7 +73,7 @@ type Readiness = Result<(), String>;
 
 /// What all requests share.
 pub(crate) struct State {
-    plan: Plan,
+    plan: ServeOptions,
     /// Names by which a request may ask for us.
     names: Mutex<Vec<String>>,
     tokens: Tokens,
@@ -114,7 +90,7 @@ pub(crate) struct State {
 }
 
 /// Collects until SIGTERM or SIGINT; then finishes what it has accepted.
-pub async fn run(plan: Plan) -> Result<()> {
+pub async fn run(plan: ServeOptions) -> Result<()> {
     let mut signals = Signals::watch()?;
     raise_open_files();
     let secured = plan.tls.is_some().then(|| tls::read(&plan)).transpose()?;
@@ -179,7 +155,7 @@ pub async fn run(plan: Plan) -> Result<()> {
 }
 
 /// The line that says where it is and whom it trusts.
-fn announce(listener: &TcpListener, plan: &Plan) -> Result<()> {
+fn announce(listener: &TcpListener, plan: &ServeOptions) -> Result<()> {
     let at = listener.local_addr().context("ask for our own address")?;
     let scheme = if plan.tls.is_some() { "https" } else { "http" };
     info!("listening on {scheme}://{at}, recording in {}", plan.cmdb);
@@ -194,7 +170,7 @@ fn announce(listener: &TcpListener, plan: &Plan) -> Result<()> {
 }
 
 /// By which it may be asked.
-fn names(plan: &Plan, certified: Vec<String>) -> Vec<String> {
+fn names(plan: &ServeOptions, certified: Vec<String>) -> Vec<String> {
     plan.names.iter().cloned().chain(certified).collect()
 }
 

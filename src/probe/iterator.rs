@@ -34,6 +34,15 @@ pub struct Iterator {
     surroundings: Surroundings,
 }
 
+/// What one pass found.
+pub(crate) struct Scan {
+    pub(crate) taken: Timestamp,
+    pub(crate) around: Around,
+    pub(crate) sockets: Sockets,
+    pub(crate) sums: Vec<(Key, Sum)>,
+    pub(crate) pass: Pass,
+}
+
 /// Sockets that came one by one, each once.
 #[derive(Debug, Default)]
 pub struct Sockets {
@@ -51,15 +60,8 @@ impl Iterator {
 
     /// One scan, bundled in the kernel.
     pub fn observe(&mut self) -> Result<Observation> {
-        let taken = Timestamp::now();
-        let mut around = self.surroundings.look()?;
-        let mut sockets = Sockets::default();
-        let mut sums: Vec<(Key, Sum)> = Vec::new();
         let surroundings = &mut self.surroundings;
-        let pass = self.kernel.bundle(
-            |descriptor| sockets.add(descriptor, surroundings, &mut around),
-            |key, sum| sums.push((key, sum)),
-        )?;
+        let Scan { taken, mut around, sockets, sums, pass } = scan(&mut self.kernel, surroundings)?;
         let mut bundles = Vec::with_capacity(sums.len());
         for (key, sum) in sums {
             // Those of a process that has ended since are closed by now, for
@@ -83,6 +85,19 @@ impl Iterator {
     pub fn snapshot(&mut self) -> Result<Snapshot> {
         list(&mut self.kernel, &mut self.surroundings, Rung::Iterator)
     }
+}
+
+/// One pass, bundled in the kernel but for what it leaves to us.
+pub(crate) fn scan(kernel: &mut Kernel, surroundings: &mut Surroundings) -> Result<Scan> {
+    let taken = Timestamp::now();
+    let mut around = surroundings.look()?;
+    let mut sockets = Sockets::default();
+    let mut sums = Vec::new();
+    let pass = kernel.bundle(
+        |descriptor| sockets.add(descriptor, surroundings, &mut around),
+        |key, sum| sums.push((key, sum)),
+    )?;
+    Ok(Scan { taken, around, sockets, sums, pass })
 }
 
 /// All sockets that descriptors lead to, one by one.

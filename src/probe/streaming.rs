@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use jiff::Timestamp;
 
 use crate::flow::bundle::Bundle;
 use crate::flow::host::Rung;
@@ -18,7 +17,7 @@ use crate::flow::process::{Instance, Process, decode};
 use crate::flow::socket::{Protocol, Snapshot};
 use crate::probe::bpf::record::{Key, Note, Sum};
 use crate::probe::bpf::{Events, Kernel, Losses};
-use crate::probe::iterator::{Sockets, bundle};
+use crate::probe::iterator::{Scan, bundle};
 use crate::probe::surroundings::{Around, Surroundings};
 use crate::probe::{ProbeConfig, iterator};
 
@@ -89,15 +88,9 @@ impl Streaming {
         if self.tick > 1 {
             self.kernel.settle();
         }
-        let taken = Timestamp::now();
-        let mut around = self.surroundings.look()?;
-        let mut sockets = Sockets::default();
-        let mut sums: Vec<(Key, Sum)> = Vec::new();
         let surroundings = &mut self.surroundings;
-        let pass = self.kernel.bundle(
-            |descriptor| sockets.add(descriptor, surroundings, &mut around),
-            |key, sum| sums.push((key, sum)),
-        )?;
+        let Scan { taken, mut around, sockets, sums, pass } =
+            iterator::scan(&mut self.kernel, surroundings)?;
         let tick = self.tick;
         self.kernel.notes(|pid, note| {
             self.ended.notes.insert(pid, (note, tick));

@@ -12,11 +12,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use crate::serve::Plan;
+use crate::cli::ServeOptions;
 
 /// Reads certificate, key and authority; with the names that the certificate
 /// is for.
-pub(crate) fn read(plan: &Plan) -> Result<(ServerConfig, Vec<String>)> {
+pub(crate) fn read(plan: &ServeOptions) -> Result<(ServerConfig, Vec<String>)> {
     let (certificate, key) = plan.tls.as_ref().context("there is no certificate")?;
     let chain = certificates(certificate)?;
     let secret = PrivateKeyDer::from_pem_file(key)
@@ -51,7 +51,7 @@ pub(crate) fn read(plan: &Plan) -> Result<(ServerConfig, Vec<String>)> {
 }
 
 /// When its files were last written.
-pub(crate) fn changed(plan: &Plan) -> Vec<Option<SystemTime>> {
+pub(crate) fn changed(plan: &ServeOptions) -> Vec<Option<SystemTime>> {
     let files = plan.tls.iter().flat_map(|(certificate, key)| [certificate, key]);
     let written = |path: &std::path::PathBuf| path.metadata().and_then(|m| m.modified()).ok();
     files.chain(&plan.client_ca).map(written).collect()
