@@ -41,6 +41,7 @@ use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::fault::{Fault, is_away};
 use crate::cmdb::url::CmdbUrl;
+use crate::daemon::log::Log;
 use crate::daemon::{Signals, lock, notify};
 use crate::serve::labels::LabelsFile;
 use crate::serve::metrics::Metrics;
@@ -66,6 +67,8 @@ pub struct Plan {
     pub names: Vec<String>,
     /// A file of labels.
     pub labels: Option<PathBuf>,
+    /// Where it says what it has to say.
+    pub log: Log,
 }
 
 /// Most connections at once; one more is closed, and counted. An agent keeps
