@@ -17,6 +17,7 @@ use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::write::Recorded;
+use crate::daemon::log::Log;
 use crate::flow::filter::Filter;
 use crate::flow::report::Report;
 use crate::flow::tally::Tally;
@@ -47,6 +48,8 @@ pub struct Plan {
     pub spool: Option<SpoolPlan>,
     /// Where a daemon tells of itself.
     pub metrics: Option<SocketAddr>,
+    /// Where it says what it has to say.
+    pub log: Log,
 }
 
 /// Scans once, delivers, and returns what was delivered.

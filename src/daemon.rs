@@ -1,5 +1,8 @@
 //! What every command that runs for long needs: the signals that end it, a
-//! word to the service manager, a lock that survives a panic elsewhere.
+//! word to the service manager, a log that waits for nobody, a lock that
+//! survives a panic elsewhere.
+
+pub mod log;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,42 +1,48 @@
 //! Arguments → one command → exit code.
 
-use std::io::{self, Write};
+use std::io;
 use std::process::ExitCode;
 
 use jiff::Timestamp;
 
 use shawk::cli;
+use shawk::daemon::log::Log;
 
 fn main() -> ExitCode {
     #[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
     names::stay_inside();
     // A bug is still one line, and ends the process whatever thread it is on: a
     // probe whose scans have died must be restarted, not kept.
-    std::panic::set_hook(Box::new(|panic| {
+    let log = Log::default();
+    let last = log.clone();
+    std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map_or(String::new(), |at| format!(" ({at})"));
         let message = panic.payload_as_str().unwrap_or("no message");
-        complain(&format!("internal error: {message}{place}; please report it"));
+        complain(&last, &format!("internal error: {message}{place}; please report it"));
+        last.finish();
         std::process::exit(1);
     }));
     let invocation =
         match cli::parse(std::env::args_os().skip(1), std::env::vars_os(), Timestamp::now()) {
             Ok(invocation) => invocation,
             Err(refusal) => {
-                complain(&refusal);
+                complain(&log, &refusal);
                 return ExitCode::from(2);
             }
         };
     for warning in &invocation.warnings {
-        complain(&format!("warning: {warning}"));
+        complain(&log, &format!("warning: {warning}"));
     }
-    match shawk::run::run(invocation) {
+    let code = match shawk::run::run(invocation, &log) {
         Ok(code) => ExitCode::from(code),
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&format!("{error:#}"));
+            complain(&log, &format!("{error:#}"));
             ExitCode::from(1)
         }
-    }
+    };
+    log.finish();
+    code
 }
 
 /// Whoever read our output has read enough, as `head` does.
@@ -48,10 +54,9 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// One line on standard error, safe for a terminal whatever it quotes.
-fn complain(line: &str) {
+fn complain(log: &Log, line: &str) {
     let line = shawk::view::escape::terminal(line);
-    // Nobody is left to be told that standard error is closed.
-    writeln!(io::stderr(), "shawk: {line}").ok();
+    log.say(format!("shawk: {line}\n").as_bytes());
 }
 
 /// Names of hosts and users in a static binary.

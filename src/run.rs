@@ -15,6 +15,7 @@ use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::token::Token;
 use crate::cmdb::url::CmdbUrl;
+use crate::daemon::log::Log;
 use crate::flow::report::Report;
 use crate::look;
 use crate::probe::choose::Mode;
@@ -31,9 +32,11 @@ const CREDITS: &str = include_str!("../CREDITS");
 
 /// Carries out one command. Standard output is its answer, standard error what
 /// it has to say about it. What it gives back is the exit code.
-pub fn run(invocation: Invocation) -> Result<u8> {
-    let level = if invocation.debug { tracing::Level::DEBUG } else { tracing::Level::INFO };
-    tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).with_ansi(false).init();
+pub fn run(invocation: Invocation, log: &Log) -> Result<u8> {
+    if matches!(invocation.command, Command::Probe(_) | Command::Serve(_)) {
+        log.hand_over()?;
+    }
+    begin_to_log(invocation.debug, log.clone());
     // Only a collector has work for several threads.
     let mut builder = match invocation.command {
         Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
@@ -50,14 +53,21 @@ pub fn run(invocation: Invocation) -> Result<u8> {
         Command::Enrol(options) => runtime.block_on(enrol(*options)),
         Command::Tokens(url, format) => runtime.block_on(tokens(&url, format)),
         Command::Revoke(url, what) => runtime.block_on(revoke(&url, &what)),
-        Command::Probe(options) => runtime.block_on(probe(*options)),
-        Command::Serve(options) => runtime.block_on(serve::run(*options)),
+        Command::Probe(options) => runtime.block_on(probe(*options, log)),
+        Command::Serve(options) => runtime.block_on(serve::run(*options, log)),
         Command::Look(options) => runtime.block_on(look(*options)),
         Command::Inquire(options) => runtime.block_on(inquire(*options)).map(|told| code = told),
     };
     // A look-up of a name that hangs in the C library is not waited for.
     runtime.shutdown_background();
     done.map(|()| code)
+}
+
+fn begin_to_log(debug: bool, log: Log) {
+    let level = if debug { tracing::Level::DEBUG } else { tracing::Level::INFO };
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_ansi(false);
+    // What could go wrong within would be written to standard error, and wait.
+    lines.log_internal_errors(false).with_writer(move || log.clone()).init();
 }
 
 fn doctor(host_id: Option<String>) -> Result<()> {
@@ -134,7 +144,7 @@ fn config(host_id: Option<String>, hostname: Option<String>) -> ProbeConfig {
     ProbeConfig { host_id, hostname, proc: PathBuf::from("/proc") }
 }
 
-async fn probe(options: ProbeOptions) -> Result<()> {
+async fn probe(options: ProbeOptions, log: &Log) -> Result<()> {
     let plan = Plan {
         cmdb: options.cmdb,
         interval: options.interval,
@@ -142,6 +152,7 @@ async fn probe(options: ProbeOptions) -> Result<()> {
         filter: options.filter,
         spool: options.spool,
         metrics: options.metrics,
+        log: log.clone(),
     };
     if let Some(recording) = &options.replay {
         let report = agent::replay::replay(recording, &plan).await?;

@@ -38,6 +38,7 @@ use crate::cli::ServeOptions;
 use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::fault::{Fault, is_away};
+use crate::daemon::log::Log;
 use crate::daemon::{Signals, lock, notify};
 use crate::serve::labels::LabelsFile;
 use crate::serve::metrics::Metrics;
@@ -74,6 +75,7 @@ type Readiness = Result<(), String>;
 /// What all requests share.
 pub(crate) struct State {
     plan: ServeOptions,
+    log: Log,
     /// Names by which a request may ask for us.
     names: Mutex<Vec<String>>,
     tokens: Tokens,
@@ -90,7 +92,7 @@ pub(crate) struct State {
 }
 
 /// Collects until SIGTERM or SIGINT; then finishes what it has accepted.
-pub async fn run(plan: ServeOptions) -> Result<()> {
+pub async fn run(plan: ServeOptions, log: &Log) -> Result<()> {
     let mut signals = Signals::watch()?;
     raise_open_files();
     let secured = plan.tls.is_some().then(|| tls::read(&plan)).transpose()?;
@@ -113,6 +115,7 @@ pub async fn run(plan: ServeOptions) -> Result<()> {
         decoding: Semaphore::new(MAX_DECODING),
         questions: Semaphore::new(MAX_QUESTIONS),
         plan,
+        log: log.clone(),
     });
     // A scheme that is missing is told at once; a CMDB that is away is waited
     // for, as probes may be started before it.

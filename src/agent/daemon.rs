@@ -42,7 +42,7 @@ pub async fn run(probe: Probe, recorder: Option<Recorder>, plan: Plan) -> Result
     notify(NotifyState::Ready);
     let spool = plan.spool.as_ref();
     let mut telling = Telling::start(&tally, &plan.cmdb, plan.flush, spool, Arc::clone(&meter))?;
-    let sources = Sources { tally, meter, gauge: telling.gauge() };
+    let sources = Sources { tally, meter, gauge: telling.gauge(), log: plan.log };
     if begun {
         tokio::select! {
             () = telling.go_on(&mut scans) => {}

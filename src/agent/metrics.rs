@@ -22,6 +22,7 @@ use tracing::debug;
 
 use crate::agent::meter::Meter;
 use crate::agent::spool::Gauge;
+use crate::daemon::log::Log;
 use crate::flow::tally::Tally;
 use crate::prometheus;
 
@@ -37,6 +38,7 @@ pub(crate) struct Sources {
     pub(crate) tally: Arc<Mutex<Tally>>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) gauge: Option<Gauge>,
+    pub(crate) log: Log,
 }
 
 /// Takes the address, if one is wanted.

@@ -53,8 +53,15 @@ impl Metrics {
     }
 
     /// All of them. `ready` is whether the CMDB can be used, `waiting` how many
-    /// flows and reports wait to be recorded, `tokens` how many are known.
-    pub(crate) fn text(&self, ready: bool, waiting: (usize, usize), tokens: usize) -> String {
+    /// flows and reports wait to be recorded, `tokens` how many are known,
+    /// `unheard` how many lines of the log were dropped.
+    pub(crate) fn text(
+        &self,
+        ready: bool,
+        waiting: (usize, usize),
+        tokens: usize,
+        unheard: u64,
+    ) -> String {
         let mut text = Text::new("shawk_");
         text.head("build_info", "gauge", "The version that runs.");
         text.line("build_info", concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1);
@@ -108,6 +115,8 @@ impl Metrics {
         text.line("batch_seconds_count", "", self.batches.get());
         text.one("queue_flows", "gauge", "Flows that wait.", waiting.0);
         text.one("queue_requests", "gauge", "Requests that wait.", waiting.1);
+        let what = "Lines on standard error that nobody read in time.";
+        text.one("log_lines_dropped_total", "counter", what, unheard);
         text.into_string()
     }
 }

@@ -152,7 +152,8 @@ async fn carry_out(
         _ => {
             caller.may(Role::Read)?;
             let ready = state.ready.borrow().is_ok();
-            let text = state.metrics.text(ready, state.queue.waiting(), state.tokens.count());
+            let (waiting, tokens) = (state.queue.waiting(), state.tokens.count());
+            let text = state.metrics.text(ready, waiting, tokens, state.log.dropped());
             Ok(reply::body(StatusCode::OK, prometheus::TYPE, text))
         }
     }

@@ -1,45 +1,78 @@
 //! A probe, a collector, or the way between them, ended at any moment: what was
 //! acknowledged or synced is there in the end, and sums are those of the truth.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use shawk::cmdb::Cmdb;
 use shawk::cmdb::url::CmdbUrl;
-use shawk::flow::key::HostFlow;
+use shawk::flow::key::{FlowKey, HostFlow};
 use shawk::flow::socket::Direction;
-use shawk::recall::{Selector, Sums, Window};
+use shawk::recall::{FlowRecord, Selector, Sums, Window};
 
 use crate::cmdb::LIMITS;
+use crate::netns::Netns;
 use crate::postgres;
 use crate::serve::collector::Collector;
 use crate::serve::places;
-use crate::spool::{Probe, away, free_port, kills, scratch, segments, until};
+use crate::spool::{Probe, away, free_port, kills, scratch, seed, segments, until};
 use crate::streaming::FILLING;
 
+/// A network namespace whose only traffic is ours. In a run of a thousand lives
+/// a service would else get a port from the kernel that was the metrics' or the
+/// absent CMDB's of an earlier life, and their connections stand beside its own.
+struct Apart(Netns);
+
+impl Apart {
+    fn new() -> Apart {
+        Apart(Netns::new("killed"))
+    }
+
+    /// Sockets that are made meanwhile are in it, and stay there.
+    fn within<T: Send>(&self, make: impl FnOnce() -> T + Send) -> T {
+        let file = std::fs::File::open(format!("/run/netns/{}", self.0.name)).unwrap();
+        std::thread::scope(|scope| {
+            let making = scope.spawn(move || {
+                let network = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(file.as_fd(), network).unwrap();
+                make()
+            });
+            making.join().unwrap()
+        })
+    }
+}
+
+/// Below those that the kernel picks itself.
+const FIRST_PORT: u16 = 10_000;
+
 /// A service whose only client is this test, so that everything is known.
-struct Service {
+struct Service<'a> {
+    apart: &'a Apart,
     listener: TcpListener,
     port: u16,
     /// Connections, bytes to the service and back: the truth.
     done: (u64, u64, u64),
 }
 
-impl Service {
-    fn new() -> Service {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        Service { listener, port, done: (0, 0, 0) }
+impl Service<'_> {
+    fn new(apart: &Apart, port: u16) -> Service<'_> {
+        let listener = apart.within(|| TcpListener::bind(("127.0.0.1", port)).unwrap());
+        Service { apart, listener, port, done: (0, 0, 0) }
     }
 
     /// One connection, from its beginning to its end.
     fn exchange(&mut self, there: usize, back: usize) {
-        let mut client = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let port = self.port;
+        let connect = || TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let mut client = self.apart.within(connect);
         let (mut server, _) = self.listener.accept().unwrap();
         let mut room = vec![0; there.max(back)];
         client.write_all(&vec![1; there]).unwrap();
@@ -62,20 +95,20 @@ struct Crowd {
 }
 
 impl Crowd {
-    fn new(size: usize) -> Crowd {
+    fn new(apart: &Apart, port: u16, size: usize) -> Crowd {
         // Two files a connection; the soft limit may be 1,024.
         let mut limit = getrlimit(Resource::Nofile);
         limit.current = limit.maximum;
         setrlimit(Resource::Nofile, limit).unwrap();
-        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let mut pairs: Vec<_> = (0..size)
-            .map(|number| {
+        let mut pairs: Vec<_> = apart.within(|| {
+            let listener = TcpListener::bind(("0.0.0.0", port)).unwrap();
+            let pair = |number| {
                 let address = [127, 9, (number / 250) as u8, (number % 250 + 1) as u8];
                 let client = TcpStream::connect((std::net::IpAddr::from(address), port)).unwrap();
                 (client, listener.accept().unwrap().0)
-            })
-            .collect();
+            };
+            (0..size).map(pair).collect()
+        });
         let (sent, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
         let (counted, stopped) = (Arc::clone(&sent), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
@@ -100,62 +133,78 @@ impl Drop for Crowd {
     }
 }
 
-/// Whether it can be this test's: others may have a port of the same number, in
-/// another network namespace or on another address.
-fn is_own(flow: &HostFlow) -> bool {
-    let key = &flow.key;
-    key.scope.is_empty()
-        && key.local.is_loopback()
-        && key.peer.is_some_and(|peer| peer.is_loopback())
+/// What a CMDB says of the flows in a network namespace, over all runs of the
+/// probe.
+struct Told {
+    flows: Vec<(HostFlow, Sums)>,
 }
 
-/// What a CMDB says of a service: the sums that its clients told and those that
-/// it told itself, over all runs of the probe; and how many flows of each.
-fn sums(cmdb: &str, port: u16) -> [(usize, Sums); 2] {
-    let url = CmdbUrl::parse(cmdb).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let cmdb = Cmdb::open(&url, &LIMITS).await.unwrap();
-        let window = Window::default();
-        let host = Selector::Host("spooled".to_owned());
-        let hosts: Vec<_> = cmdb.find(&host, &window).await.unwrap().hosts.into_iter().collect();
-        let records = cmdb.around(&hosts, &[], &window).await.unwrap();
-        let traffic = cmdb.traffic(&hosts, &window).await.unwrap();
-        cmdb.close().await;
+impl Told {
+    fn of(cmdb: &str, apart: &Apart) -> Told {
+        let url = CmdbUrl::parse(cmdb).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (records, traffic) = runtime.block_on(async {
+            let cmdb = Cmdb::open(&url, &LIMITS).await.unwrap();
+            let window = Window::default();
+            let host = Selector::Host("spooled".to_owned());
+            let found = cmdb.find(&host, &window).await.unwrap();
+            let hosts: Vec<_> = found.hosts.into_iter().collect();
+            let records = cmdb.around(&hosts, &[], &window).await.unwrap();
+            let traffic = cmdb.traffic(&hosts, &window).await.unwrap();
+            cmdb.close().await;
+            (records, traffic)
+        });
+        let scope = apart.0.scope();
+        let flows = records.flows.into_iter().filter(|record| *record.flow.key.scope == *scope);
+        let mut sums: HashMap<_, _> =
+            traffic.into_iter().map(|risen| ((risen.host, risen.flow), risen.sums)).collect();
+        let with_sums = |record: FlowRecord| {
+            let sums = sums.remove(&(record.host, record.flow.key.hash()));
+            let sums = sums.unwrap_or_else(|| panic!("no sums of {:?}", record.flow.key));
+            (record.flow, sums)
+        };
+        let with_peer = flows.filter(|record| record.flow.key.peer.is_some());
+        Told { flows: with_peer.map(with_sums).collect() }
+    }
+
+    /// Of a service: the sums that its clients told and those that it told
+    /// itself, and how many flows of each.
+    fn sums(&self, port: u16) -> [(usize, Sums); 2] {
         let told = |direction, is_at: &dyn Fn(&HostFlow) -> Option<u16>| {
-            let flows: Vec<_> = records
-                .flows
-                .iter()
-                .filter(|record| record.flow.key.direction == direction)
-                .filter(|record| record.flow.key.peer.is_some())
-                .filter(|record| is_at(&record.flow) == Some(port))
-                .filter(|record| is_own(&record.flow))
-                .collect();
             let mut all = Sums {
                 opened: Some(0),
                 bytes_sent: Some(0),
                 bytes_received: Some(0),
                 ..Sums::default()
             };
-            for record in &flows {
-                let key = record.flow.key.hash();
-                let risen =
-                    traffic.iter().find(|risen| (risen.host, risen.flow) == (record.host, key));
-                let risen = risen.unwrap_or_else(|| panic!("no sums of {:?}", record.flow.key));
+            let mut count = 0;
+            let of_direction = |(flow, _): &&(HostFlow, Sums)| flow.key.direction == direction;
+            for (flow, sums) in self.flows.iter().filter(of_direction) {
+                if is_at(flow) != Some(port) {
+                    continue;
+                }
+                count += 1;
                 let add = |sum: &mut Option<u64>, more: Option<u64>| {
                     *sum = Some(sum.unwrap() + more.unwrap())
                 };
-                add(&mut all.opened, risen.sums.opened);
-                add(&mut all.bytes_sent, risen.sums.bytes_sent);
-                add(&mut all.bytes_received, risen.sums.bytes_received);
+                add(&mut all.opened, sums.opened);
+                add(&mut all.bytes_sent, sums.bytes_sent);
+                add(&mut all.bytes_received, sums.bytes_received);
             }
-            (flows.len(), all)
+            (count, all)
         };
         [
             told(Direction::Active, &|flow| flow.key.peer_port),
             told(Direction::Passive, &|flow| flow.key.local_port),
         ]
-    })
+    }
+
+    /// For a failure: all that is told of a service.
+    fn say(&self, port: u16) -> String {
+        let ports = |key: &FlowKey| [key.local_port, key.peer_port];
+        let about = self.flows.iter().filter(|(flow, _)| ports(&flow.key).contains(&Some(port)));
+        about.map(|(flow, sums)| format!("{:?}: {sums:?}\n", flow.key)).collect()
+    }
 }
 
 /// Neither less nor more than there was, told by both ends.
@@ -167,7 +216,10 @@ fn expect(cmdb: &str, service: &Service) {
         bytes_received: Some(received),
         ..Sums::default()
     };
-    assert_eq!(sums(cmdb, service.port), [(1, all(there, back)), (1, all(back, there))]);
+    let told = Told::of(cmdb, service.apart);
+    let sums = told.sums(service.port);
+    let truth = [(1, all(there, back)), (1, all(back, there))];
+    assert_eq!(sums, truth, "{}", told.say(service.port));
 }
 
 fn streaming(cmdb: &str, spool: &Path) -> Probe {
@@ -189,7 +241,7 @@ fn all_is_told(probe: &Probe, spool: &Path) {
     });
 }
 
-/// Numbers that look like chance and are the same in each run.
+/// Numbers that look like chance and are the same in each run with the same seed.
 struct Chance(u64);
 
 impl Chance {
@@ -209,14 +261,14 @@ impl Chance {
 #[test]
 fn a_collector_that_is_killed_loses_and_doubles_nothing() {
     let _turn = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let directory = scratch();
+    let (directory, apart) = (scratch(), Apart::new());
     for (number, cmdb) in places(&directory).into_iter().enumerate() {
         let listen = format!("127.0.0.1:{}", free_port());
         let mut collector = Collector::start_at(&listen, &cmdb, &[]);
         let mut probe =
             streaming(&collector.url(), &directory.path().join(format!("spool{number}")));
         probe.until("it delivers", |metrics| metrics.get("deliveries_total") > 0.0);
-        let (mut service, mut chance) = (Service::new(), Chance(1));
+        let (mut service, mut chance) = (Service::new(&apart, FIRST_PORT), Chance(seed() + 1));
         for _ in 0..kills().div_ceil(2) {
             service.exchange(chance.below(5000) as usize + 1, chance.below(5000) as usize + 1);
             chance.rest(400);
@@ -238,16 +290,16 @@ fn a_collector_that_is_killed_loses_and_doubles_nothing() {
 #[test]
 fn whoever_is_killed_what_was_told_or_synced_is_there_once() {
     let _turn = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let directory = scratch();
-    let crowd = Crowd::new(1200);
+    let (directory, apart) = (scratch(), Apart::new());
+    let crowd = Crowd::new(&apart, FIRST_PORT - 1, 1200);
     for (number, cmdb) in places(&directory).into_iter().enumerate() {
         let spool = directory.path().join(format!("spool{number}"));
         let listen = format!("127.0.0.1:{}", free_port());
         let mut collector = Collector::start_at(&listen, &cmdb, &[]);
-        let mut chance = Chance(number as u64);
+        let mut chance = Chance(seed() + number as u64);
         let mut lives = Vec::new();
-        for _ in 0..kills().div_ceil(2) {
-            let mut service = Service::new();
+        for life in 0..kills().div_ceil(2) {
+            let mut service = Service::new(&apart, FIRST_PORT + life as u16);
             let is_there = chance.below(3) > 0;
             let probe = streaming(&if is_there { collector.url() } else { away() }, &spool);
             probe.until("it looks", |metrics| metrics.get("scans_total") > 1.0);
@@ -279,27 +331,24 @@ fn whoever_is_killed_what_was_told_or_synced_is_there_once() {
         let mut probe = streaming(&collector.url(), &spool);
         all_is_told(&probe, &spool);
         assert_eq!(probe.stop(), Some(0));
+        let all = Told::of(&cmdb, &apart);
         for (service, safe) in &lives {
-            let [(clients, told), (services, own)] = sums(&cmdb, service.port);
+            let [(clients, told), (services, own)] = all.sums(service.port);
             let (connections, there, back) = service.done;
-            assert!(
-                !safe || (clients, services) == (1, 1),
-                "port {} of {:?} is lost: {told:?} of {clients}, {own:?} of {services}",
-                service.port,
-                lives.iter().map(|(service, safe)| (service.port, *safe)).collect::<Vec<_>>()
-            );
+            let said = all.say(service.port);
+            assert!(!safe || (clients, services) == (1, 1), "not there once: {said}");
             for (sums, sent, received) in [(told, there, back), (own, back, there)] {
                 let within = |sum: Option<u64>, truth| sum.unwrap() <= truth;
                 assert!(
                     within(sums.opened, connections)
                         && within(sums.bytes_sent, sent)
                         && within(sums.bytes_received, received),
-                    "{sums:?} of {clients} and {services} flows, in truth {:?}",
+                    "in truth {:?}: {said}",
                     service.done
                 );
             }
         }
-        let [(_, told), (_, own)] = sums(&cmdb, crowd.port);
+        let [(_, told), (_, own)] = all.sums(crowd.port);
         let sent = crowd.sent.load(Ordering::Relaxed);
         assert!(told.bytes_sent.unwrap() <= sent && own.bytes_received.unwrap() <= sent);
         assert!(told.bytes_sent.unwrap() > 0);
@@ -367,7 +416,7 @@ fn carry(
 fn a_commit_without_an_answer_counts_once() {
     let _turn = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
     for through_a_collector in [false, true] {
-        let directory = scratch();
+        let (directory, apart) = (scratch(), Apart::new());
         let [_, direct] = places(&directory);
         let (user, rest) = direct.split_once("127.0.0.1:").unwrap();
         let (server, rest) = rest.split_once('/').unwrap();
@@ -377,7 +426,7 @@ fn a_commit_without_an_answer_counts_once() {
         let cmdb = collector.as_ref().map_or(cut, Collector::url);
         let mut probe = streaming(&cmdb, &directory.path().join("spool"));
         probe.until("it looks", |metrics| metrics.get("scans_total") > 1.0);
-        let (mut service, mut chance) = (Service::new(), Chance(7));
+        let (mut service, mut chance) = (Service::new(&apart, FIRST_PORT), Chance(seed() + 7));
         let mut done = 0;
         while done < kills().div_ceil(2) {
             service.exchange(chance.below(5000) as usize + 1, chance.below(5000) as usize + 1);

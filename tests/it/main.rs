@@ -18,3 +18,4 @@ mod serve;
 mod silence;
 mod spool;
 mod streaming;
+mod unheard;

@@ -50,6 +50,18 @@ impl Probe {
         cmdb: &str,
         spool: &Path,
     ) -> Probe {
+        Probe::start_to(Stdio::piped(), mode, flush, before, cmdb, spool)
+    }
+
+    /// What it says goes there.
+    pub(crate) fn start_to(
+        stderr: Stdio,
+        mode: &str,
+        flush: &str,
+        before: &[&str],
+        cmdb: &str,
+        spool: &Path,
+    ) -> Probe {
         let metrics = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let words: Vec<&str> =
             before.iter().copied().chain([env!("CARGO_BIN_EXE_shawk")]).collect();
@@ -58,7 +70,7 @@ impl Probe {
         command.args(["--flush-interval", flush, "--cmdb", cmdb]);
         command.args(["--metrics", &metrics.to_string()]).arg("--spool").arg(spool);
         command.env("SHAWK_HOST_ID", "spooled").env("SHAWK_HOSTNAME", "spooled");
-        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stderr(stderr).spawn().unwrap();
         let says = child.stderr.take().map(BufReader::new);
         Probe { child, metrics, says }
     }
@@ -72,7 +84,7 @@ impl Probe {
         }
     }
 
-    /// Reads what it says and forgets it: a pipe that is full would stop it.
+    /// Reads what it says and forgets it.
     pub(crate) fn unheard(mut self) -> Probe {
         let says = self.says.take();
         std::thread::spawn(move || {
@@ -189,7 +201,16 @@ pub(crate) fn segments(spool: &Path) -> Vec<PathBuf> {
 
 /// SHAWK_TEST_KILLS=1000 for the long form.
 pub(crate) fn kills() -> usize {
-    std::env::var("SHAWK_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(10)
+    setting("SHAWK_TEST_KILLS").unwrap_or(10) as usize
+}
+
+/// SHAWK_TEST_SEED, so that a further long run takes other moments.
+pub(crate) fn seed() -> u64 {
+    setting("SHAWK_TEST_SEED").unwrap_or(0) * 1000
+}
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
 /// Each life sees a service that no other sees, has it synced, and is killed a

@@ -21,6 +21,8 @@ pub(crate) fn write(sources: &Sources) -> String {
     }
     write_meter(&mut text, sources);
     write_spool(&mut text, sources);
+    let what = "Lines on standard error that nobody read in time";
+    text.one("log_lines_dropped_total", "counter", what, sources.log.dropped());
     write_process(&mut text);
     text.into_string()
 }

@@ -91,6 +91,21 @@ impl Collector {
         Collector { child, port: port.unwrap_or(0), log, reading: Some(reading) }
     }
 
+    /// Starts one with these settings, that says what it says there.
+    pub(crate) fn start_to(
+        stderr: Stdio,
+        port: u16,
+        cmdb: &str,
+        settings: &[(&str, &str)],
+    ) -> Collector {
+        let listen = format!("127.0.0.1:{port}");
+        let mut command = shawk(&["serve", "--listen", &listen, "--cmdb", cmdb]);
+        let child = command.envs(settings.iter().copied()).stderr(stderr).spawn();
+        let child = child.expect("shawk starts");
+        until("it listens", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        Collector { child, port, log: Arc::default(), reading: None }
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -112,7 +127,9 @@ impl Collector {
     /// Waits until it has ended; how, and what it said.
     pub(crate) fn ended(mut self) -> (ExitStatus, String) {
         let status = self.child.wait().expect("waited");
-        self.reading.take().expect("once").join().expect("read");
+        if let Some(reading) = self.reading.take() {
+            reading.join().expect("read");
+        }
         (status, self.log())
     }
 

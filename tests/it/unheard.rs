@@ -1,0 +1,59 @@
+//! A daemon whose standard error is a full pipe that nobody reads.
+
+use std::fs::OpenOptions;
+use std::io::{PipeReader, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::Stdio;
+
+use rustix::fs::OFlags;
+
+use crate::serve::collector::{Collector, until};
+use crate::spool::{Probe, free_port, scratch};
+
+/// A pipe with no room for a byte.
+fn full() -> (PipeReader, Stdio) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    // Opened anew, so that only filling it does not wait.
+    let own = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
+    let mut filling = OpenOptions::new().write(true).custom_flags(flags).open(own).unwrap();
+    for piece in [4096, 1] {
+        while filling.write_all(&vec![b'.'; piece]).is_ok() {}
+    }
+    (reader, writer.into())
+}
+
+/// Scans, deliveries and recording go on, what is not heard is counted, and both
+/// end when they are told to.
+#[test]
+fn a_log_that_nobody_reads_stops_neither_probe_nor_collector() {
+    let directory = scratch();
+    let cmdb = format!("sqlite:{}", directory.path().join("cmdb.db").display());
+    let (collector_says, stderr) = full();
+    let talkative = [("SHAWK_DEBUG", "true")];
+    let collector = Collector::start_to(stderr, free_port(), &cmdb, &talkative);
+    let (probe_says, stderr) = full();
+    let (before, spool) = (["env", "SHAWK_DEBUG=true"], directory.path().join("spool"));
+    let mut probe = Probe::start_to(stderr, "netlink", "100ms", &before, &collector.url(), &spool);
+
+    let unheard = probe.until("it drops lines", |m| m.get("log_lines_dropped_total") > 0.0);
+    probe.until("it goes on", |metrics| {
+        metrics.get("deliveries_total") > unheard.get("deliveries_total") + 3.0
+            && metrics.get("scans_total") > unheard.get("scans_total") + 5.0
+    });
+    // Each refusal is a line.
+    until("it drops lines", || {
+        collector.get("/nowhere");
+        collector.metric("shawk_log_lines_dropped_total") > 0.0
+    });
+    let recorded = || collector.metric("shawk_reports_total{outcome=\"recorded\"}");
+    let before = recorded();
+    until("it goes on", || recorded() > before + 3.0);
+
+    assert_eq!(probe.stop(), Some(0));
+    collector.terminate();
+    let (status, _) = collector.ended();
+    assert!(status.success(), "{status}");
+    drop((probe_says, collector_says));
+}
