@@ -116,7 +116,8 @@ pub struct HostRecord {
     /// Its clock less the CMDB's, when it last spoke.
     pub skew: SignedDuration,
     /// When a probe ran there for five seconds or longer: ranges in order, none
-    /// touching the next. Between them nobody looked.
+    /// touching the next. Between them nobody looked, or `prune` forgot what was
+    /// seen.
     pub watched: Vec<(Timestamp, Timestamp)>,
 }
 

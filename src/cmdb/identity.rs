@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cmdb::engine::{Connection, Row, Value};
 use crate::cmdb::fault::Trouble;
 use crate::cmdb::read::{MAX_ROWS, read};
-use crate::cmdb::sql;
+use crate::cmdb::sql::{self, meta};
 use crate::cmdb::text::time;
 use crate::recall::HostKey;
 
@@ -62,11 +62,13 @@ pub(crate) async fn oddities(
     };
     let values = [Value::Ints(hosts), Value::Int(MAX_ROWS + 1)];
     read(connection, sql::EPOCHS_OF_HOSTS, &values, run).await?;
-    Ok(runs.into_iter().map(|(host, runs)| (host, of(runs))).collect())
+    let forgotten = connection.fetch(meta::FORGOTTEN, &[], |row| row.int(0)).await?;
+    let known_from = forgotten.first().copied().unwrap_or(i64::MIN);
+    Ok(runs.into_iter().map(|(host, runs)| (host, of(runs, known_from))).collect())
 }
 
-fn of(mut runs: Vec<Run>) -> Oddities {
-    let watched = watched(&runs);
+fn of(mut runs: Vec<Run>, known_from: i64) -> Oddities {
+    let watched = watched(&runs, known_from);
     let last = runs.iter().map(|run| run.until).max().unwrap_or(i64::MAX);
     runs.retain(|run| run.until >= last.saturating_sub(COMPARED));
     runs.sort_by_key(|run| std::cmp::Reverse((run.since, run.epoch)));
@@ -88,9 +90,9 @@ fn of(mut runs: Vec<Run>) -> Oddities {
     Oddities { rivals, skew, watched }
 }
 
-/// The ranges in which one of the runs went on. A run of a moment has looked
-/// once, and watched nothing.
-fn watched(runs: &[Run]) -> Vec<(Timestamp, Timestamp)> {
+/// The ranges in which one of the runs went on, as far as what it saw is still
+/// known. A run of a moment has looked once, and watched nothing.
+fn watched(runs: &[Run], known_from: i64) -> Vec<(Timestamp, Timestamp)> {
     let mut ranges: Vec<(i64, i64)> = runs.iter().map(|run| (run.since, run.until)).collect();
     ranges.retain(|(since, until)| until.saturating_sub(*since) >= WATCH);
     ranges.sort_unstable();
@@ -99,5 +101,6 @@ fn watched(runs: &[Run]) -> Vec<(Timestamp, Timestamp)> {
         range.1 = if touches { range.1.max(next.1) } else { range.1 };
         touches
     });
-    ranges.into_iter().map(|(since, until)| (time(since), time(until))).collect()
+    let known = ranges.into_iter().filter(|(_, until)| *until > known_from);
+    known.map(|(since, until)| (time(since.max(known_from)), time(until))).collect()
 }

@@ -8,9 +8,9 @@
 
 use jiff::Timestamp;
 
-use crate::cmdb::engine::{Access, Connection, Value};
+use crate::cmdb::engine::{Access, Column, Connection, Value};
 use crate::cmdb::fault::Error;
-use crate::cmdb::sql::prune as sql;
+use crate::cmdb::sql::{meta, prune as sql};
 use crate::recall::HostKey;
 
 /// Hosts in one step.
@@ -45,6 +45,16 @@ impl Pruned {
         self.hosts += other.hosts;
         self.tokens += other.tokens;
     }
+}
+
+/// Writes down from when on everything is known, before any of it goes: what is
+/// forgotten must not look like what never was.
+pub(crate) async fn begin(connection: &mut Connection, before: Timestamp) -> Result<(), Error> {
+    let row = [
+        Column::Text([Some("forgotten")].into_iter().collect()),
+        Column::Int(vec![Some(before.as_microsecond())]),
+    ];
+    connection.store(meta::RAISE, &row, &[0]).await.map(drop)
 }
 
 /// One step: the hosts after `after`. The last of them, or none if there are

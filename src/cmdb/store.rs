@@ -120,6 +120,7 @@ impl Store {
     }
 
     pub(crate) async fn prune(&self, before: Timestamp) -> Result<Pruned> {
+        self.change(Task::BeginPrune(before), "prune").await?;
         let mut pruned = Pruned::default();
         let mut after = HostKey::MIN;
         loop {
@@ -289,6 +290,7 @@ enum Task {
     Check,
     Create,
     Record(Vec<Table>),
+    BeginPrune(Timestamp),
     Prune(HostKey, Timestamp),
     Sequences(Vec<Run>),
     Find(Selector, Window),
@@ -375,6 +377,10 @@ async fn do_task(connection: &mut Connection, task: &Task) -> Result<Done, Troub
         }
         Task::Create => Ok(Done::Created(scheme::create_spread(connection, sql::STEPS).await?)),
         Task::Record(tables) => Ok(Done::Recorded(write::store(connection, tables).await?)),
+        Task::BeginPrune(before) => {
+            prune::begin(connection, *before).await?;
+            Ok(Done::Checked)
+        }
         Task::Prune(after, before) => {
             let mut pruned = Pruned::default();
             let last = prune::step(connection, *after, *before, &mut pruned).await?;

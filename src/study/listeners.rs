@@ -8,6 +8,7 @@ use crate::flow::socket::Protocol;
 use crate::graph::search::Answer;
 use crate::graph::{Listen, NodeId};
 use crate::recall::{FlowRecord, Selector, Window};
+use crate::study::doubt::watched_since;
 
 /// What listens among the nodes asked about.
 #[derive(Debug)]
@@ -158,10 +159,11 @@ fn listener(
     let first_seen = records.iter().map(|record| record.first_seen).min()?;
     let last = spans().max_by_key(|span| (span.until, !span.ended))?;
     let host = answer.graph.nodes[node].identity.place().map(|place| place.host);
-    let watched = host.and_then(|host| answer.graph.hosts.get(&host)).map(|host| host.first_seen);
+    let host = host.and_then(|host| answer.graph.hosts.get(&host));
+    let (heard, watched) = (host.map(|host| host.first_seen), host.and_then(watched_since));
     // Nobody is known to have called it since it began, but no longer than its
-    // host was watched and the question goes back.
-    let since = [Some(first_seen), watched, answer.question.window.since];
+    // host was watched, that is remembered, and the question goes back.
+    let since = [Some(first_seen), heard, watched, answer.question.window.since];
     let told = listen.protocol == Protocol::Tcp && callers.is_empty();
     Some(Listener {
         node,

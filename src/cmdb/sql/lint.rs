@@ -7,7 +7,7 @@ use crate::cmdb::spread::worded;
 use crate::cmdb::sql;
 use crate::cmdb::sql::{claim, meta, names, prune};
 
-const STATEMENTS: [&str; 55] = [
+const STATEMENTS: [&str; 57] = [
     sql::STORE_HOSTS,
     sql::STORE_EPOCHS,
     sql::STORE_ADDRESSES,
@@ -51,6 +51,8 @@ const STATEMENTS: [&str; 55] = [
     prune::PRUNE_EPOCHS,
     prune::PRUNE_HOSTS,
     meta::SET,
+    meta::RAISE,
+    meta::FORGOTTEN,
     meta::VERSION,
     meta::ALL,
     meta::ENROL,

@@ -11,6 +11,11 @@ pub const VERSION: &str = "SELECT value FROM meta WHERE name = 'version'";
 /// Writes a value.
 pub const SET: &str = "INSERT INTO meta (name, value) ROWS
     ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+/// Writes a value that never gets less.
+pub const RAISE: &str = "INSERT INTO meta (name, value) ROWS
+    ON CONFLICT (name) DO UPDATE SET value = GREATEST(excluded.value, meta.value)";
+/// The moment before which what is over was forgotten; none if nothing ever was.
+pub const FORGOTTEN: &str = "SELECT value FROM meta WHERE name = 'forgotten'";
 /// All values, by name.
 pub const ALL: &str = "SELECT m.name, m.value FROM meta m";
 

@@ -83,7 +83,7 @@ impl Side {
         let mut side = Side {
             edges: BTreeMap::new(),
             listeners: BTreeMap::new(),
-            heard: heard(answer, around.at),
+            heard: heard(answer, around),
         };
         let present = |spans: Vec<Span>, first_seen| {
             let tolerance = answer.question.tolerance;
@@ -206,12 +206,15 @@ fn tellers(answer: &Answer, id: EdgeId) -> impl Iterator<Item = (&FlowRecord, bo
 }
 
 /// The hosts that said something about a moment: a flow of theirs was alive
-/// then, which every host with a probe has, or they last spoke then.
-fn heard(answer: &Answer, at: Timestamp) -> BTreeSet<HostKey> {
+/// then, which every host with a probe has, or they last spoke then. Who last
+/// spoke before the time that stands for it said nothing about it: what goes on
+/// there is not told yet.
+fn heard(answer: &Answer, Around { since, at }: Around) -> BTreeSet<HostKey> {
     let spoke = answer.flows.iter().filter(|record| is_at(record, at, answer));
     let tolerance = answer.question.tolerance;
     let last = answer.graph.hosts.values().filter(|host| {
-        host.last_seen.duration_since(at).abs() <= tolerance && host.first_seen <= at
+        let near = host.last_seen.duration_since(at).abs() <= tolerance;
+        near && host.first_seen <= at && host.last_seen >= since
     });
     spoke
         .map(|record| record.host)

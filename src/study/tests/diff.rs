@@ -15,8 +15,12 @@ fn difference(text: &str) -> (Moments, Difference) {
 }
 
 fn difference_of(text: &str, selector: Selector) -> (Moments, Difference) {
+    difference_since(1000, text, selector)
+}
+
+fn difference_since(from: i64, text: &str, selector: Selector) -> (Moments, Difference) {
     let window = SignedDuration::from_secs(600);
-    let moments = Moments { from: second(1000), to: second(2000), window, exit_code: true };
+    let moments = Moments { from: second(from), to: second(2000), window, exit_code: true };
     let mut records = records(text);
     for host in &mut records.hosts {
         let told = records.flows.iter().filter(|record| record.host == host.key);
@@ -175,6 +179,28 @@ fn the_edges_of_a_silent_host_are_unknown_and_not_gone() {
     assert_eq!(empty.is_told_by(&moments), 4);
     assert_eq!(empty.is_told_by(&Moments { exit_code: false, ..moments }), 0);
     assert_eq!(Difference::default().is_told_by(&moments), 0);
+}
+
+#[test]
+fn who_has_not_spoken_since_the_first_moment_has_lost_nothing() {
+    // Both report every half minute, a has not done so yet; b's listener is gone.
+    let text = "host a
+        host b
+        a has 10.0.0.1 0-1985
+        b has 10.0.0.2 0-1995
+        a tcp 0.0.0.0:80 listens nginx/4 0-1985
+        a tcp 10.0.0.1 -> 10.0.0.9:80 curl/7 0-1985
+        b tcp 0.0.0.0:22 listens sshd/1 0-1995
+        b tcp 0.0.0.0:81 listens redis/5 0-1988.";
+    let (moments, difference) = difference_since(1990, text, Selector::All);
+    assert_eq!(difference.entries, []);
+    let unheard: Vec<_> = difference.unheard.iter().map(|(key, count)| (*key, *count)).collect();
+    assert_eq!(unheard, [((true, host_key("a")), 2)]);
+    assert_eq!(difference.is_told_by(&moments), 4);
+    let text = text.replace("1988.", "1993.");
+    let (moments, difference) = difference_since(1990, &text, Selector::All);
+    assert_eq!(difference.entries.len(), 1, "{difference:?}");
+    assert_eq!(difference.is_told_by(&moments), 3);
 }
 
 #[test]

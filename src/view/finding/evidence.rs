@@ -188,7 +188,11 @@ pub(crate) fn doubt_words(answer: &Answer, doubt: &Doubt) -> String {
         Doubt::Unknown => "the CMDB knows nothing of it".to_owned(),
         Doubt::NoProbe(node) => format!("no probe looks at {}", label(answer, *node)),
         Doubt::Young { host, since } => {
-            format!("{} was watched for {} only", name(host), ago(since))
+            format!(
+                "{} was watched for {} only, or 'shawk prune' forgot what was before",
+                name(host),
+                ago(since)
+            )
         }
         Doubt::Silent { host, since } => {
             format!("{} has not spoken for {}", name(host), ago(since))

@@ -11,6 +11,7 @@ use crate::cmdb::{
 
 on_every_engine! {
     what_is_old_is_forgotten_and_what_goes_on_is_not,
+    what_is_forgotten_was_not_watched,
     writers_go_on_while_much_is_forgotten,
 }
 
@@ -71,6 +72,31 @@ async fn what_is_old_is_forgotten_and_what_goes_on_is_not(place: Place) {
         let left = place.raw(&format!("SELECT CAST(count(*) AS text) FROM {table}")).await;
         assert_eq!(left, ["0"], "{table}");
     }
+}
+
+async fn what_is_forgotten_was_not_watched(place: Place) {
+    let cmdb = place.cmdb().await;
+    let hour = 3600;
+    let idle = |seen| vec![open("10.0.0.1 > 10.0.0.2:80 idle", 1, seen)];
+    record(&cmdb, &[report("a", 0, 1, hour, idle(hour))]).await;
+    record(&cmdb, &[report("a", 0, 2, 9 * hour, idle(9 * hour))]).await;
+    record(&cmdb, &[report("b", 0, 1, hour, idle(hour))]).await;
+    let watched = async || {
+        let records =
+            cmdb.around(&[key("a"), key("b")], &[], &Window::default()).await.expect("around");
+        let mut hosts: Vec<_> = records.hosts.into_iter().map(|h| (h.name, h.watched)).collect();
+        hosts.sort();
+        hosts
+    };
+    let before = watched().await;
+    assert_eq!(before[0].1, [(at(0), at(9 * hour))]);
+    assert_eq!(before[1].1, [(at(0), at(hour))]);
+    cmdb.prune(at(4 * hour)).await.expect("prune");
+    let after = watched().await;
+    assert_eq!(after, [("a".to_owned(), vec![(at(4 * hour), at(9 * hour))])]);
+    // A shorter memory once is no longer one later.
+    cmdb.prune(at(2 * hour)).await.expect("prune");
+    assert_eq!(watched().await, after);
 }
 
 async fn writers_go_on_while_much_is_forgotten(place: Place) {
