@@ -1,15 +1,20 @@
 //! Probes that go on: several at once on one CMDB, and a CMDB that goes away.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::lab::cmdb::Cmdb;
 use crate::lab::network::Lab;
 use crate::lab::program::{curl, haproxy, nginx_with_a_file, python, redis, redis_cli};
+use crate::lab::shawk::SHAWK;
 use crate::lab::ss::listens;
 use crate::lab::truth;
 use crate::lab::wait::{self, LIMIT};
 
 /// How soon a probe writes again after its CMDB is back.
 const BACK: Duration = Duration::from_secs(5);
+
+/// Longer than any wait between two attempts.
+const OUTAGE: Duration = Duration::from_secs(8);
 
 #[test]
 fn three_probes_on_one_postgresql_tell_the_truth_also_after_its_restart() {
@@ -76,6 +81,52 @@ fn three_probes_on_one_postgresql_tell_the_truth_also_after_its_restart() {
     tells(&truth, LIMIT);
     let log = server.log();
     assert!(!log.contains("deadlock"), "PostgreSQL met a deadlock: {log}");
+}
+
+/// With the flush interval that is standard: what is new must not wait for it.
+#[test]
+fn a_collector_writes_to_a_postgresql_again_within_seconds_of_its_restart() {
+    let lab = Lab::new();
+    let web = lab.host("web-1", 10);
+    let cmdb = lab.fresh_postgres();
+    cmdb.create_scheme();
+    let words = [SHAWK, "serve", "--listen", "127.0.0.1:7717"];
+    let collector = web.start(&words, &[("SHAWK_CMDB_URL", &cmdb.url)]);
+    listens(&web, "127.0.0.1:7717");
+    let through = Cmdb {
+        name: "a collector".to_owned(),
+        url: "http://127.0.0.1:7717".to_owned(),
+        needs_scheme: false,
+        mode: cmdb.mode,
+    };
+    let probe = web.daemon_that_flushes(&through, "30s");
+    let tells = |truth: &[&str], limit| {
+        wait::until("the CMDB to tell the truth", limit, || {
+            truth::compare(truth, &cmdb.graph(&lab.hosts()))
+        });
+    };
+    let way = "web-1/shawk 127.0.0.1 -> web-1/shawk 127.0.0.1 tcp/7717 both";
+    tells(&[way], LIMIT);
+
+    let server = lab.server();
+    let began = Instant::now();
+    server.stop();
+    python(&web, &["serve", "10.77.0.10", "9000"]);
+    listens(&web, "10.77.0.10:9000");
+    python(&web, &["hold", "10.77.0.10", "9000"]);
+    // The waits between two attempts have grown to the longest.
+    wait::until("the probe to be sent away for long", LIMIT, || {
+        let log = web.log(&probe);
+        let is_away = log.contains("the CMDB cannot be written") && began.elapsed() > OUTAGE;
+        is_away.then_some(()).ok_or(log)
+    });
+    server.begin();
+    let new = "web-1/python3 10.77.0.10 -> web-1/python3 10.77.0.10 tcp/9000 both";
+    tells(&[way, new], BACK);
+    for program in [&probe, &collector] {
+        let status = web.stop(program);
+        assert!(status.success(), "{status}: {}", web.log(program));
+    }
 }
 
 #[test]
