@@ -52,18 +52,22 @@ struct Known {
 }
 
 /// Why some of these requests are refused, each of which has these reports that
-/// are new.
+/// are new. What is taken, and was had before the other had it, is over: a
+/// heartbeat would else make it go on until now, without being asked.
 pub(crate) async fn contested(
     state: &State,
     cmdb: &Cmdb,
-    requests: &[Vec<&Report>],
+    requests: &mut [Vec<&mut Report>],
 ) -> Result<Vec<Option<Refusal>>> {
     let shared = &state.plan.shared_addresses;
     let mut known = Known::default();
     let asked: Vec<Claim> = requests
         .iter()
         .flatten()
-        .flat_map(|report| claims(report, shared).map(|claim| (report.host.hash(), claim.address)))
+        .flat_map(|report| {
+            let host = report.host.hash();
+            claims(report, shared).map(move |claim| (host, claim.address))
+        })
         .collect();
     if !asked.is_empty() {
         let found = cmdb.owners(asked, HEARD).await?;
@@ -74,7 +78,9 @@ pub(crate) async fn contested(
     }
     let mut refusals = Vec::with_capacity(requests.len());
     for reports in requests {
-        let rival = reports.iter().find_map(|report| rival(report, shared, &known));
+        let rival = reports
+            .iter()
+            .find_map(|report| rival(report, shared, &known).map(|owner| (&**report, owner)));
         if let Some((report, owner)) = rival {
             say(state, report, &owner);
             refusals.push(Some(refusal(owner.address)));
@@ -82,6 +88,7 @@ pub(crate) async fn contested(
         }
         // Of two in one batch, the first.
         for report in reports {
+            end_what_is_anothers(report, shared, &known);
             for claim in claims(report, shared).filter(|claim| claim.ended.is_none()) {
                 known.owners.entry(claim.address).or_default().push(Owner {
                     host: report.host.hash(),
@@ -107,21 +114,39 @@ fn claims<'a>(
 }
 
 /// Who has an address that a report claims, if that is another.
-fn rival<'a>(
-    report: &'a Report,
-    shared: &'a [IpNet],
-    known: &Known,
-) -> Option<(&'a Report, Owner)> {
-    let host = report.host.hash();
+fn rival(report: &Report, shared: &[IpNet], known: &Known) -> Option<Owner> {
     claims(report, shared).find_map(|claim| {
-        let owners = known.owners.get(&claim.address)?;
-        let own = owners.iter().any(|owner| owner.host == host);
-        if own || known.claims.contains(&(host, claim.address)) {
-            return None;
-        }
-        let rival = owners.iter().find(|owner| collides(report, claim, owner.since))?;
-        Some((report, rival.clone()))
+        let mut others = known.others(report, claim.address).iter();
+        others.find(|owner| collides(report, claim, owner.since)).cloned()
     })
+}
+
+/// Claims of a report that are told late, of what another has by now, end with
+/// what was looked at.
+fn end_what_is_anothers(report: &mut Report, shared: &[IpNet], known: &Known) {
+    let is_open = |claim: &&ScopedAddress| claim.ended.is_none();
+    let is_anothers = |claim: &&ScopedAddress| !known.others(report, claim.address).is_empty();
+    let over: HashSet<IpAddr> = claims(report, shared)
+        .filter(is_open)
+        .filter(is_anothers)
+        .map(|claim| claim.address)
+        .collect();
+    let until = report.until;
+    let own = report.addresses.iter_mut().filter(|claim| claim.scope.is_empty());
+    for claim in own.filter(|claim| claim.ended.is_none() && over.contains(&claim.address)) {
+        claim.ended = Some(until.max(claim.since));
+    }
+}
+
+impl Known {
+    /// Who has an address that a report claims; nobody where the claim is
+    /// nothing new.
+    fn others(&self, report: &Report, address: IpAddr) -> &[Owner] {
+        let host = report.host.hash();
+        let owners = self.owners.get(&address).map_or(&[][..], Vec::as_slice);
+        let own = owners.iter().any(|owner| owner.host == host);
+        if own || self.claims.contains(&(host, address)) { &[] } else { owners }
+    }
 }
 
 /// Whether a claim cannot be true beside another host's, that has the address
@@ -193,7 +218,10 @@ mod tests {
     }
 
     fn refused(report: &Report, owners: &[(&str, i64)]) -> bool {
-        let shared = ["172.17.0.1/32".parse().unwrap()];
+        rival(report, &["172.17.0.1/32".parse().unwrap()], &known(report, owners)).is_some()
+    }
+
+    fn known(report: &Report, owners: &[(&str, i64)]) -> Known {
         let mut known = Known::default();
         for (name, since) in owners {
             let host = Host { id: (*name).to_owned(), name: (*name).to_owned() };
@@ -201,7 +229,7 @@ mod tests {
             let owner = Owner { host: host.hash(), name: host.name, address, since: at(*since) };
             known.owners.entry(address).or_default().push(owner);
         }
-        rival(report, &shared, &known).is_some()
+        known
     }
 
     #[test]
@@ -229,6 +257,17 @@ mod tests {
         // It went over to the other, and this host says so.
         assert!(!refused(&told("", "10.0.0.1", 1000, Some(990)), &[("other", 985)]));
         assert!(refused(&told("", "10.0.0.1", 1000, Some(990)), &[("other", 100)]));
+        // What it was told of late is over, as the other has it now; not what
+        // nobody has, or who tells it has.
+        let ended = |owners| {
+            let mut late = told("", "10.0.0.1", 600, None);
+            let known = known(&late, owners);
+            end_what_is_anothers(&mut late, &[], &known);
+            late.addresses[0].ended
+        };
+        assert_eq!(ended(&[("other", 700)]), Some(at(600)));
+        assert_eq!(ended(&[]), None);
+        assert_eq!(ended(&[("other", 700), ("new", 500)]), None);
         // An end that is still to come is none.
         assert!(refused(&told("", "10.0.0.1", 1000, Some(5000)), &[("other", 999)]));
     }

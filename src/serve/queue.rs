@@ -202,16 +202,22 @@ async fn gather(entries: &Entries) -> Vec<Entry> {
 
 /// Records the reports that are new, in one transaction; if the CMDB refuses
 /// that for a reason that may be one request's, each request for itself.
-async fn store(state: &State, cmdb: &Cmdb, batch: Vec<Entry>) {
+async fn store(state: &State, cmdb: &Cmdb, mut batch: Vec<Entry>) {
     let known = match known(cmdb, &batch).await {
         Ok(known) => known,
         Err(error) => return refuse(state, batch, &error),
     };
-    let mut new: Vec<Vec<&Report>> = batch.iter().map(|entry| fresh(entry, &known)).collect();
-    let contested = match contested(state, cmdb, &batch, &mut new).await {
+    let contested = match contested(state, cmdb, &mut batch, &known).await {
         Ok(contested) => contested,
         Err(error) => return refuse(state, batch, &error),
     };
+    let mut new = Vec::with_capacity(batch.len());
+    for (entry, contested) in batch.iter().zip(&contested) {
+        // Nothing is new of who claims what another host has.
+        let is_fresh =
+            |report: &&Report| contested.is_none() && is_new(entry.continues, report, &known);
+        new.push(entry.reports.iter().filter(is_fresh).collect::<Vec<_>>());
+    }
     let all: Vec<&Report> = new.iter().flatten().copied().collect();
     let together =
         if all.is_empty() { Ok(Recorded::default()) } else { record(state, cmdb, &all).await };
@@ -250,23 +256,20 @@ async fn store(state: &State, cmdb: &Cmdb, batch: Vec<Entry>) {
     }
 }
 
-/// Which requests claim what another host has: nothing of them is new then.
+/// Which requests claim what another host has.
 async fn contested(
     state: &State,
     cmdb: &Cmdb,
-    batch: &[Entry],
-    new: &mut [Vec<&Report>],
+    batch: &mut [Entry],
+    known: &HashMap<Run, u64>,
 ) -> anyhow::Result<Vec<Option<Refusal>>> {
-    let asked = batch.iter().zip(new.iter());
-    let asked: Vec<Vec<&Report>> =
-        asked.map(|(entry, new)| if entry.bound { new.clone() } else { Vec::new() }).collect();
-    let refusals = claims::contested(state, cmdb, &asked).await?;
-    for (new, refusal) in new.iter_mut().zip(&refusals) {
-        if refusal.is_some() {
-            new.clear();
-        }
+    let mut asked: Vec<Vec<&mut Report>> = Vec::with_capacity(batch.len());
+    for entry in batch {
+        let Entry { reports, continues, bound, .. } = entry;
+        let is_asked = |report: &&mut Report| *bound && is_new(*continues, report, known);
+        asked.push(reports.iter_mut().filter(is_asked).collect());
     }
-    Ok(refusals)
+    claims::contested(state, cmdb, &mut asked).await
 }
 
 fn is_refused(error: &anyhow::Error) -> bool {
@@ -295,15 +298,14 @@ async fn known(cmdb: &Cmdb, batch: &[Entry]) -> anyhow::Result<HashMap<Run, u64>
     cmdb.last_sequences(runs.into_iter().collect()).await
 }
 
-/// The reports of a request that the CMDB does not have. A further part of a
-/// report has the sequence of the first, which is recorded.
-fn fresh<'a>(entry: &'a Entry, known: &HashMap<Run, u64>) -> Vec<&'a Report> {
-    let is_new = |report: &&Report| match known.get(&(report.host.hash(), report.epoch)) {
-        Some(last) if entry.continues => report.sequence >= *last,
+/// Whether the CMDB does not have a report. A further part of one has the
+/// sequence of the first, which is recorded.
+fn is_new(continues: bool, report: &Report, known: &HashMap<Run, u64>) -> bool {
+    match known.get(&(report.host.hash(), report.epoch)) {
+        Some(last) if continues => report.sequence >= *last,
         Some(last) => report.sequence > *last,
         _ => true,
-    };
-    entry.reports.iter().filter(is_new).collect()
+    }
 }
 
 fn already_recorded() -> Refusal {

@@ -89,6 +89,37 @@ fn what_another_host_has_is_refused_and_nothing_is_written() {
     }
 }
 
+/// Who has an address as of the last minutes, by name.
+fn owners(cmdb: &str, address: &str) -> Vec<String> {
+    let found = look(cmdb, &[address, "--since", "10m"]);
+    let hosts = found["hosts"].as_array().unwrap().iter();
+    hosts.map(|host| host["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_claim_of_long_ago_does_not_come_to_life_by_a_heartbeat() {
+    let directory = tempfile::tempdir().unwrap();
+    for cmdb in places(&directory) {
+        let collector = Collector::start(&cmdb, &["--require-auth"]);
+        let (victim, liar) = (writer(&cmdb, "victim"), writer(&cmdb, "liar"));
+        taken(&collector, &victim, &told("victim", 1, &["10.0.0.1"]));
+        // As a host tells that had it before an outage.
+        let mut past = told("liar", 1, &["10.0.0.1"]);
+        past.until = past.from - SignedDuration::from_secs(1);
+        past.from -= SignedDuration::from_hours(1);
+        past.addresses[0].since = past.from;
+        taken(&collector, &liar, &past);
+        // Nothing has changed since, it says, and has it all the time.
+        taken(&collector, &liar, &told("liar", 2, &[]));
+        assert_eq!(owners(&cmdb, "10.0.0.1"), ["victim"]);
+        let mut again = told("liar", 3, &["10.0.0.1"]);
+        again.addresses[0].since = past.from;
+        claimed(&collector, &liar, &again);
+        claimed(&collector, &liar, &told("liar", 4, &["10.0.0.1"]));
+        taken(&collector, &victim, &told("victim", 2, &["10.0.0.1"]));
+    }
+}
+
 #[test]
 fn of_two_that_come_at_once_the_first_has_it() {
     let directory = tempfile::tempdir().unwrap();
