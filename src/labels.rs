@@ -5,6 +5,7 @@
 //! As in ssh_config(5), the first rule that says something about a thing is
 //! the one that counts, for name, role and group each.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -43,6 +44,9 @@ pub struct Thing<'a> {
     /// Its process' name.
     pub process: Option<&'a str>,
 }
+
+/// A word of the file, and which it is: a name, a role, a group.
+pub type Called = (Arc<str>, BTreeSet<&'static str>);
 
 /// The rules of a file, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,6 +168,29 @@ impl Labels {
     /// Whether some rule gives this name, role or group.
     pub fn gives(&self, word: &str) -> bool {
         self.rules.iter().any(|rule| is_any(&rule.name, &rule.role, &rule.group, word))
+    }
+
+    /// Names, roles and groups with this text in them, in whatever case, and
+    /// which of the three each is. Those that it is the whole of come first,
+    /// then those that it begins, each by itself.
+    pub fn called(&self, text: &str) -> Vec<Called> {
+        let text = text.to_lowercase();
+        let mut found: BTreeMap<(u8, &Arc<str>), BTreeSet<&'static str>> = BTreeMap::new();
+        for rule in &self.rules {
+            for (kind, word) in [("name", &rule.name), ("role", &rule.role), ("group", &rule.group)]
+            {
+                let Some(word) = word else { continue };
+                let low = word.to_lowercase();
+                let rank = match low.find(&text) {
+                    Some(0) if low.len() == text.len() => 0,
+                    Some(0) => 1,
+                    Some(_) => 2,
+                    None => continue,
+                };
+                found.entry((rank, word)).or_default().insert(kind);
+            }
+        }
+        found.into_iter().map(|((_, word), kinds)| (Arc::clone(word), kinds)).collect()
     }
 
     /// What a thing is called, if it is called anything.
@@ -297,6 +324,23 @@ mod tests {
         assert_eq!(says(Thing { host: Some(("db-3", "id")), ..db }), "-");
         assert_eq!(says(Thing { unit: None, ..db }), "-");
         assert_eq!(says(Thing::default()), "-");
+    }
+
+    #[test]
+    fn a_part_of_a_word_finds_it() {
+        let labels = Labels::parse(FILE).expect("the file is right");
+        let found = |text: &str| {
+            let found = labels.called(text).into_iter();
+            let found = found.map(|(word, kinds)| format!("{word} {kinds:?}"));
+            found.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(found("ledger"), r#"ledger {"name"}"#);
+        assert_eq!(
+            found("E"),
+            r#"elsewhere {"group"}, database {"role"}, ledger {"name"}, payments {"group"}, web server {"role"}"#
+        );
+        assert_eq!(found("SERVER"), r#"web server {"role"}"#);
+        assert_eq!(found("db"), "");
     }
 
     #[test]

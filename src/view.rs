@@ -8,6 +8,7 @@ use std::str::FromStr;
 use crate::graph::Graph;
 use crate::graph::group::{By, Common, Groups};
 use crate::graph::search::Answer;
+use crate::labels::Called;
 use crate::recall::{Names, Selector};
 
 mod columns;
@@ -149,6 +150,6 @@ pub fn group_word(graph: &Graph, common: &Common) -> String {
 
 /// What a search found, as JSON: selectors with how many hosts each means, and
 /// names.
-pub fn search(meant: &[(Selector, usize)], names: &Names) -> io::Result<String> {
-    json::search::search(meant, names)
+pub fn search(meant: &[(Selector, usize)], labels: &[Called], names: &Names) -> io::Result<String> {
+    json::search::search(meant, labels, names)
 }

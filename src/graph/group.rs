@@ -94,6 +94,30 @@ impl By {
     }
 }
 
+/// Most groups that are read at a glance.
+const FEW: usize = 60;
+
+/// What to group an answer by where nobody said: by host while there are few
+/// of them; else by the first that has few groups, or at least the fewest.
+pub fn fitting(answer: &Answer) -> By {
+    let count = |by: By| commons(answer, by).into_values().collect::<BTreeSet<_>>().len();
+    let labelled = answer.graph.nodes.iter().any(|node| node.label.is_some());
+    let label = labelled.then_some(By::Label);
+    let others = label.into_iter().chain([By::Unit, By::Process, By::Subnet]);
+    let mut fewest = (count(By::Host), By::Host);
+    for by in others {
+        if fewest.0 <= FEW {
+            break;
+        }
+        let groups = count(by);
+        // One group of everything says nothing.
+        if groups > 2 && groups < fewest.0 {
+            fewest = (groups, by);
+        }
+    }
+    fewest.1
+}
+
 /// Folds what an answer walked into at most `most` groups, the others being
 /// one of them.
 pub fn fold(answer: &Answer, by: By, most: usize) -> Groups {

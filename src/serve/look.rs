@@ -22,10 +22,14 @@ use crate::view::{self, Format};
 /// Most groups of one answer: more is no overview.
 const MAX_GROUPS: usize = 150;
 
+/// The word for grouping by whatever gives few groups.
+const AUTO: &str = "auto";
+
 /// What is asked of the graph, in words.
 pub(crate) struct Words {
     asked: Asked,
-    by: By,
+    /// Nothing: by whatever fits.
+    by: Option<By>,
     /// The one group that is asked about.
     group: Option<String>,
 }
@@ -40,7 +44,7 @@ pub(crate) async fn answer(
     caller.may(Role::Read)?;
     let now = Timestamp::now();
     let words = understand(query, now, None).map_err(Refusal::of_words)?;
-    let (by, group) = (words.by, words.group.clone());
+    let (by, group) = (words.by.unwrap_or(By::Host), words.group.clone());
     let _turn = recall::turn(state).await?;
     let mut answer = find(state, words.asked, now).await?;
     reply::printed(format.media_type(), |text| {
@@ -80,6 +84,7 @@ pub(crate) async fn groups(state: &State, caller: Caller, query: &str) -> Result
     let _turn = recall::turn(state).await?;
     let answer = find(state, words.asked, now).await?;
     reply::printed("application/json", |text| {
+        let by = by.unwrap_or_else(|| group::fitting(&answer));
         let groups = group::fold(&answer, by, MAX_GROUPS);
         text.write_all(view::groups(&answer, by, &groups)?.as_bytes())
     })
@@ -161,11 +166,17 @@ pub(crate) fn understand(
     if window.at.is_some() && (window.since.is_some() || window.until.is_some()) {
         return Err("give at, or since and until".to_owned());
     }
-    let by = by.map_or(Ok(By::Host), |by| {
-        let known = By::ALL.into_iter().find(|known| known.name() == by);
-        let names = By::ALL.map(By::name).join(", ");
-        known.ok_or_else(|| format!("by: '{by}' is nothing to group by; choose from {names}"))
-    })?;
+    let by = match by.as_deref() {
+        None => Some(By::Host),
+        Some(AUTO) => None,
+        Some(by) => {
+            let known = By::ALL.into_iter().find(|known| known.name() == by);
+            let names = By::ALL.map(By::name).join(", ");
+            let error =
+                || format!("by: '{by}' is nothing to group by; choose from {AUTO}, {names}");
+            Some(known.ok_or_else(error)?)
+        }
+    };
     let asked = cli::asked(words, now).map_err(|error| error.replace("--", ""))?;
     Ok(Words { asked, by, group })
 }

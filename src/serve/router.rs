@@ -90,13 +90,14 @@ pub(crate) struct Packed<'a> {
 
 /// The answer to a request, whatever it is.
 pub(crate) async fn answer(state: &State, peer: &Peer, request: Request<Incoming>) -> Reply {
+    let unpacks = reply::unpacks(request.headers());
     let reply = carry_out(state, peer, request).await.unwrap_or_else(|refusal| {
         tracing::debug!("{} {}: {}", refusal.status, refusal.code, refusal.error);
         state.metrics.refusal(refusal.code);
         refusal.reply()
     });
     state.metrics.request(reply.status().as_u16());
-    reply
+    if unpacks { reply::packed(reply).await } else { reply }
 }
 
 async fn carry_out(

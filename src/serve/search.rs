@@ -12,6 +12,9 @@ use crate::serve::trust::Caller;
 use crate::serve::{State, recall};
 use crate::view;
 
+/// Most labels of an answer, as many as it has names of a kind.
+const MAX_LABELS: usize = 20;
+
 /// Longest text, in bytes; no name is longer that one would type.
 const MAX_TEXT: usize = 256;
 
@@ -28,10 +31,13 @@ pub(crate) async fn answer(state: &State, caller: Caller, query: &str) -> Result
             meant.push((selector, found.hosts.len()));
         }
     }
-    let names = cmdb.names(&text).await.map_err(of_cmdb)?;
+    let mut names = cmdb.names(&text).await.map_err(of_cmdb)?;
+    let mut labels = state.labels.now().called(&text);
+    names.more |= labels.len() > MAX_LABELS;
+    labels.truncate(MAX_LABELS);
     state.metrics.questions.add(1);
     reply::printed("application/json", |text| {
-        text.write_all(view::search(&meant, &names)?.as_bytes())
+        text.write_all(view::search(&meant, &labels, &names)?.as_bytes())
     })
 }
 

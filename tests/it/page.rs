@@ -3,8 +3,12 @@
 
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+use shawk::flow::report::Report;
+
 use crate::cmdb::{at, open, over, process, report, with_addresses};
 use crate::serve::collector::Collector;
+use crate::serve::tokens::reader;
 
 /// Runs a scenario of `web/e2e`, to its end.
 pub(crate) fn browse(scenario: &str, arguments: &[&str]) {
@@ -75,26 +79,118 @@ fn the_page_tells_two_times_apart() {
     let directory = tempfile::tempdir().unwrap();
     let collector = on_sqlite(&directory);
     let flow = |text: &str| format!("10.0.0.1 > {text} nginx");
-    let mut failing = open(&flow("192.0.2.9:5432"), 0, 3600);
-    failing.flow.counters.connecting = 1;
+    let late = 3 * 3600;
+    let counted = |until: i64, opened: u64, failed: u64| {
+        let mut told = open(&flow("192.0.2.9:5432"), 0, until);
+        told.flow.counters.connecting = u32::from(failed > 0);
+        told.flow.counters.opened = Some(opened);
+        told.flow.counters.failed = Some(failed);
+        told
+    };
     let then = vec![
-        open(&flow("192.0.2.9:5432"), 0, 300),
+        counted(300, 5, 0),
         open(&flow("192.0.2.1:8081"), 0, 300),
         open("10.0.0.1:80 < 192.0.2.200 nginx", 0, 300),
     ];
     let now = vec![
-        failing,
+        counted(late, 5, 50),
         over(&flow("192.0.2.1:8081"), 0, 1800),
-        open(&flow("192.0.2.2:8082"), 1800, 3600),
-        open("10.0.0.1:80 < 192.0.2.200 nginx", 0, 3600),
+        open(&flow("192.0.2.2:8082"), 1800, late),
+        open("10.0.0.1:80 < 192.0.2.200 nginx", 0, late),
     ];
-    for (sequence, until, flows) in [(1, 300, then), (2, 3600, now)] {
+    for (sequence, until, flows) in [(1, 300, then), (2, late, now)] {
         let told = with_addresses(report("web", 0, sequence, until, flows), &["10.0.0.1"]);
         let reply = collector.report(&[&told]);
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
-    let (then, now) = (at(300).to_string(), at(3600).to_string());
+    let (then, now) = (at(300).to_string(), at(late).to_string());
     browse("times", &[&collector.url(), &then, &now]);
+}
+
+#[test]
+fn who_is_not_known_is_asked_for_a_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
+    let open_to_all = Collector::start(&cmdb, &[]);
+    let told = report("web", 0, 1, 60, vec![open("10.0.0.1 > 192.0.2.9:5432 nginx", 0, 60)]);
+    let told = with_addresses(told, &["10.0.0.1"]);
+    assert_eq!(open_to_all.report(&[&told]).status, 200);
+    let token = reader(&cmdb);
+    let collector = Collector::start(&cmdb, &["--require-auth"]);
+    assert_eq!(collector.get("/api/v1/look?host=web").status, 401);
+    browse("token", &[&collector.url(), &token]);
+}
+
+/// Each host calls the next one.
+fn ring(hosts: usize) -> Vec<Report> {
+    let address = |host: usize| format!("10.0.0.{}", host % hosts + 1);
+    let name = |host: usize| format!("p{}", host % hosts % 5);
+    let told = |host: usize| {
+        let (own, next, before) = (address(host), address(host + 1), address(host + hosts - 1));
+        let flows = vec![
+            open(&format!("{own} > {next}:80 {}", name(host)), 0, 60),
+            open(&format!("{own}:80 < {before} {}", name(host)), 0, 60),
+        ];
+        with_addresses(report(&format!("h{host}"), 0, 1, 60, flows), &[&own])
+    };
+    (0..hosts).map(told).collect()
+}
+
+#[test]
+fn a_question_about_all_hosts_is_answered_as_those_about_each() {
+    let directory = tempfile::tempdir().unwrap();
+    let collector = on_sqlite(&directory);
+    let told = ring(100);
+    let reply = collector.report(&told.iter().collect::<Vec<_>>());
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let edges = |query: &str| -> Vec<String> {
+        let answer = collector.get(&format!("/api/v1/look?{query}")).json();
+        let edges = answer["edges"].as_array().unwrap();
+        let word = |edge: &Value| {
+            format!("{} {} {}", edge["active_address"], edge["passive_address"], edge["told_by"])
+        };
+        edges.iter().map(word).collect()
+    };
+    let mut all = edges("what=*");
+    let mut each: Vec<String> =
+        (0..100).flat_map(|host| edges(&format!("host=h{host}&ways=down"))).collect();
+    all.sort();
+    each.sort();
+    assert_eq!(all.len(), 100);
+    assert!(all.iter().all(|edge| edge.ends_with("\"both\"")), "{all:#?}");
+    assert_eq!(all, each);
+
+    // So many hosts are not read at a glance; the programs on them are.
+    let by = |query: &str| collector.get(&format!("/api/v1/groups?{query}")).json()["by"].clone();
+    assert_eq!(by("by=auto"), "process");
+    assert_eq!(by("by=auto&host=h1"), "host");
+    assert_eq!(by(""), "host");
+}
+
+#[test]
+fn an_answer_is_packed_for_who_can_unpack_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let collector = on_sqlite(&directory);
+    let ask = |path: &str, encodings: &str| {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n");
+        collector.ask(&format!("{head}Accept-Encoding: {encodings}\r\n\r\n"), b"")
+    };
+    let plain = collector.get("/openapi.json");
+    assert!(!plain.head.contains("content-encoding"), "{}", plain.head);
+    let packed = ask("/openapi.json", "gzip, deflate, br, zstd");
+    for line in ["content-encoding: zstd", "vary: accept-encoding"] {
+        assert!(packed.head.contains(line), "{}", packed.head);
+    }
+    assert!(packed.body.len() < plain.body.len() / 5, "{}", packed.body.len());
+    assert_eq!(zstd::decode_all(&*packed.body).unwrap(), plain.body);
+    for encodings in ["gzip, br", "zstd;q=0", "*"] {
+        assert_eq!(ask("/openapi.json", encodings).body, plain.body, "{encodings}");
+    }
+    // Not worth it, or kept by the browser under its tag.
+    for path in ["/healthz", "/assets/app.js"] {
+        let reply = ask(path, "zstd");
+        assert!(!reply.head.contains("content-encoding"), "{path}: {}", reply.head);
+    }
 }
 
 #[test]

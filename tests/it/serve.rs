@@ -7,7 +7,7 @@ mod replicas;
 mod schema;
 mod stranger;
 mod tls;
-mod tokens;
+pub(crate) mod tokens;
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};

@@ -189,28 +189,6 @@ async function aNodeIsClicked(open) {
   await page.waitForURL(/node=haproxy/)
 }
 
-async function aTokenIsAskedFor(open) {
-  const page = await open('')
-  await drawn(page)
-  let seen = null
-  await page.route('**/api/v1/**', async (route) => {
-    seen = route.request().headers()['authorization'] ?? null
-    // This collector needs no token, but believes none that is wrong.
-    if (seen === 'Bearer s3cret') await route.continue({ headers: { ...route.request().headers(), authorization: '' } })
-    else await route.fulfill({ status: 401, contentType: 'application/json', body: '{"code":"unauthenticated","error":"nobody is known by this request","remedy":"send a token"}' })
-  })
-  await page.getByRole('button', { name: 'Refresh' }).click()
-  const dialog = page.getByRole('dialog')
-  await dialog.waitFor()
-  assert.match(await page.locator('#problem').innerText(), /nobody is known/)
-  await dialog.getByLabel(/A token/).fill('s3cret')
-  await dialog.getByRole('button', { name: 'Use it' }).click()
-  await page.locator('#problem').waitFor({ state: 'hidden' })
-  assert.equal(seen, 'Bearer s3cret')
-  const kept = await page.evaluate(() => [JSON.stringify(localStorage).includes('s3cret'), document.cookie, location.href.includes('s3cret'), Object.keys(sessionStorage).length])
-  assert.deepEqual(kept, [false, '', false, 1])
-}
-
 async function withoutWebglThereIsAPicture(open) {
   const page = await open('?host=web-1')
   await drawn(page)
@@ -238,7 +216,6 @@ for (const [scenario, options] of [
   [theKeyboardIsEnough],
   [itIsDarkWhereThatIsPreferred],
   [aNodeIsClicked],
-  [aTokenIsAskedFor, refused],
   [withoutWebglThereIsAPicture, { webgl: false }],
 ]) {
   const begun = Date.now()

@@ -3,7 +3,7 @@
 import { type Child, h } from './dom.ts'
 import type { Edge, Model, Node } from './model.ts'
 import type { Selector, State } from './state.ts'
-import type { Count } from './types.ts'
+import type { Count, Difference } from './types.ts'
 import { age, bytes, end, moment, number, rtt, visible } from './text.ts'
 
 /** A link to another view of the page; it works without a click handler, too. */
@@ -40,7 +40,8 @@ const named = (node: Node | undefined): string => (node === undefined ? '' : `${
 
 /** The node of a key, its edge, or what runs between the two nodes of `A > B`. */
 export function details(key: string, model: Model, link: LinkTo): Child[] | null {
-  const edge = model.edges.find((one) => one.key === key)
+  const edge = model.edges[model.edgeAt.get(key) ?? -1]
+  if (edge?.listens !== undefined) return listenerDetails(edge, edge.listens, model, link)
   if (edge !== undefined) return edge.link === undefined ? edgeDetails(edge, model, link) : linkDetails(edge, model, link)
   const node = model.nodes[model.at.get(key) ?? -1]
   if (node !== undefined) return nodeDetails(node, model, link)
@@ -73,7 +74,7 @@ function edgeDetails(edge: Edge, model: Model, link: LinkTo): Child[] {
       ['Port', `${look.protocol}/${look.port}`],
       ['Addresses', `${end(look.active_address, look.active_port)} → ${end(look.passive_address, look.port)}`],
       ['State', h('span', { class: `state ${edge.state}` }, edge.state + (edge.state === 'failing' ? ': no attempt is answered' : ''))],
-      edge.change !== 'same' && ['Change', h('span', { class: `change ${edge.change}` }, changed(edge))],
+      model.compared && ['Change', h('span', { class: `change ${edge.change}` }, changed(edge))],
       was !== undefined && ['Then', `${was.state}, told by ${was.told}${was.look === undefined ? '' : `, ${was.look.confidence}`}`],
       ['First seen', when(edge.first, model)],
       ['Last seen', when(edge.last, model)],
@@ -106,9 +107,36 @@ function edgeDetails(edge: Edge, model: Model, link: LinkTo): Child[] {
 }
 
 function changed(edge: Edge): string {
-  if (edge.change === 'new') return 'new: not there then'
-  if (edge.change === 'gone') return 'gone: there then, not now'
-  return 'changed'
+  const words = { same: 'none', new: 'new: not there then', gone: 'gone: there then, not now', changed: 'changed',
+    unknown: 'unknown: at one time only, and nobody who could tell was heard at the other',
+    unsure: 'at one time only, and no difference: it comes and goes, or goes on as another' }
+  const all = edge.differences ?? []
+  if (edge.link !== undefined && all.length > 0) {
+    const count = (change: string): number => all.filter((one) => one.change === change).length
+    const kinds = ['new', 'gone', 'fails', 'works', 'process'].filter((change) => count(change) > 0)
+    return kinds.map((change) => `${count(change)} ${change}`).join(', ')
+  }
+  const [first] = all
+  if (first?.change === 'fails') return 'fails: it was answered, and is not any more'
+  if (first?.change === 'works') return 'works: it was not answered, and is now'
+  if (first?.change === 'process') return `another process: it was ${first.was?.map(visible).join(', ') ?? '?'}, and is ${first.is?.map(visible).join(', ') ?? '?'}`
+  return words[edge.change]
+}
+
+/** A listener that differs. */
+function listenerDetails(edge: Edge, listens: Difference, model: Model, link: LinkTo): Child[] {
+  const node = model.nodes[edge.passive]
+  return [
+    h('h2', {}, `${node?.title ?? ''} listens`),
+    facts([
+      ['Who', named(node)],
+      ['Port', `${listens.protocol} ${end(listens.address, listens.port)}`],
+      ['Change', h('span', { class: `change ${edge.change}` }, changed(edge))],
+      ['First seen', when(edge.first, model)],
+      ['Last seen', when(edge.last, model)],
+    ]),
+    h('p', { class: 'links' }, node !== undefined && link({ selected: node.key }, node.title)),
+  ]
 }
 
 function linkDetails(edge: Edge, model: Model, link: LinkTo): Child[] {
@@ -124,7 +152,7 @@ function linkDetails(edge: Edge, model: Model, link: LinkTo): Child[] {
       ['From', named(active)],
       ['To', named(passive)],
       ['Edges', `${count(links.edges)}: ${states.map((state) => `${count(links[state])} ${state}`).join(', ')}`],
-      edge.change !== 'same' && ['Change', h('span', { class: `change ${edge.change}` }, changed(edge))],
+      model.compared && ['Change', h('span', { class: `change ${edge.change}` }, changed(edge))],
       ['Ports', ports.join(', ')],
       ['Told by', `both ends ${links.told_by_both}, active end ${links.told_by_active}, passive end ${links.told_by_passive}`],
       Number(links.direction_unknown) > 0 && ['Direction', `unknown of ${links.direction_unknown}`],

@@ -9,13 +9,13 @@ import {
   createEdgeArrowHeadProgram,
   createEdgeClampedProgram,
   createEdgeCompoundProgram,
-  EdgeLineProgram,
   type EdgeProgramType,
 } from 'sigma/rendering'
 import type { Settings } from 'sigma/settings'
 import type { NodeDisplayData, PartialButFor } from 'sigma/types'
 
 import { ROW } from './layout.ts'
+import { lines as plainLines, type PlainLine } from './lines.ts'
 import { MAX_FINE, type Scene, type SceneLine, type SceneNode } from './scene.ts'
 import { short } from './text.ts'
 
@@ -107,6 +107,7 @@ interface Palette {
   new: string
   gone: string
   changed: string
+  unknown: string
   badge: string
   select: string
 }
@@ -127,6 +128,7 @@ function palette(): Palette {
     new: colour('new'),
     gone: colour('gone'),
     changed: colour('changed'),
+    unknown: colour('unknown'),
     badge: colour('badge'),
     select: colour('select'),
   }
@@ -141,6 +143,8 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
   let lines = new Map<string, SceneLine>()
   let near = new Map<string, Set<string>>()
   let fine = true
+  /** Most pixels of a node, so that it is not upon its neighbours. */
+  let room = Infinity
 
   /** Pixels between two rows. */
   function pitch(): number {
@@ -166,7 +170,6 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
       either: createEdgeCompoundProgram([LINE, ARROW_HEAD, ARROW_TAIL]),
       curve: createEdgeCurveProgram({ arrowHead: { extremity: 'target', ...HEAD } }),
       curvedDots: program(CurvedDots),
-      plain: EdgeLineProgram,
     },
     labelFont: 'system-ui, sans-serif',
     labelSize: 12,
@@ -208,6 +211,23 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
     },
   })
 
+  /** What many lines look like: pale where they are not meant. */
+  function plain(): void {
+    const at = new Map(scene.nodes.map((node) => [node.key, node]))
+    const focus = selected !== null && near.has(selected) ? selected : null
+    const ranked: PlainLine[][] = [[], [], []]
+    for (const line of scene.lines) {
+      const [from, to] = [at.get(line.active), at.get(line.passive)]
+      if (from === undefined || to === undefined) continue
+      const meant = isSelected(line, selected)
+      const pale = isIdle(line) || (focus !== null && line.active !== focus && line.passive !== focus)
+      const colour = lineColour(line, colours)
+      const drawn = { from, to, colour: meant ? colours.select : pale ? faded(colour, colours.back) : colour }
+      ranked[meant ? 2 : line.state === 'failing' || (focus !== null && !pale) ? 1 : 0]?.push(drawn)
+    }
+    many.show(ranked.flat())
+  }
+
   function fill(): void {
     const graph = new Graph({ type: 'directed', multi: false, allowSelfLoops: false })
     lines = new Map(scene.lines.map((line) => [line.key, line]))
@@ -218,7 +238,7 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
       graph.addNode(node.key, {
         x: node.x,
         y: node.y,
-        size: node.size,
+        size: Math.min(node.size, room),
         label: node.title,
         color: node.hollow ? colours.back : colour,
         rim: colour,
@@ -228,7 +248,8 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
     for (const line of scene.lines) {
       near.get(line.active)?.add(line.passive)
       near.get(line.passive)?.add(line.active)
-      const dots = line.state === 'ended' || line.state === 'silent' || line.change === 'gone'
+      if (!fine) continue
+      const dots = isIdle(line)
       // Within a column a straight line would run through all between.
       const [from, to] = [at.get(line.active), at.get(line.passive)]
       const curved = scene.lines.length <= MAX_CURVED && from?.x === to?.x
@@ -236,13 +257,15 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
       const bend = Math.min(0.5, 0.15 + 12 / Math.abs((from?.y ?? 0) - (to?.y ?? 0) + 0.1))
       graph.addDirectedEdgeWithKey(line.key, line.active, line.passive, {
         size: line.size,
-        color: dots && !fine ? faded(lineColour(line, colours), colours.back) : lineColour(line, colours),
-        type: !fine ? 'plain' : curved ? (dots ? 'curvedDots' : 'curve') : dots ? 'dots' : line.directed ? 'line' : 'either',
+        color: lineColour(line, colours),
+        type: curved ? (dots ? 'curvedDots' : 'curve') : dots ? 'dots' : line.directed ? 'line' : 'either',
         curvature: bend,
-        bend: curved && fine ? bend : 0,
+        bend: curved ? bend : 0,
         zIndex: line.state === 'failing' ? 2 : 1,
       })
     }
+    if (fine) many.show([])
+    else plain()
     sigma.setGraph(graph)
   }
 
@@ -254,7 +277,7 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
     for (const line of scene.lines) {
       const [from, to] = [at.get(line.active), at.get(line.passive)]
       if (from === undefined || to === undefined) continue
-      const bend = sigma.getGraph().getEdgeAttribute(line.key, 'bend') as number
+      const bend = fine ? (sigma.getGraph().getEdgeAttribute(line.key, 'bend') as number) : 0
       const far = bend === 0 ? toSegment(x, y, from, to) : toCurve(x, y, from, to, bend)
       if (far < least) [nearest, least] = [line, far]
     }
@@ -278,9 +301,12 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
       const more = Math.max(0, least - (high - low)) / 2
       return [low - more, high + more]
     }
-    sigma.setCustomBBox({ x: grow(left, right, width - 120), y: grow(below, above, height - 120) })
+    const [x, y] = [grow(left, right, width - 120), grow(below, above, height - 120)]
+    room = Math.max(1.5, 0.42 * ROW * Math.min((width - 120) / (x[1] - x[0]), (height - 120) / (y[1] - y[0])))
+    sigma.setCustomBBox({ x, y })
   }
 
+  const many = plainLines(sigma)
   sigma.on('clickNode', ({ node }) => watcher.select(node))
   sigma.on('doubleClickNode', (event) => {
     event.preventSigmaDefault()
@@ -302,25 +328,46 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
     hovered = null
     sigma.refresh({ skipIndexation: true })
   })
-  sigma.on('afterRender', () => watcher.drawn())
+  let begun = false
+  sigma.on('afterRender', () => {
+    if (begun) watcher.drawn()
+  })
+  warm()
+
+  /**
+   * Draws one of each and takes it away before it is seen: programs for a
+   * graphics card, or for what stands in for one, are made when they are first
+   * used, and now is a time when nobody waits.
+   */
+  function warm(): void {
+    const graph = new Graph({ type: 'directed', multi: true })
+    for (const [key, y] of [['a', 0], ['b', 9]] as const) graph.addNode(key, { x: 0, y, size: 5, color: colours.node, rim: colours.node })
+    for (const type of ['line', 'dots', 'either', 'curve', 'curvedDots']) graph.addDirectedEdge('a', 'b', { type, size: 2, color: colours.both, curvature: 0.3 })
+    many.show([{ from: { x: 0, y: 0 }, to: { x: 0, y: 9 }, colour: colours.both }])
+    sigma.setGraph(graph)
+    many.show([])
+    sigma.setGraph(new Graph())
+  }
 
   return {
     show(next, key, anew) {
+      begun = true
       scene = next
       selected = key
       hovered = null
-      if (fine !== scene.lines.length <= MAX_FINE) {
-        fine = !fine
-        sigma.setSetting('zIndex', fine)
-        sigma.setSetting('labelGridCellSize', fine ? 30 : 60)
-      }
+      const before = fine
+      fine = scene.lines.length <= MAX_FINE
       // What these ask to be drawn is drawn once, with the graph.
       frame()
       if (anew) sigma.getCamera().setState({ x: 0.5, y: 0.5, ratio: 1, angle: 0 })
+      // sigma goes through its graph for this: through the smaller one.
+      if (before && !fine) sigma.setSetting('labelGridCellSize', 60)
       fill()
+      if (fine && !before) sigma.setSetting('labelGridCellSize', 30)
     },
     select(key) {
       selected = key
+      if (!fine) plain()
       sigma.refresh({ skipIndexation: true })
     },
     recolour() {
@@ -355,6 +402,11 @@ function toCurve(x: number, y: number, from: Spot, to: Spot, bend: number): numb
   return least
 }
 
+/** What is not there now, or not heard of. */
+function isIdle(line: SceneLine): boolean {
+  return line.state === 'ended' || line.state === 'silent' || line.change === 'gone' || line.change === 'unknown'
+}
+
 function isSelected(line: SceneLine, selected: string | null): boolean {
   return selected !== null && (line.key === selected || line.edges.includes(selected))
 }
@@ -370,15 +422,23 @@ function lineColour(line: SceneLine, colours: Palette): string {
   if (line.change === 'new') return colours.new
   if (line.change === 'gone') return colours.gone
   if (line.change === 'changed') return colours.changed
+  if (line.change === 'unknown') return colours.unknown
   if (line.state === 'failing') return colours.failing
   return line.oneEnd ? colours.one : colours.both
 }
 
+const pale = new Map<string, string>()
+
 /** A colour, four fifths of the way to the background; both as #rrggbb. */
 function faded(colour: string, back: string): string {
+  const name = colour + back
+  const known = pale.get(name)
+  if (known !== undefined) return known
   const part = (text: string, at: number): number => parseInt(text.slice(at, at + 2), 16)
   const mixed = [1, 3, 5].map((at) => Math.round((part(colour, at) + 4 * part(back, at)) / 5))
-  return `#${mixed.map((value) => value.toString(16).padStart(2, '0')).join('')}`
+  const made = `#${mixed.map((value) => value.toString(16).padStart(2, '0')).join('')}`
+  pale.set(name, made)
+  return made
 }
 
 /** Who in bold, where below it, then the hubs that it calls. */
@@ -403,7 +463,7 @@ function label(
   }
   context.font = `600 ${size}px ${settings.labelFont}`
   // Between rows that are near, there is room for one line, as far as the next column.
-  if (pitch < 0.65 * ROW) {
+  if (pitch < 0.58 * ROW) {
     const letters = Math.max(4, Math.floor((pitch / ROW) * 24))
     write(short(node.title, letters), x, data.y + size / 3, colours.text)
     return

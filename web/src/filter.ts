@@ -86,7 +86,10 @@ export const FIELDS: Record<string, Field> = {
   rung: { about: 'how sockets were read: streaming, iterator, netlink, procfs', values: (edge) => edge.look?.rungs ?? [] },
   direction: { about: 'known or unknown', values: (edge) => [edge.directed ? 'known' : 'unknown'] },
   probe: { about: 'yes or no: a probe reports for the end', values: each((node) => (node.probe ? 'yes' : 'no')) },
-  change: { about: 'when times are compared: new, gone, changed, same', values: (edge, ends) => [edge.change, ...ends.map((node) => node.change)] },
+  change: {
+    about: 'when times are compared: new, gone, changed (fails, works, process), unknown, unsure, same',
+    values: (edge) => [edge.change, ...(edge.differences ?? []).map((one) => one.change)],
+  },
   open: { about: 'connections open', values: counted((edge) => number(edge.look?.open)) },
   opened: { about: 'connections opened', values: counted((edge) => number(edge.look?.window?.opened ?? edge.look?.opened)) },
   failed: { about: 'attempts that failed', values: counted((edge) => number(edge.look?.window?.failed ?? edge.look?.failed)) },

@@ -144,7 +144,7 @@ function place(links: Links, column: Int32Array, name: (node: number) => string)
 function coordinates(count: number, members: Map<number, number[]>): Placed {
   const x = new Float64Array(count)
   const y = new Float64Array(count)
-  const rows = Math.max(ROWS, Math.ceil(Math.sqrt(count) * 1.5))
+  const rows = Math.max(ROWS, Math.ceil(Math.sqrt(count) * 2))
   const order = [...members.keys()].sort((a, b) => a - b)
   let left = 0
   for (const at of order) {

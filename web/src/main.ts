@@ -8,14 +8,15 @@ import { byId, h, put } from './dom.ts'
 import { details, focus, type LinkTo } from './detail.ts'
 import type { Drawing } from './draw.ts'
 import { apply, FIELDS, type Filter, parse } from './filter.ts'
-import { compare, type Model, modelOf, part, walk } from './model.ts'
+import { compare } from './compare.ts'
+import { type Model, modelOf, part, walk } from './model.ts'
 import { type Hub, MAX_FINE, type Scene, scene } from './scene.ts'
 import { search } from './search.ts'
-import { BYS, MAX_DEPTH, path, read, type State, WAYS, write } from './state.ts'
+import { BYS, MAX_DEPTH, path, paths, read, type State, WAYS, write } from './state.ts'
 import { table } from './table.ts'
 import { age, moment, short } from './text.ts'
 import { timeControls } from './time.ts'
-import type { Answer } from './types.ts'
+import type { Answer, Diff } from './types.ts'
 
 /** Answers that are kept, so that going back needs no other one. */
 const KEPT = 4
@@ -25,6 +26,8 @@ interface Loaded {
   paths: string
   answers: Answer[]
   model: Model
+  /** What is to be said of a comparison. */
+  notes: string[]
 }
 
 let state = read(location.search)
@@ -82,29 +85,36 @@ const link: LinkTo = (change, text) =>
 
 // ── The collector ───────────────────────────────────────────────────────────
 
-function pathsOf(of: State): string {
-  const all = [path(of, of.to, 'json')]
-  if (of.versus !== null) all.push(path(of, of.versus, 'json'))
-  return all.join('\n')
+const pathsOf = (of: State): string => paths(of).join('\n')
+
+async function ask(all: string, signal: AbortSignal): Promise<Loaded> {
+  const wanted = all.split('\n')
+  let [is, was, diff] = await Promise.all(wanted.map((one) => fetchDocument<Answer | Diff>(one, signal)))
+  // What fits now need not be what fitted then.
+  if (is !== undefined && was !== undefined && 'by' in is && 'by' in was && is.by !== was.by) {
+    was = await fetchDocument<Answer>((wanted[1] ?? '').replace('by=auto', `by=${is.by}`), signal)
+  }
+  performance.mark('shawk-answered')
+  const now = is as Answer
+  if (was === undefined || diff === undefined) return { paths: all, answers: [now], model: modelOf(now), notes: [] }
+  const { model, notes } = compare(modelOf(now), modelOf(was as Answer), diff as Diff)
+  return { paths: all, answers: [now, was as Answer], model, notes }
 }
 
 async function load(again = false): Promise<void> {
   asking.abort()
   const mine = new AbortController()
   asking = mine
-  const paths = pathsOf(state)
-  const known = again ? undefined : kept.find((one) => one.paths === paths)
+  const wanted = pathsOf(state)
+  const known = again ? undefined : kept.find((one) => one.paths === wanted)
   document.body.setAttribute('aria-busy', 'true')
   controls()
   try {
-    const answers = known?.answers ?? (await Promise.all(paths.split('\n').map((one) => fetchDocument<Answer>(one, mine.signal))))
-    performance.mark('shawk-answered')
-    const [now, then] = (known === undefined ? answers.map(modelOf) : []) as Model[]
-    const model = known?.model ?? (then === undefined ? now : compare(now as Model, then))
-    if (mine.signal.aborted || model === undefined) return
-    loaded = { paths, answers, model }
+    const answered = known ?? (await ask(wanted, mine.signal))
+    if (mine.signal.aborted) return
+    loaded = answered
     if (known === undefined) {
-      const old = kept.findIndex((one) => one.paths === paths)
+      const old = kept.findIndex((one) => one.paths === wanted)
       if (old >= 0) kept.splice(old, 1)
       kept.unshift(loaded)
       kept.length = Math.min(kept.length, KEPT)
@@ -216,26 +226,28 @@ function webgl(): boolean {
   }
 }
 
+/** What draws, made while the collector thinks. */
+async function pencil(): Promise<Drawing | 'none'> {
+  if (!webgl()) {
+    byId('legend', HTMLElement).hidden = true
+    return 'none'
+  }
+  const { drawing } = await import('./draw.ts')
+  return drawing(canvas, {
+    select: (key) => go({ selected: key }),
+    open: (key) => {
+      const node = shown?.model.nodes[shown.model.at.get(key) ?? -1]
+      const to = node === undefined || loaded === null ? null : focus(node, loaded.model)
+      if (to !== null) go(to)
+    },
+    drawn: () => void performance.mark('shawk-drawn'),
+  })
+}
+
 async function draw(anew: boolean): Promise<void> {
   if (drawn === null) {
-    const there = webgl()
-    if (there) {
-      const { drawing } = await import('./draw.ts')
-      const watcher = {
-        select: (key: string | null): void => go({ selected: key }),
-        open: (key: string): void => {
-          const node = shown?.model.nodes[shown.model.at.get(key) ?? -1]
-          const to = node === undefined || loaded === null ? null : focus(node, loaded.model)
-          if (to !== null) go(to)
-        },
-        drawn: (): void => void performance.mark('shawk-drawn'),
-      }
-      drawn ??= drawing(canvas, watcher)
-      anew = true
-    } else {
-      drawn = 'none'
-      byId('legend', HTMLElement).hidden = true
-    }
+    drawn = await making
+    anew = true
   }
   if (shown === null) return
   if (drawn === 'none') await paint()
@@ -286,6 +298,7 @@ function coverage(): void {
       parts.push(h('span', { class: warn ? 'warn' : null }, note))
     }
   })
+  for (const note of loaded.notes) parts.push(h('span', { class: /^(cut|unknown):/.test(note) ? 'warn' : null }, note))
   put(place, ...parts)
   ageing()
 }
@@ -335,7 +348,7 @@ function controls(): void {
       change: () => go({ by: by.value === '' ? null : by.value, group: null, node: by.value === '' ? state.node : null, selected: null,
         ...(by.value === '' && state.selector === null ? { selector: { kind: 'what', value: '*' } } : {}) }),
     },
-    ...['', ...BYS].map((one) => h('option', { value: one, selected: one === (state.group === null ? (state.by ?? '') : '') }, one === '' ? 'nothing' : one)),
+    ...['', ...BYS].map((one) => h('option', { value: one, selected: one === (state.group === null ? (state.by ?? '') : '') }, one === '' ? 'nothing' : one === 'auto' ? `what fits${state.by === 'auto' && loaded?.model.folded === true ? `: ${loaded.model.by}` : ''}` : one)),
   )
   document.title = `${short(whatIsSeen(), 60)} – shawk`
   put(
@@ -371,6 +384,7 @@ function legend(): void {
     compared && line('new', 'new'),
     compared && line('gone', 'gone'),
     compared && line('changed', 'changed'),
+    compared && line('unknown', 'nobody heard who could tell'),
     shown?.scene.nodes.some((node) => node.root) === true && dot('root', 'asked for'),
     dot('', 'with a probe'),
     dot('hollow', 'no probe there'),
@@ -478,7 +492,7 @@ function begin(): void {
     byId('search-form', HTMLFormElement),
     byId('search', HTMLInputElement),
     byId('search-found', HTMLUListElement),
-    (selector) => go({ selector, node: null, by: selector === null ? 'host' : null, group: null, selected: null, filter: '' }),
+    (selector) => go({ selector, node: null, by: selector === null ? 'auto' : null, group: null, selected: null, filter: '' }),
   )
   filterHelp()
   filterInput.value = state.filter
@@ -499,3 +513,4 @@ function begin(): void {
 }
 
 begin()
+const making = pencil()

@@ -1,11 +1,14 @@
-// An answer as nodes and edges that the graph, the table and the filter share,
-// and two answers as one, with what changed between them.
+// An answer as nodes and edges that the graph, the table and the filter share.
 
-import type { Answer, Group, Groups, Link, Look, LookEdge, LookNode } from './types.ts'
+import type { Answer, Difference, Group, Groups, Link, Look, LookEdge, LookNode, Who } from './types.ts'
 import { end, number, visible } from './text.ts'
 
 export type EdgeState = 'alive' | 'failing' | 'ended' | 'silent'
-export type Change = 'same' | 'new' | 'gone' | 'changed'
+/**
+ * `unknown`: nobody who could tell was heard at the other time. `unsure`: at
+ * one time only, and no difference: it comes and goes, or was another's.
+ */
+export type Change = 'same' | 'new' | 'gone' | 'changed' | 'unknown' | 'unsure'
 export type Told = 'both' | 'active' | 'passive'
 
 export interface Node {
@@ -39,8 +42,12 @@ export interface Edge {
   last: number
   look?: LookEdge
   link?: Link
-  /** At the other time, where it changed. */
+  /** At the other time, where it was there. */
   was?: Edge
+  /** What the collector says of the two times. */
+  differences?: Difference[]
+  /** It is no edge, but a listener that differs. */
+  listens?: Difference
 }
 
 export interface Model {
@@ -48,7 +55,12 @@ export interface Model {
   edges: Edge[]
   /** By key. */
   at: Map<string, number>
+  edgeAt: Map<string, number>
   folded: boolean
+  /** What it is folded by. */
+  by: string
+  /** It is of two times. */
+  compared: boolean
   /** Nothing of it was cut, and it is of everything: a walk in it is right. */
   whole: boolean
   generated: number
@@ -84,7 +96,7 @@ function distinct(): (key: string) => string {
 }
 
 /** Process groups are not part of it: a restart would make another node. */
-function keyOf(node: LookNode): string {
+export function keyOf(node: Who): string {
   const { process, host_id, scope, port } = node
   const address = node.probe ? undefined : node.address
   const all = [host_id, scope, port, address, process?.name, process?.exe, process?.user, process?.unit, process?.container, process?.pod]
@@ -93,13 +105,13 @@ function keyOf(node: LookNode): string {
   return `${who.slice(0, 32)}@${where.slice(0, 32)}~${hash(JSON.stringify(all))}`
 }
 
-function titleOf(node: LookNode): string {
+export function titleOf(node: LookNode): string {
   if (node.process !== undefined) return visible(node.process.name)
   if (node.probe) return node.port === undefined ? 'process not seen' : `:${node.port} (process not seen)`
   return end(node.address ?? '', node.port)
 }
 
-function placeOf(node: LookNode): string {
+export function placeOf(node: LookNode): string {
   const label = node.label?.name
   if (!node.probe && label !== undefined) return `${visible(label)}, no probe there`
   if (!node.probe) return (node.claimed_by?.length ?? 0) > 0 ? 'address of several hosts' : 'no probe there'
@@ -208,7 +220,10 @@ function model(nodes: Node[], edges: Edge[], answer: Answer, folded: boolean): M
     nodes,
     edges,
     at: new Map(nodes.map((node, place) => [node.key, place])),
+    edgeAt: new Map(edges.map((edge, place) => [edge.key, place])),
     folded,
+    by: 'by' in answer ? answer.by : '',
+    compared: false,
     whole: uncut && query.selector.kind === 'all' && !folded,
     generated: Date.parse(answer.generated),
     until: Date.parse(query.until ?? answer.generated),
@@ -217,35 +232,6 @@ function model(nodes: Node[], edges: Edge[], answer: Answer, folded: boolean): M
 
 export function modelOf(answer: Answer): Model {
   return answer.schema === 'shawk.groups/1' ? ofGroups(answer) : ofLook(answer)
-}
-
-/** What of an edge is compared: not its numbers, which always change. */
-function nature(edge: Edge): string {
-  const ports = edge.link?.ports.map((port) => `${port.protocol}/${port.port}`).sort() ?? []
-  return JSON.stringify([edge.state, edge.told, edge.look?.confidence, edge.directed, ports])
-}
-
-/** Two times as one model: what is only in `then` is gone. */
-export function compare(now: Model, then: Model): Model {
-  const nodes = now.nodes.map((node): Node => ({ ...node, change: then.at.has(node.key) ? 'same' : 'new' }))
-  const at = new Map(now.at)
-  for (const node of then.nodes) {
-    if (at.has(node.key)) continue
-    at.set(node.key, nodes.length)
-    nodes.push({ ...node, change: 'gone' })
-  }
-  const before = new Map(then.edges.map((edge) => [edge.key, edge]))
-  const edges = now.edges.map((edge): Edge => {
-    const was = before.get(edge.key)
-    before.delete(edge.key)
-    if (was === undefined) return { ...edge, change: 'new' }
-    return nature(was) === nature(edge) ? edge : { ...edge, change: 'changed', was }
-  })
-  for (const edge of before.values()) {
-    const place = (node: number): number => at.get(then.nodes[node]?.key ?? '') ?? 0
-    edges.push({ ...edge, active: place(edge.active), passive: place(edge.passive), change: 'gone' })
-  }
-  return { ...now, nodes, edges, at, whole: now.whole && then.whole }
 }
 
 /** What a walk came to: edges by their places, and how far each node is. */
@@ -325,7 +311,14 @@ export function part(whole: Model, edges: number[], roots: number[]): Model {
     if (edge === undefined) return []
     return [{ ...edge, active: places.get(edge.active) ?? 0, passive: places.get(edge.passive) ?? 0 }]
   })
-  return { ...whole, nodes, edges: some, at: new Map(nodes.map((node, place) => [node.key, place])), whole: false }
+  return {
+    ...whole,
+    nodes,
+    edges: some,
+    at: new Map(nodes.map((node, place) => [node.key, place])),
+    edgeAt: new Map(some.map((edge, place) => [edge.key, place])),
+    whole: false,
+  }
 }
 
 /** Fewest neighbours of a hub. */

@@ -66,7 +66,8 @@ export function scene(model: Model, edges: number[], far: Map<number, number> | 
   const shown = new Set<number>()
   for (const place of edges) {
     const edge = model.edges[place]
-    if (edge === undefined) continue
+    // A listener that differs is in the table.
+    if (edge === undefined || edge.listens !== undefined) continue
     const { active, passive } = edge
     if (hub.has(active) || hub.has(passive)) {
       if (!hub.has(active)) badge(badges, active, passive)
@@ -139,10 +140,18 @@ function badge(badges: Map<number, Set<number>>, node: number, hub: number): voi
   else there.add(hub)
 }
 
+/** What became of a line: of one that goes on, that it changed. */
+function changeOf(edges: Edge[]): Change {
+  if (edges.length === 1) return edges[0]?.change ?? 'same'
+  const all = new Set(edges.map((edge) => edge.change))
+  const first = edges[0]?.change ?? 'same'
+  if (all.size === 1) return first
+  if (['new', 'gone', 'changed'].some((one) => all.has(one as Change))) return 'changed'
+  return all.has('unknown') ? 'unknown' : 'same'
+}
+
 function lineOf(edges: Edge[], model: Model): SceneLine {
   const first = edges[0]
-  const changes = new Set(edges.map((edge) => edge.change))
-  const only = changes.size === 1 ? first?.change : undefined
   const active = model.nodes[first?.active ?? 0]?.key ?? ''
   const passive = model.nodes[first?.passive ?? 0]?.key ?? ''
   const count = edges.reduce((sum, edge) => sum + edge.count, 0)
@@ -153,7 +162,7 @@ function lineOf(edges: Edge[], model: Model): SceneLine {
     state: STATES.find((state) => edges.some((edge) => edge.state === state)) ?? 'ended',
     oneEnd: edges.every((edge) => edge.told !== 'both'),
     directed: edges.some((edge) => edge.directed),
-    change: only ?? (changes.size === 0 ? 'same' : 'changed'),
+    change: changeOf(edges),
     size: Math.min(6, 2.2 + Math.log2(count) / 2),
     edges: edges.map((edge) => edge.key),
   }

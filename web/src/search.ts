@@ -1,5 +1,5 @@
-// The search: hosts and processes by a part of their names, addresses and
-// ports. A list box, as the combobox pattern has it.
+// The search: hosts, processes and labels by a part of their names, addresses
+// and ports. A list box, as the combobox pattern has it.
 
 import { fetchDocument } from './api.ts'
 import { h, put } from './dom.ts'
@@ -77,7 +77,7 @@ export function search(
         const kinds: Record<string, Selector['kind']> = { host: 'host', process: 'process', address: 'ip', network: 'ip', port: 'port', label: 'label' }
         const kind = kinds[one.kind]
         if (kind === undefined) return []
-        const hosts = one.hosts === undefined ? '' : `on ${one.hosts} ${Number(one.hosts) === 1 ? 'host' : 'hosts'}`
+        const hosts = one.as !== undefined ? one.as.join(', ') : one.hosts === undefined ? '' : `on ${one.hosts} ${Number(one.hosts) === 1 ? 'host' : 'hosts'}`
         return [{ selector: { kind, value: one.value }, kind: one.kind, name: visible(one.name), more: hosts }]
       })
       current = -1

@@ -7,7 +7,7 @@ export interface Selector {
   value: string
 }
 
-export const BYS = ['host', 'unit', 'container', 'subnet', 'process', 'label'] as const
+export const BYS = ['auto', 'host', 'unit', 'container', 'subnet', 'process', 'label'] as const
 export const SPANS = ['all', '5m', '15m', '1h', '6h', '24h', '7d', '30d'] as const
 export const WAYS = ['both', 'up', 'down'] as const
 export const MAX_DEPTH = 4
@@ -43,7 +43,7 @@ export interface State {
 export const START: State = {
   selector: null,
   node: null,
-  by: 'host',
+  by: 'auto',
   group: null,
   depth: 1,
   ways: 'both',
@@ -78,7 +78,7 @@ export function read(query: string): State {
   return {
     selector,
     node: words.get('node'),
-    by: by === null ? (selector === null ? 'host' : null) : one(BYS, by, 'host'),
+    by: by === null ? (selector === null ? 'auto' : null) : one(BYS, by, 'auto'),
     group: words.get('group'),
     depth: Number.isInteger(depth) && depth >= 1 && depth <= MAX_DEPTH ? depth : 1,
     ways: one(WAYS, words.get('ways'), 'both'),
@@ -101,7 +101,7 @@ export function write(state: State): string {
   }
   if (state.selector !== null) words.set(state.selector.kind, state.selector.value)
   add('node', state.node)
-  add('by', state.by, state.selector === null ? 'host' : '')
+  add('by', state.by, state.selector === null ? 'auto' : '')
   add('group', state.group)
   add('depth', String(state.depth), '1')
   add('ways', state.ways, 'both')
@@ -125,6 +125,34 @@ export function lengthOf(span: string): number | null {
   return unit === undefined || span === 'all' ? null : Number(span.slice(0, -1)) * unit
 }
 
+/** Ends of the two windows that are compared, the earlier first; null for now. */
+export function moments(state: State): [string, string | null] | null {
+  const { to, versus } = state
+  if (versus === null || versus === to) return null
+  return to !== null && Date.parse(to) < Date.parse(versus) ? [to, versus] : [versus, to]
+}
+
+/** Most differences of one answer; those beyond are counted. */
+const MAX_DIFFERENCES = 10_000
+
+/** What stands for each of two times: all that is kept would be nearly the same of both. */
+const COMPARED = '1h'
+
+/** The path that asks what differs between the two times. */
+export function diffPath(state: State): string | null {
+  const ends = moments(state)
+  if (ends === null) return null
+  const words = new URLSearchParams()
+  // Its conclusions go one step far, and know no groups: for more, of everything.
+  const near = state.group === null && (state.depth === 1 || state.by !== null)
+  if (near && state.selector !== null) words.set(state.selector.kind, state.selector.value)
+  words.set('from', ends[0])
+  if (ends[1] !== null) words.set('to', ends[1])
+  words.set('window', state.span === 'all' ? COMPARED : state.span)
+  words.set('limit', String(MAX_DIFFERENCES))
+  return `api/v1/diff?${words.toString()}`
+}
+
 /** The path that asks for it; `end` is that of one of the two windows. */
 export function path(state: State, end: string | null, kind: 'json' | 'svg'): string {
   const words = new URLSearchParams()
@@ -138,13 +166,24 @@ export function path(state: State, end: string | null, kind: 'json' | 'svg'): st
     words.set('depth', String(state.depth))
     words.set('ways', state.ways)
   }
-  const length = lengthOf(state.span)
-  if (end !== null) {
-    words.set('until', end)
-    if (length !== null) words.set('since', new Date(Date.parse(end) - length).toISOString())
-  } else if (length !== null) {
-    words.set('since', state.span)
+  const ends = moments(state)
+  const span = ends !== null && state.span === 'all' ? COMPARED : state.span
+  const length = lengthOf(span)
+  if (end !== null) words.set('until', end)
+  if (length !== null) {
+    // What was before the earlier time never stands for the later one.
+    const earliest = ends !== null && end === ends[1] ? Date.parse(ends[0]) : -Infinity
+    const since = Math.max(earliest, (end === null ? Date.now() : Date.parse(end)) - length)
+    words.set('since', end !== null || since === earliest ? new Date(since).toISOString() : span)
   }
   const call = kind === 'svg' ? 'look.svg' : folded ? 'groups' : 'look'
   return `api/v1/${call}?${words.toString()}`
+}
+
+/** All that is asked for a view, a path a line: how it is, how it was, what differs. */
+export function paths(state: State): string[] {
+  const ends = moments(state)
+  const diff = diffPath(state)
+  if (ends === null || diff === null) return [path(state, state.to, 'json')]
+  return [path(state, ends[1], 'json'), path(state, ends[0], 'json'), diff]
 }

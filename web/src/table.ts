@@ -3,7 +3,7 @@
 
 import { type Child, h, put } from './dom.ts'
 import type { Edge, Model, Node } from './model.ts'
-import { age, bytes, end, number, rtt } from './text.ts'
+import { age, bytes, number, rtt } from './text.ts'
 
 interface Column {
   name: string
@@ -20,10 +20,23 @@ interface Column {
 export const PAGE = 100
 
 const STATES = ['failing', 'alive', 'silent', 'ended']
-const CHANGES = ['new', 'gone', 'changed', 'same']
+const CHANGES = ['new', 'gone', 'changed', 'unknown', 'unsure', 'same']
 
 function nodeOf(model: Model, place: number): Node | undefined {
   return model.nodes[place]
+}
+
+const words = new WeakMap<Node, string>()
+
+/** What a node is ordered by; made once, as thousands of edges end at it. */
+function wordsOf(node: Node | undefined): string {
+  if (node === undefined) return ''
+  let text = words.get(node)
+  if (text === undefined) {
+    text = `${node.title} ${node.place}`.toLowerCase()
+    words.set(node, text)
+  }
+  return text
 }
 
 function nodeCell(node: Node | undefined): Child {
@@ -38,11 +51,8 @@ function total(edge: Edge): number | undefined {
 const ends = (which: 'active' | 'passive'): Column => ({
   name: which === 'active' ? 'From' : 'To',
   about: which === 'active' ? 'the active end, which depends on the other' : 'the passive end',
-  order: (edge, model) => {
-    const node = nodeOf(model, edge[which])
-    return `${node?.title ?? ''} ${node?.place ?? ''}`.toLowerCase()
-  },
-  cell: (edge, model) => nodeCell(nodeOf(model, edge[which])),
+  order: (edge, model) => wordsOf(nodeOf(model, edge[which])),
+  cell: (edge, model) => (which === 'active' && edge.listens !== undefined ? h('small', {}, 'listens') : nodeCell(nodeOf(model, edge[which]))),
 })
 
 const STATE: Column = {
@@ -54,7 +64,15 @@ const STATE: Column = {
 const CHANGE: Column = {
   name: 'Change',
   order: (edge) => CHANGES.indexOf(edge.change),
-  cell: (edge) => h('span', { class: `change ${edge.change}` }, edge.change),
+  cell: (edge) => h('span', { class: `change ${edge.change}` }, edge.change, differences(edge)),
+}
+
+/** What a change is: `fails`, or of a link how many are new. */
+function differences(edge: Edge): Child {
+  const counts = new Map<string, number>()
+  for (const one of edge.differences ?? []) counts.set(one.change, (counts.get(one.change) ?? 0) + 1)
+  const words = [...counts].map(([change, count]) => (edge.link === undefined ? change : `${count} ${change}`))
+  return words.length === 0 || words.join() === edge.change ? null : h('small', {}, words.join(', '))
 }
 
 const SEEN: Column = {
@@ -79,8 +97,11 @@ const PLAIN: Column[] = [
   ends('passive'),
   {
     name: 'Port',
-    order: (edge) => edge.look?.port ?? 0,
-    cell: (edge) => h('span', {}, `${edge.look?.protocol ?? ''}/${edge.look?.port ?? ''}`, h('small', {}, end(edge.look?.passive_address ?? '', undefined))),
+    order: (edge) => edge.look?.port ?? edge.listens?.port ?? 0,
+    cell: (edge) => {
+      const { protocol, port } = edge.look ?? edge.listens ?? { protocol: '', port: '' }
+      return h('span', {}, `${protocol}/${port}`, h('small', {}, edge.look?.passive_address ?? edge.listens?.address ?? ''))
+    },
   },
   { name: 'Open', about: 'connections open', numeric: true, order: (edge) => number(edge.look?.open) ?? -1, cell: (edge) => String(edge.look?.open ?? '') },
   {
@@ -148,15 +169,22 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
     const by = (one: Column, edge: Edge): string | number => one.order(edge, of)
     const first = columns[0]?.name === 'Change' ? [CHANGE, STATE] : [STATE]
     const keys = column === undefined ? [...first, ends('active'), ends('passive')] : [column]
-    const known = all.map((edge) => ({ edge, keys: keys.map((one) => by(one, edge)) }))
-    known.sort((a, b) => {
-      for (let at = 0; at < keys.length; at++) {
-        const [x, y] = [a.keys[at] ?? '', b.keys[at] ?? '']
-        if (x !== y) return (x < y ? -1 : 1) * (column === undefined ? 1 : sign)
-      }
-      return a.edge.key < b.edge.key ? -1 : 1
+    // A number for each value is made once, and compared faster than a text.
+    const ranks = keys.map((one) => {
+      const values = all.map((edge) => by(one, edge))
+      const inOrder = [...new Set(values)].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0))
+      const rank = new Map(inOrder.map((value, place) => [value, place * (column === undefined ? 1 : sign)]))
+      return Int32Array.from(values, (value) => rank.get(value) ?? 0)
     })
-    return known.map((one) => one.edge)
+    const order = Array.from(all, (_, place) => place)
+    order.sort((a, b) => {
+      for (const rank of ranks) {
+        const between = (rank[a] ?? 0) - (rank[b] ?? 0)
+        if (between !== 0) return between
+      }
+      return (all[a]?.key ?? '') < (all[b]?.key ?? '') ? -1 : 1
+    })
+    return order.flatMap((place) => all[place] ?? [])
   }
 
   function render(focus: number | null): void {
@@ -230,8 +258,7 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
 
   return {
     show(of, edges, by, chosen) {
-      const compared = of.edges.some((edge) => edge.change !== 'same')
-      columns = [...(compared ? [CHANGE] : []), ...(of.folded ? FOLDED : PLAIN)]
+      columns = [...(of.compared ? [CHANGE] : []), ...(of.folded ? FOLDED : PLAIN)]
       model = of
       sort = by
       selected = chosen

@@ -163,11 +163,53 @@ export interface Groups {
   cut: Cut
 }
 
+/** An end of an edge, in the collector's conclusions. */
+export interface Who {
+  probe: boolean
+  host?: string
+  host_id?: string
+  scope?: string
+  process?: Process
+  pgid?: number
+  address?: string
+  port?: number
+  label?: { name?: string; role?: string; group?: string }
+}
+
+export interface Difference {
+  kind: 'edge' | 'listener'
+  change: 'new' | 'gone' | 'fails' | 'works' | 'process'
+  active?: Who
+  passive: Who
+  protocol: string
+  active_address?: string
+  address: string
+  port: number
+  first_seen: string
+  last_seen?: string
+  was?: string[]
+  is?: string[]
+}
+
+/** What differs between two times: docs/commands-json.md. */
+export interface Diff {
+  schema: 'shawk.diff/1'
+  generated: string
+  total: Count
+  items: Difference[]
+  from: string
+  to: string
+  window_s: number
+  occasional: Count
+  undecided: Count
+  unheard: { host?: string; at: string; things: Count }[]
+}
+
 export type Answer = Look | Groups
 
-/** What a search found: docs/search-json.md. */
+/** What a search found: docs/groups-json.md. */
 export interface Found {
   schema: 'shawk.search/1'
-  found: { kind: string; value: string; name: string; hosts?: Count }[]
+  found: { kind: string; value: string; name: string; hosts?: Count; as?: string[] }[]
   more: boolean
 }

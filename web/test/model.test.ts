@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
-import { compare, hubs, type Model, modelOf, part, walk } from '../src/model.ts'
+import { hubs, type Model, modelOf, part, walk } from '../src/model.ts'
 import { scene } from '../src/scene.ts'
 import { look, NOW } from './fleet.ts'
 
@@ -38,15 +38,6 @@ test('a key is the same in another answer, and one of its own in each', () => {
   const keys = modelOf(twice).nodes.map((node) => node.key)
   assert.equal(new Set(keys).size, 3)
   assert.equal(keys[2], `${keys[0]}+2`)
-})
-
-test('two times are one model with what changed', () => {
-  const then = modelOf(look('a@1 10.0.0.1 > b@2 10.0.0.2:80 alive\na@1 10.0.0.1 > c@3 10.0.0.3:80\na@1 10.0.0.1 > d@4 10.0.0.4:80'))
-  const now = modelOf(look('a@1 10.0.0.1 > b@2 10.0.0.2:80 failing\na@1 10.0.0.1 > e@5 10.0.0.5:80\na@1 10.0.0.1 > d@4 10.0.0.4:80'))
-  const both = compare(now, then)
-  assert.deepEqual(both.edges.map((edge) => `${title(both, edge.passive)} ${edge.change} ${edge.was?.state ?? ''}`.trim()), ['b changed alive', 'e new', 'd same', 'c gone'])
-  assert.deepEqual(both.nodes.map((node) => `${node.title} ${node.change}`), ['a same', 'b same', 'e new', 'd same', 'c gone'])
-  assert.deepEqual(compare(now, now).edges.map((edge) => edge.change), ['same', 'same', 'same'])
 })
 
 test('what was alive at the end of a window is not shown as what it is now', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
-import { lengthOf, path, read, START, write } from '../src/state.ts'
+import { lengthOf, path, paths, read, START, write } from '../src/state.ts'
 import { age, bytes, short, visible } from '../src/text.ts'
 
 test('what is shown is in the address, and comes back from it', () => {
@@ -23,7 +23,7 @@ test('an address that says nonsense says nothing', () => {
 
 test('the path has what the collector understands', () => {
   const of = (query: string): string => decodeURIComponent(path(read(query), read(query).to, 'json'))
-  assert.equal(of(''), 'api/v1/groups?by=host')
+  assert.equal(of(''), 'api/v1/groups?by=auto')
   assert.equal(of('by=unit&span=1h'), 'api/v1/groups?by=unit&since=1h')
   assert.equal(of('what=*'), 'api/v1/look?what=*')
   assert.equal(of('host=web-1&depth=2&ways=up&to=2026-01-31T12:00:00Z&span=15m'), 'api/v1/look?host=web-1&depth=2&ways=up&until=2026-01-31T12:00:00.000Z&since=2026-01-31T11:45:00.000Z')
@@ -39,4 +39,24 @@ test('what is hidden in a name is shown', () => {
   assert.equal(short('a-short', 9), 'a-short')
   assert.deepEqual([119_000, 120_000, 7_200_000, 172_800_000, -5].map(age), ['119s', '2m', '2h', '2d', '0s'])
   assert.deepEqual([0, 999, 1000, 1_299_999, 999_999].map(bytes), ['0 B', '999 B', '1.0 kB', '1.3 MB', '1.0 MB'])
+})
+
+test('two times are asked for with what differs between them, the earlier first', () => {
+  const asked = (query: string): string[] => paths(read(query)).map((one) => decodeURIComponent(one))
+  assert.deepEqual(asked('?host=a&span=5m&to=2026-01-31T12:00:00Z&vs=2026-01-31T11:00:00Z'), [
+    'api/v1/look?host=a&depth=1&ways=both&until=2026-01-31T12:00:00.000Z&since=2026-01-31T11:55:00.000Z',
+    'api/v1/look?host=a&depth=1&ways=both&until=2026-01-31T11:00:00.000Z&since=2026-01-31T10:55:00.000Z',
+    'api/v1/diff?host=a&from=2026-01-31T11:00:00.000Z&to=2026-01-31T12:00:00.000Z&window=5m&limit=10000',
+  ])
+  // Swapped, what is earlier is still compared with what is later; and what is
+  // before it does not stand for both.
+  const swapped = asked('?host=a&depth=2&span=6h&to=2026-01-31T11:00:00Z&vs=2026-01-31T12:00:00Z')
+  assert.deepEqual(swapped.map((one) => one.replace(/^.*(?:&|\?)(?=until|from)/, '')), [
+    'until=2026-01-31T12:00:00.000Z&since=2026-01-31T11:00:00.000Z',
+    'until=2026-01-31T11:00:00.000Z&since=2026-01-31T05:00:00.000Z',
+    'from=2026-01-31T11:00:00.000Z&to=2026-01-31T12:00:00.000Z&window=6h&limit=10000',
+  ])
+  // Conclusions go one step far: for more, of everything.
+  assert.ok(swapped[2]?.startsWith('api/v1/diff?from='))
+  assert.deepEqual(asked('?host=a&to=2026-01-31T11:00:00Z&vs=2026-01-31T11:00:00Z').length, 1)
 })

@@ -33,6 +33,8 @@ struct Item<'a> {
     active: Option<Who<'a>>,
     passive: Who<'a>,
     protocol: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active_address: Option<IpAddr>,
     address: IpAddr,
     port: u16,
     first_seen: Timestamp,
@@ -126,7 +128,7 @@ fn shown<'a>(outcome: &'a Outcome, entry: &Entry) -> Shown<'a> {
 }
 
 fn item<'a>(outcome: &'a Outcome, entry: &'a Entry) -> Item<'a> {
-    let Shown { answer, active, passive, listen, .. } = shown(outcome, entry);
+    let Shown { answer, edge, active, passive, listen } = shown(outcome, entry);
     fn list(names: &BTreeSet<Name>) -> Vec<&str> {
         names.iter().map(|name| name.name.as_str()).collect()
     }
@@ -140,6 +142,7 @@ fn item<'a>(outcome: &'a Outcome, entry: &'a Entry) -> Item<'a> {
         active: active.map(|node| who(answer, node)),
         passive: who(answer, passive),
         protocol: listen.protocol.name(),
+        active_address: edge.map(|id| answer.graph.edges[id].active_address),
         address: listen.address,
         port: listen.port,
         first_seen: entry.first_seen,

@@ -30,6 +30,11 @@ fn labels_are_shown_asked_for_and_read_again() {
     assert_eq!(groups("what=ledger"), both);
     assert_eq!(groups("label=shop"), both);
     assert!(groups("label=nothing").is_empty());
+    let found =
+        |text: &str| collector.get(&format!("/api/v1/search?q={text}")).json()["found"].to_string();
+    let shop = r#"[{"as":["group"],"kind":"label","name":"shop","value":"shop"}]"#;
+    assert_eq!(found("SHO"), shop);
+    assert_eq!(found("nothing"), "[]");
 
     let look = |words: &[&str]| {
         let output = shawk(&[&["look", "--cmdb", &cmdb][..], words].concat()).output().unwrap();

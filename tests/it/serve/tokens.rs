@@ -26,7 +26,7 @@ fn writer(cmdb: &str, host: &str) -> String {
     enrol(cmdb, &[host, "--host-id", host])
 }
 
-fn reader(cmdb: &str) -> String {
+pub(crate) fn reader(cmdb: &str) -> String {
     enrol(cmdb, &["me", "--role", "read"])
 }
 
