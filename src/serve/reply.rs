@@ -10,6 +10,7 @@ use hyper::{Response, StatusCode};
 use serde_json::json;
 
 use crate::cmdb::fault::Fault;
+use crate::graph::page::Cursor;
 
 /// An answer on its way.
 pub(crate) type Reply = Response<Full<Bytes>>;
@@ -102,6 +103,19 @@ pub(crate) fn printed(
             Err(Refusal::new(status, "bug", error.to_string(), ""))
         }
     }
+}
+
+/// With the address of the next page, whatever the format (RFC 8288).
+pub(crate) fn with_next(mut reply: Reply, path: &str, query: &str, next: Option<Cursor>) -> Reply {
+    let Some(next) = next else { return reply };
+    let mut words = form_urlencoded::Serializer::new(String::new());
+    let kept = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "after");
+    words.extend_pairs(kept).append_pair("after", &next.to_string());
+    let link = format!("<{path}?{}>; rel=\"next\"", words.finish());
+    if let Ok(link) = HeaderValue::from_str(&link) {
+        reply.headers_mut().insert(header::LINK, link);
+    }
+    reply
 }
 
 fn set(headers: &mut hyper::HeaderMap, name: HeaderName, value: &'static str) {
