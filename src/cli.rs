@@ -34,6 +34,7 @@ use crate::cmdb::enrol::Enrolment;
 use crate::cmdb::token::{MISSHAPEN, Token, TokenSource};
 use crate::cmdb::url::CmdbUrl;
 use crate::flow::filter::Filter;
+use crate::graph::page::Page;
 use crate::graph::walk::Ways;
 use crate::labels::Labels;
 use crate::probe::choose::Mode;
@@ -150,8 +151,8 @@ pub struct Asked {
     pub depth: u32,
     /// Which way to walk.
     pub ways: Ways,
-    /// Edges, at most; what is possible, if absent.
-    pub edges: Option<usize>,
+    /// Which of its edges; all, if absent.
+    pub page: Option<Page>,
 }
 
 /// What `shawk look` was asked.
@@ -359,7 +360,7 @@ pub fn asked(words: LookArguments, now: Timestamp) -> Result<Asked, String> {
         (false, true) => Ways::Down,
         _ => Ways::Both,
     };
-    Ok(Asked { selectors: selectors(words.of)?, window, depth, ways, edges: None })
+    Ok(Asked { selectors: selectors(words.of)?, window, depth, ways, page: None })
 }
 
 /// How many steps to walk.

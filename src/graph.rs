@@ -26,6 +26,7 @@ pub mod join;
 mod label;
 mod merge;
 mod mirror;
+pub mod page;
 mod resolve;
 mod rise;
 pub mod roots;

@@ -58,12 +58,6 @@ pub fn question(
     }
 }
 
-/// The same with fewer edges than would be possible.
-pub fn at_most(mut question: Question, edges: Option<usize>) -> Question {
-    question.reach.edges = edges.unwrap_or(MAX_EDGES).min(MAX_EDGES);
-    question
-}
-
 /// Answers a question as of `now`.
 pub async fn look(cmdb: &Cmdb, question: Question, now: Timestamp) -> Result<Answer> {
     let meant = meant(cmdb, &question.selectors, &question.window).await?;

@@ -207,10 +207,12 @@ async fn look(options: LookOptions) -> Result<()> {
         selectors.push(Selector::Host(host.id));
     }
     let question = look::question(selectors, asked.window, asked.depth, asked.ways, options.labels);
-    let question = look::at_most(question, asked.edges);
     let cmdb = read(&options.cmdb).await?;
-    let answer = look::look(&cmdb, question, Timestamp::now()).await?;
+    let mut answer = look::look(&cmdb, question, Timestamp::now()).await?;
     cmdb.close().await;
+    if let Some(page) = asked.page {
+        answer.turn(&page);
+    }
     let (mut stdout, colour) = stdout();
     view::write(&answer, options.format, colour, &mut stdout).context("write the answer")
 }

@@ -5,13 +5,14 @@
 //! asked of the CMDB for it is told by [`Inquiry::questions`]; how a finding
 //! looks is a view's matter.
 
-use jiff::SignedDuration;
-
+use crate::graph::page::{Page, Part, lasting, mark};
 use crate::graph::search::Answer;
 use crate::graph::walk::Ways;
+use crate::graph::{EdgeId, NodeId};
 use crate::recall::{Selector, Window};
-use crate::study::diff::{Difference, Moments};
-use crate::study::drain::Drain;
+use crate::study::diff::{Difference, Moments, Thing};
+use crate::study::doubt::hosts_of;
+use crate::study::drain::{Drain, Quiet};
 use crate::study::failing::{Dead, failing};
 use crate::study::impact::{Decommission, Impact};
 use crate::study::listeners::Listening;
@@ -57,7 +58,7 @@ pub enum About {
         decommission: Option<Decommission>,
     },
     /// Whether nobody has connected to it for so long.
-    Drain(SignedDuration),
+    Drain(Quiet),
     /// What may come in and go out.
     Policy(Plan),
     /// What differs between two moments.
@@ -66,15 +67,6 @@ pub enum About {
     Failing(bool),
     /// Peers without a probe.
     Unexplained,
-}
-
-/// A part of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// Entries passed over.
-    pub offset: usize,
-    /// Entries shown, at most.
-    pub limit: usize,
 }
 
 /// What an inquiry asks of the graph: a window, and how far to walk in it.
@@ -118,6 +110,16 @@ pub enum Finding {
     Unexplained(Unexplained),
 }
 
+/// In which order people read nodes: by host and process, then addresses.
+pub(crate) fn reading(answer: &Answer, node: NodeId) -> impl Ord + use<> {
+    let identity = &answer.graph.nodes[node].identity;
+    let place = identity.place();
+    let host = place.and_then(|place| answer.graph.hosts.get(&place.host));
+    let host = host.map(|host| (host.name.clone(), host.id.clone()));
+    let process = identity.process().map(|process| process.name.clone());
+    (place.is_none(), host, place.map(|place| place.scope.to_string()), process, node)
+}
+
 impl Inquiry {
     /// What is to be asked of the graph, in this order.
     pub fn questions(&self) -> Vec<Asking> {
@@ -145,7 +147,7 @@ impl Inquiry {
             About::Impact { decommission, .. } => {
                 Finding::Impact(Impact::of(&answers[0], *decommission))
             }
-            About::Drain(time) => Finding::Drain(Drain::of(&answers[0], *time)),
+            About::Drain(quiet) => Finding::Drain(Drain::of(&answers[0], quiet)),
             About::Policy(plan) => Finding::Policy(Policy::of(&answers[0], plan)),
             About::Failing(exit_code) => Finding::Failing(*exit_code, failing(&answers[0])),
             About::Unexplained => Finding::Unexplained(unexplained(&answers[0])),
@@ -163,6 +165,51 @@ impl Outcome {
         &self.answers[self.answers.len() - 1]
     }
 
+    /// The part of the finding that is shown.
+    pub fn part(&self) -> Part {
+        let answer = self.answer();
+        let of = |node| lasting(answer, node);
+        let edge = |id: EdgeId| {
+            let edge = &answer.graph.edges[id];
+            (of(edge.active), of(edge.passive), edge.protocol, edge.port)
+        };
+        let page = |total, mark: &dyn Fn(usize) -> u64| self.inquiry.page.part(total, mark);
+        match &self.finding {
+            Finding::Listeners(Listening { listeners: list, .. }) => {
+                page(list.len(), &|at| mark((of(list[at].node), list[at].listen)))
+            }
+            Finding::Impact(Impact { dependents: list, .. }) => {
+                page(list.len(), &|at| mark((of(list[at].node), list[at].depth)))
+            }
+            Finding::Drain(Drain { callers: list, .. }) => {
+                page(list.len(), &|at| mark(edge(list[at].edge)))
+            }
+            Finding::Policy(Policy { rules: list, .. }) => {
+                page(list.len(), &|at| mark((list[at].hook, list[at].protocol, list[at].port)))
+            }
+            Finding::Failing(_, list) => {
+                page(list.len(), &|at| mark((list[at].protocol, list[at].address, list[at].port)))
+            }
+            Finding::Unexplained(Unexplained { peers: list, .. }) => {
+                page(list.len(), &|at| mark(list[at].address))
+            }
+            Finding::Diff(_, Difference { entries: list, .. }) => page(list.len(), &|at| {
+                let entry = &list[at];
+                let thing = entry.after.map(|thing| (answer, thing));
+                let thing = thing.or(entry.before.map(|thing| (&self.answers[0], thing)));
+                let name = thing.map(|(answer, thing)| match thing {
+                    Thing::Edge(id) => {
+                        let edge = &answer.graph.edges[id];
+                        let ends = (lasting(answer, edge.active), lasting(answer, edge.passive));
+                        mark((ends, edge.protocol, edge.port))
+                    }
+                    Thing::Listener(node, listen) => mark((lasting(answer, node), listen)),
+                });
+                mark((&entry.change, name))
+            }),
+        }
+    }
+
     /// The exit code of its command.
     pub fn exit_code(&self) -> u8 {
         match &self.finding {
@@ -172,22 +219,37 @@ impl Outcome {
             Finding::Drain(found) => found.state.exit_code(),
             Finding::Policy(found) => found.exit_code(),
             Finding::Listeners(_) | Finding::Unexplained(_) => 0,
-            Finding::Failing(exit_code, dead) => {
-                if *exit_code && !dead.is_empty() {
-                    3
-                } else {
-                    0
-                }
-            }
-            Finding::Diff(moments, found) => found.is_told_by(moments),
+            Finding::Failing(false, _) => 0,
+            Finding::Failing(true, dead) => match (dead.is_empty(), self.is_told()) {
+                (false, _) => 3,
+                (true, true) => 0,
+                (true, false) => 4,
+            },
+            Finding::Diff(moments, found) => match found.is_told_by(moments) {
+                0 if moments.exit_code && !self.is_known() => 4,
+                code => code,
+            },
         }
     }
-}
 
-impl Page {
-    /// The part of a list.
-    pub fn of<'l, T>(&self, list: &'l [T]) -> &'l [T] {
-        let from = self.offset.min(list.len());
-        &list[from..list.len().min(from.saturating_add(self.limit))]
+    /// Whether anything is known of what was asked about.
+    fn is_known(&self) -> bool {
+        self.answers.iter().any(|answer| !answer.walk.roots.is_empty())
+    }
+
+    /// Whether all hosts that are meant have told, up to the end of the window,
+    /// and nothing was left out.
+    fn is_told(&self) -> bool {
+        let answer = self.answer();
+        let end = answer.question.window.until.map_or(answer.now, |until| until.min(answer.now));
+        let hosts = hosts_of(answer, &answer.walk.roots);
+        let records = hosts.iter().filter_map(|host| answer.graph.hosts.get(host));
+        let mut silent =
+            records.filter(|host| end.duration_since(host.last_seen) > answer.question.tolerance);
+        let cut = &answer.cut;
+        self.is_known()
+            && silent.next().is_none()
+            && cut.hosts + cut.addresses + cut.edges == 0
+            && !cut.rises
     }
 }

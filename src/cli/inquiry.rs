@@ -9,22 +9,24 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, CommandFactory, Parser};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cli::args::WindowArguments;
 use crate::cli::args::inquiry::{
     DiffArguments, ExportArguments, InquiryArguments, InquiryWord, Query, QueryWord,
 };
+use crate::cli::args::{SelectorArguments, WindowArguments};
 use crate::cli::labels::labels;
 use crate::cli::policy;
 use crate::cli::selector::{selectors, window};
 use crate::cli::settings::Settings;
 use crate::cli::{Asked, Command, LookOptions, cmdb, depth, duration, one_line};
 use crate::cmdb::url::CmdbUrl;
+use crate::graph::page::{Cursor, Page};
 use crate::graph::walk::Ways;
 use crate::labels::Labels;
 use crate::recall::{Selector, Window};
 use crate::study::diff::Moments;
+use crate::study::drain::Quiet;
 use crate::study::impact::Decommission;
-use crate::study::{About, Inquiry, Page};
+use crate::study::{About, Inquiry};
 use crate::view::Format;
 
 /// What an inquiry of the command line was asked.
@@ -52,15 +54,15 @@ pub struct Repeat {
 }
 
 /// Most lines of one answer.
-const MAX_LINES: usize = 100_000;
+pub(crate) const MAX_LINES: usize = 100_000;
 
 /// What "now" means to a question about what goes on.
 const RECENT: SignedDuration = SignedDuration::from_hours(24);
 
 /// What a query may say. Whatever else the command line takes (where the CMDB
 /// is, say, or a file) is not for strangers.
-const ASKED_OVER_HTTP: &str = "what ip ipv4 ipv6 host process port label since until at limit offset \
-    from to window depth decommission watched trust-polling for format direction aggregate enforce";
+const ASKED_OVER_HTTP: &str = "what ip ipv4 ipv6 host process port label since until at limit after \
+    from to window depth decommission watched trust-polling for except format direction aggregate enforce";
 
 /// The one question whose answer has several formats over HTTP, too.
 const EXPORT: &str = "export";
@@ -102,22 +104,25 @@ pub(crate) fn command(
     Ok(Command::Inquire(Box::new(options)))
 }
 
-/// A format that is for programs.
+/// Formats that are for programs.
+const EXPORTED: [Format; 6] =
+    [Format::Json, Format::Csv, Format::Dot, Format::Mermaid, Format::GraphMl, Format::Grafana];
+
+/// One of them.
 fn exported_format(words: &ExportArguments) -> Result<Format, String> {
-    let format: Format = words.output.parse().map_err(|error| format!("--output: {error}"))?;
-    if matches!(format, Format::Tree | Format::Table) {
-        let word = format.name();
-        return Err(format!("--output: '{word}' is for people and of 'shawk look'; choose json"));
-    }
-    Ok(format)
+    let known = EXPORTED.into_iter().find(|format| format.name() == words.output);
+    known.ok_or_else(|| {
+        let names = EXPORTED.map(Format::name).join(", ");
+        format!("--output: '{}' is no format of an export; choose from {names}", words.output)
+    })
 }
 
 /// An export is one step from all that is meant, or from everything.
 fn exported(words: ExportArguments, now: Timestamp) -> Result<Asked, String> {
-    let edges = Some(number("--limit", &words.limit, 1..=MAX_LINES)?);
-    let window = window(&words.window, now)?;
+    let page = page(&words.limit, words.after.as_deref(), now)?;
+    let window = window(&words.window, page.asked)?;
     let selectors = all_without(selectors(words.of)?);
-    Ok(Asked { selectors, window, depth: 1, ways: Ways::Both, edges })
+    Ok(Asked { selectors, window, depth: 1, ways: Ways::Both, page: Some(page) })
 }
 
 /// Without a selector, everything is meant.
@@ -207,6 +212,18 @@ fn query<'q>(
 
 /// The one place that knows which words an inquiry has.
 fn read(word: InquiryWord, now: Timestamp) -> Result<Read, String> {
+    let shared = match &word {
+        InquiryWord::Listeners(words) => &words.shared,
+        InquiryWord::Impact(words) => &words.shared,
+        InquiryWord::Drain(words) => &words.shared,
+        InquiryWord::Policy(words) => &words.shared,
+        InquiryWord::Diff(words) => &words.shared,
+        InquiryWord::Failing(words) => &words.shared,
+        InquiryWord::Unexplained(words) => &words.shared,
+    };
+    let page = page(&shared.limit, shared.after.as_deref(), now)?;
+    let now = page.asked;
+    let inquiry = |shared, window, about| inquiry(shared, window, page, about);
     match word {
         InquiryWord::Listeners(words) => {
             inquiry(words.shared, window(&words.window, now)?, About::Listeners)
@@ -227,7 +244,9 @@ fn read(word: InquiryWord, now: Timestamp) -> Result<Read, String> {
                 interval: pause("--interval", &words.interval)?,
                 timeout: timeout.transpose()?,
             };
-            let read = inquiry(shared, Window::default(), About::Drain(time))?;
+            let except = words.except.iter().map(|word| except(word)).collect::<Result<_, _>>()?;
+            let about = About::Drain(Quiet { time, except });
+            let read = inquiry(shared, Window::default(), about)?;
             Ok(Read { watch: words.watch.then_some(repeat), ..read })
         }
         InquiryWord::Policy(words) => {
@@ -245,6 +264,18 @@ fn read(word: InquiryWord, now: Timestamp) -> Result<Read, String> {
             let moments = moments(&words, now)?;
             inquiry(words.shared, Window::default(), About::Diff(moments))
         }
+    }
+}
+
+/// Who does not count. A bare word may mean several things, as elsewhere.
+fn except(word: &str) -> Result<Vec<Selector>, String> {
+    let of = SelectorArguments { what: Some(word.to_owned()), ..SelectorArguments::default() };
+    let meant = selectors(of).map_err(|error| format!("--except: {error}"))?;
+    match meant[..] {
+        [Selector::Port(_) | Selector::All] => Err(format!(
+            "--except: '{word}' is not who connects; name an address, network, host, process or label"
+        )),
+        _ => Ok(meant),
     }
 }
 
@@ -285,11 +316,23 @@ fn moments(words: &DiffArguments, now: Timestamp) -> Result<Moments, String> {
     Ok(Moments { from, to, window, exit_code: words.exit_code })
 }
 
-fn inquiry(mut shared: InquiryArguments, window: Window, about: About) -> Result<Read, String> {
+/// Which part of a list; of which time the words speak is the first page's
+/// matter.
+pub(crate) fn page(limit: &str, after: Option<&str>, now: Timestamp) -> Result<Page, String> {
+    let limit = number("--limit", limit, 1..=MAX_LINES)?;
+    let after = after.map(str::parse::<Cursor>).transpose();
+    let after = after.map_err(|error| format!("--after: {error}"))?;
+    let asked = after.and_then(|after| after.asked()).unwrap_or(now);
+    Ok(Page { limit, after, asked })
+}
+
+fn inquiry(
+    mut shared: InquiryArguments,
+    window: Window,
+    page: Page,
+    about: About,
+) -> Result<Read, String> {
     let selectors = all_without(selectors(std::mem::take(&mut shared.of))?);
-    let limit = number("--limit", &shared.limit, 1..=MAX_LINES)?;
-    let offset = number("--offset", &shared.offset, 0..=usize::MAX)?;
-    let page = Page { offset, limit };
     Ok(Read { shared, inquiry: Inquiry { selectors, window, page, about }, watch: None })
 }
 

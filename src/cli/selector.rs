@@ -57,7 +57,7 @@ pub(crate) fn selectors(words: SelectorArguments) -> Result<Vec<Selector>, Strin
         return one("--label", text(&value).map(Selector::Label));
     }
     let Some(word) = words.what else { return Ok(Vec::new()) };
-    text(&word)?;
+    text(&word).map_err(|error| format!("what is asked about {error}"))?;
     if word == "*" {
         return Ok(vec![Selector::All]);
     }

@@ -40,9 +40,11 @@ fn moments_windows_and_formats_of_inquiries_are_refused_in_one_line() {
     refused("diff --from 1h --to 2h", &[], "swap them");
     refused("diff --from 1h --window 0s", &[], "--window: '0s' is no length of time");
     refused("listeners --limit 0", &[], "--limit: '0' is not a number from 1 to 100000");
-    refused("listeners --offset -1", &[], "");
+    refused("listeners --after 7", &[], "--after: '7' is where no page ended; take 'next'");
+    refused("export --after x", &[], "--after: 'x' is where no page ended");
+    refused("drain web --except 80", &[], "--except: '80' is not who connects");
     refused("failing -o csv", &[], "--output: 'csv' is not for this");
-    refused("export -o tree", &[], "--output: 'tree' is for people");
+    refused("export -o tree", &[], "--output: 'tree' is no format of an export; choose from json");
     refused("export --limit many", &[], "--limit: 'many'");
     let inquiry = |line: &str| match run(line, &[]).unwrap().command {
         Command::Inquire(options) => options.inquiry,
@@ -57,7 +59,8 @@ fn moments_windows_and_formats_of_inquiries_are_refused_in_one_line() {
     match run("export --limit 5 --at 1h -o graphml", &[]).unwrap().command {
         Command::Look(options) => {
             assert_eq!(options.asked.selectors, [Selector::All]);
-            assert_eq!((options.asked.edges, options.asked.depth), (Some(5), 1));
+            let limit = options.asked.page.map(|page| page.limit);
+            assert_eq!((limit, options.asked.depth), (Some(5), 1));
         }
         other => panic!("no look: {other:?}"),
     }
@@ -77,11 +80,17 @@ fn a_query_is_the_commands_words_without_the_dashes() {
     for (query, line) in [
         ("", "listeners"),
         ("what=web&limit=5", "listeners web --limit 5"),
-        ("host=-web&since=2h&offset=7", "listeners --host=-web --since 2h --offset 7"),
+        (
+            "host=-web&since=2h&after=7-00000000000000ff-1769860000000000",
+            "listeners --host=-web --since 2h --after 7-00000000000000ff-1769860000000000",
+        ),
         ("at=1h&port=80", "listeners --port 80 --at 1h"),
     ] {
         assert_eq!(asked(query).unwrap(), command(line), "{query}");
     }
+    // The words of a later page mean what they meant to the first.
+    let later = asked("since=2h&after=7-00000000000000ff-1769860000000000").unwrap();
+    assert_eq!(later.window.since, "2026-01-31T09:46:40Z".parse().ok());
     for (query, said) in [
         ("cmdb=sqlite:/etc/passwd", "'cmdb' is no parameter of this"),
         ("output=json", "'output' is no parameter"),

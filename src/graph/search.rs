@@ -11,6 +11,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::graph::join::join;
+use crate::graph::page::Part;
 use crate::graph::rise;
 use crate::graph::walk::{Reach, Walk};
 use crate::graph::{Graph, NodeId};
@@ -82,6 +83,8 @@ pub struct Answer {
     pub asked: BTreeSet<HostKey>,
     /// What limits left out.
     pub cut: Cut,
+    /// Which part of its edges are these; all, unless said otherwise.
+    pub part: Option<Part>,
     /// Where nothing was found: what is known of it at other times.
     pub otherwise: Option<Otherwise>,
 }
@@ -179,7 +182,18 @@ impl Search {
         };
         let Search { question, selector, graph, records, asked, .. } = self;
         let flows = records.flows;
-        Answer { question, selector, now, graph, walk, flows, asked, cut, otherwise: None }
+        Answer {
+            question,
+            selector,
+            now,
+            graph,
+            walk,
+            flows,
+            asked,
+            cut,
+            part: None,
+            otherwise: None,
+        }
     }
 
     /// Hosts whose own records the walk needs: those of every node but the

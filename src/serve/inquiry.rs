@@ -27,7 +27,9 @@ pub(crate) async fn answer(
     let outcome = ask::ask(&cmdb, inquiry, &state.labels.now(), now).await;
     let outcome = outcome.map_err(|error| Refusal::of_cmdb(&error))?;
     state.metrics.questions.add(1);
-    reply::printed("application/json", |text| {
+    let reply = reply::printed("application/json", |text| {
         view::finding::write(&outcome, Format::Json, false, text)
-    })
+    });
+    let path = format!("/api/v1/{name}");
+    reply.map(|reply| reply::with_next(reply, &path, query, outcome.part().next))
 }

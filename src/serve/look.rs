@@ -46,15 +46,23 @@ pub(crate) async fn answer(
     let words = understand(query, now, None).map_err(Refusal::of_words)?;
     let (by, group) = (words.by.unwrap_or(By::Host), words.group.clone());
     let _turn = recall::turn(state).await?;
+    let page = words.asked.page;
     let mut answer = find(state, words.asked, now).await?;
-    reply::printed(format.media_type(), |text| {
+    let mut next = None;
+    let reply = reply::printed(format.media_type(), |text| {
         if let Some(group) = group {
             group::narrow(&mut answer, by, |graph, common| {
                 view::group_word(graph, common) == group
             });
         }
+        if let Some(page) = page {
+            answer.turn(&page);
+        }
+        next = answer.part.and_then(|part| part.next);
         view::write(&answer, format, false, text)
-    })
+    });
+    let path = if format == Format::Svg { "/api/v1/look.svg" } else { "/api/v1/look" };
+    reply.map(|reply| reply::with_next(reply, path, query, next))
 }
 
 /// `GET /api/v1/export`: the same of everything at once, in any format that is
@@ -69,10 +77,20 @@ pub(crate) async fn export(
     let now = Timestamp::now();
     let pairs = form_urlencoded::parse(query.as_bytes());
     let (asked, format) = inquiry::asked_export(pairs, now).map_err(Refusal::of_words)?;
+    let path = if only.is_some() { "/api/v1/grafana/api/graph/data" } else { "/api/v1/export" };
     let format = only.unwrap_or(format);
+    let page = asked.page;
     let _turn = recall::turn(state).await?;
-    let answer = find(state, asked, now).await?;
-    reply::printed(format.media_type(), |text| view::write(&answer, format, false, text))
+    let mut answer = find(state, asked, now).await?;
+    let mut next = None;
+    let reply = reply::printed(format.media_type(), |text| {
+        if let Some(page) = page {
+            answer.turn(&page);
+        }
+        next = answer.part.and_then(|part| part.next);
+        view::write(&answer, format, false, text)
+    });
+    reply.map(|reply| reply::with_next(reply, path, query, next))
 }
 
 /// Folded, of all that is known unless something else is asked about.
@@ -93,7 +111,6 @@ pub(crate) async fn groups(state: &State, caller: Caller, query: &str) -> Result
 async fn find(state: &State, asked: Asked, now: Timestamp) -> Result<Answer, Refusal> {
     let question =
         look::question(asked.selectors, asked.window, asked.depth, asked.ways, state.labels.now());
-    let question = look::at_most(question, asked.edges);
     let cmdb = state.cmdb().map_err(|fault| Refusal::of_cmdb(&fault.into()))?;
     let answer = look::look(&cmdb, question, now).await;
     let answer = answer.map_err(|error| Refusal::of_cmdb(&error))?;
@@ -118,7 +135,7 @@ pub(crate) fn understand(
         window: WindowArguments::default(),
         output: Format::Json.name().to_owned(),
     };
-    let (mut by, mut group) = (None, None);
+    let (mut by, mut group, mut limit, mut after) = (None, None, None, None);
     let mut selectors = 0;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let value = value.into_owned();
@@ -134,6 +151,9 @@ pub(crate) fn understand(
             "at" => &mut words.window.at,
             "by" => &mut by,
             "group" => &mut group,
+            // Groups are a whole in any case.
+            "limit" if otherwise.is_none() => &mut limit,
+            "after" if otherwise.is_none() => &mut after,
             "depth" => {
                 words.depth = value;
                 continue;
@@ -177,6 +197,9 @@ pub(crate) fn understand(
             Some(known.ok_or_else(error)?)
         }
     };
-    let asked = cli::asked(words, now).map_err(|error| error.replace("--", ""))?;
-    Ok(Words { asked, by, group })
+    let undashed = |error: String| error.replace("--", "");
+    let limit = limit.unwrap_or_else(|| inquiry::MAX_LINES.to_string());
+    let page = inquiry::page(&limit, after.as_deref(), now).map_err(undashed)?;
+    let asked = cli::asked(words, page.asked).map_err(undashed)?;
+    Ok(Words { asked: Asked { page: Some(page), ..asked }, by, group })
 }

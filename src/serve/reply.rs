@@ -10,6 +10,7 @@ use hyper::{Response, StatusCode};
 use serde_json::json;
 
 use crate::cmdb::fault::Fault;
+use crate::graph::page::Cursor;
 use crate::wire;
 
 /// An answer on its way.
@@ -142,6 +143,19 @@ pub(crate) async fn packed(reply: Reply) -> Reply {
     head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("zstd"));
     let packed = tokio::task::block_in_place(|| wire::pack(&bytes));
     Response::from_parts(head, Full::new(packed.into()))
+}
+
+/// With the address of the next page, whatever the format (RFC 8288).
+pub(crate) fn with_next(mut reply: Reply, path: &str, query: &str, next: Option<Cursor>) -> Reply {
+    let Some(next) = next else { return reply };
+    let mut words = form_urlencoded::Serializer::new(String::new());
+    let kept = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "after");
+    words.extend_pairs(kept).append_pair("after", &next.to_string());
+    let link = format!("<{path}?{}>; rel=\"next\"", words.finish());
+    if let Ok(link) = HeaderValue::from_str(&link) {
+        reply.headers_mut().insert(header::LINK, link);
+    }
+    reply
 }
 
 fn set(headers: &mut hyper::HeaderMap, name: HeaderName, value: &'static str) {

@@ -66,7 +66,7 @@ pub struct Entry {
 }
 
 /// What became of an edge or a listener.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Change {
     /// It was not, and is.
     New,

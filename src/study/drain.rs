@@ -2,12 +2,24 @@
 
 use std::collections::BTreeSet;
 
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::graph::search::Answer;
 use crate::graph::{EdgeId, NodeId};
+use crate::recall::Selector;
 use crate::study::doubt::{Doubt, Watch, doubts, hosts_of};
 use crate::study::impact::leads_to_root;
+use crate::study::reading;
+
+/// What is asked of a drain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quiet {
+    /// For how long nobody may have connected.
+    pub time: SignedDuration,
+    /// Who does not count: what each word may mean, likeliest first.
+    pub except: Vec<Vec<Selector>>,
+}
 
 /// Who connects, and since when nobody does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +28,10 @@ pub struct Drain {
     pub state: State,
     /// For how long nobody may have connected.
     pub time: SignedDuration,
-    /// Who has a connection open, or had within the time, the latest first.
+    /// Who has a connection open, and then who had one within the time.
     pub callers: Vec<Caller>,
+    /// Who does as well, and was said not to count.
+    pub excepted: Vec<Caller>,
     /// Until when its hosts told, the earliest: nobody knows more.
     pub told_until: Option<Timestamp>,
     /// Since when nobody connected and its hosts were watched without a gap.
@@ -76,17 +90,27 @@ impl State {
 impl Drain {
     /// From an answer that walked up one step. Who is meant itself does not
     /// count: a host's own processes on a host.
-    pub fn of(answer: &Answer, time: SignedDuration) -> Drain {
+    pub fn of(answer: &Answer, Quiet { time, except }: &Quiet) -> Drain {
+        let time = *time;
         let told_until = told_until(answer);
         // What is not known yet is not quiet: the time ends at the last word.
         let end = told_until.unwrap_or(answer.now);
         let since = end.checked_sub(time).unwrap_or(Timestamp::MIN);
-        let mut edges = calls(answer);
+        let except = Except::of(answer, except);
+        let calls = calls(answer).into_iter().map(|edge| caller(answer, edge));
+        let (excepted, counted): (Vec<Caller>, Vec<Caller>) =
+            calls.partition(|caller| except.means(answer, caller));
+        let excepted: Vec<Caller> = excepted
+            .into_iter()
+            .filter(|caller| answer.graph.edges[caller.edge].last_seen >= since)
+            .collect();
+        let mut edges: Vec<EdgeId> = counted.iter().map(|caller| caller.edge).collect();
         edges.sort_by_key(|edge| (std::cmp::Reverse(answer.graph.edges[*edge].last_seen), *edge));
         let last = edges.first().map(|edge| answer.graph.edges[*edge].last_seen);
         let recent: Vec<EdgeId> =
             edges.into_iter().filter(|edge| answer.graph.edges[*edge].last_seen >= since).collect();
-        let callers: Vec<Caller> = recent.iter().map(|edge| caller(answer, *edge)).collect();
+        let mut callers: Vec<Caller> = recent.iter().map(|edge| caller(answer, *edge)).collect();
+        callers.sort_by_cached_key(|one| (!one.open, reading(answer, one.node), one.edge));
         let all = doubts(answer, Watch { since: end, polled: false }, &recent);
         let (blind, notes): (BTreeSet<Doubt>, BTreeSet<Doubt>) =
             all.into_iter().filter(|doubt| !is_of_history(doubt)).partition(is_blind);
@@ -105,7 +129,39 @@ impl Drain {
         } else {
             State::Quiet
         };
-        Drain { state, time, callers, told_until, quiet_since, blind, notes }
+        Drain { state, time, callers, excepted, told_until, quiet_since, blind, notes }
+    }
+}
+
+/// Who does not count, in a graph.
+struct Except {
+    networks: Vec<IpNet>,
+    nodes: BTreeSet<NodeId>,
+}
+
+impl Except {
+    fn of(answer: &Answer, words: &[Vec<Selector>]) -> Except {
+        let mut except = Except { networks: Vec::new(), nodes: BTreeSet::new() };
+        for meanings in words {
+            // An address means who calls from it, and not all that uses it.
+            match meanings[..] {
+                [Selector::Address(address)] => except.networks.push(address.into()),
+                [Selector::Network(network)] => except.networks.push(network),
+                _ => {
+                    let mut meant = meanings.iter().map(|meaning| answer.graph.roots(meaning));
+                    except.nodes.extend(meant.find(|nodes| !nodes.is_empty()).unwrap_or_default());
+                }
+            }
+        }
+        except
+    }
+
+    fn means(&self, answer: &Answer, caller: &Caller) -> bool {
+        let edge = &answer.graph.edges[caller.edge];
+        let from =
+            if caller.node == edge.active { edge.active_address } else { edge.passive_address };
+        self.nodes.contains(&caller.node)
+            || self.networks.iter().any(|network| network.contains(&from))
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Dead {
     pub there: There,
     /// Whether it ever answered those who call it in vain now.
     pub answered: Answered,
+    /// When the end that gave answers last told of one: since then, at the
+    /// earliest, it is called in vain.
+    pub answered_until: Option<Timestamp>,
     /// When it was first called by one of them.
     pub first_seen: Timestamp,
     /// When it was last called.
@@ -120,13 +123,16 @@ pub fn failing(answer: &Answer) -> Vec<Dead> {
     let waiting = waiting(answer);
     let dead = dead.into_iter().filter_map(|((passive, protocol, address, port), edges)| {
         let all = || edges.iter().map(|id| &answer.graph.edges[*id]);
+        let answered = Answered::of(all());
+        let until = answered_until(answer, &edges);
         Some(Dead {
             passive,
             protocol,
             address,
             port,
             there: there(answer, &waiting, passive, (protocol, address, port)),
-            answered: Answered::of(all()),
+            answered,
+            answered_until: until.filter(|_| answered == Answered::Before),
             first_seen: all().map(|edge| edge.first_seen).min()?,
             last_seen: all().map(|edge| edge.last_seen).max()?,
             attempts: attempts(all()),
@@ -136,6 +142,14 @@ pub fn failing(answer: &Answer) -> Vec<Dead> {
     let mut dead: Vec<Dead> = dead.collect();
     dead.sort_by_key(|dead| (Reverse(dead.edges.len()), dead.address, dead.port, dead.passive));
     dead
+}
+
+/// The last that the end which is called told of one of these.
+fn answered_until(answer: &Answer, edges: &[EdgeId]) -> Option<Timestamp> {
+    let tellers = edges.iter().flat_map(|id| &answer.graph.tellers[*id]);
+    let passive = tellers.filter(|teller| !teller.by_active);
+    let records = passive.filter_map(|teller| answer.flows.get(teller.record as usize));
+    records.filter_map(|record| record.spans.last()).map(|span| span.until).max()
 }
 
 /// Whether no attempt was answered: as of the last word about it, or in the

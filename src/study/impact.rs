@@ -10,6 +10,7 @@ use crate::graph::{EdgeId, NodeId};
 use crate::recall::Selector;
 use crate::study::doubt::{Doubt, Watch, doubts, hosts_of, watched_since};
 use crate::study::period::{Pattern, pattern};
+use crate::study::reading;
 
 /// What is asked of an impact beside who is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,7 +184,9 @@ fn dependents(answer: &Answer) -> Vec<Dependent> {
         others: hops[1..].iter().map(|hop| hop.edge).collect(),
         pattern: pattern_of(answer, hops[0].edge),
     });
-    dependents.collect()
+    let mut dependents: Vec<Dependent> = dependents.collect();
+    dependents.sort_by_cached_key(|one| (one.depth, reading(answer, one.node)));
+    dependents
 }
 
 /// When an edge comes: by the spans of its active end where that told, else of

@@ -9,12 +9,12 @@ use crate::graph::search::Answer;
 use crate::graph::{Listen, NodeId};
 use crate::recall::{FlowRecord, Selector, Window};
 use crate::study::doubt::watched_since;
+use crate::study::reading;
 
 /// What listens among the nodes asked about.
 #[derive(Debug)]
 pub struct Listening {
-    /// By host, scope and process, as nodes are; then by protocol, address and
-    /// port.
+    /// By host, scope and process; then by protocol, address and port.
     pub listeners: Vec<Listener>,
     /// Those that have ended, left out where no window was asked about.
     pub ended: usize,
@@ -106,6 +106,8 @@ impl Listening {
                 listening.listeners.push(listener);
             }
         }
+        let in_order = |one: &Listener| (reading(answer, one.node), one.listen);
+        listening.listeners.sort_by_cached_key(in_order);
         listening
     }
 }

@@ -63,7 +63,7 @@ impl Syntax {
 }
 
 /// Which way a connection is opened, seen from the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hook {
     /// To it.
     Input,

@@ -13,11 +13,12 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::graph::page::Page;
 use crate::graph::search::{Answer, Question, Search};
 use crate::graph::tests::notation::{records, second};
 use crate::graph::walk::Reach;
 use crate::recall::{Found, Records, Selector, Window};
-use crate::study::{About, Inquiry, Outcome, Page};
+use crate::study::{About, Inquiry, Outcome};
 
 /// What is found of a CMDB that has just these records, ten seconds after the
 /// last word of its hosts.
@@ -33,7 +34,7 @@ pub(crate) fn outcome_at(
     now: Timestamp,
 ) -> Outcome {
     let window = Window::default();
-    let page = Page { offset: 0, limit: 100 };
+    let page = Page::first(100, now);
     let inquiry = Inquiry { selectors: vec![selector], window, page, about };
     let answers = inquiry.questions().into_iter().map(|asking| {
         let reach = Reach { depth: asking.depth, ways: asking.ways, edges: 1000 };

@@ -28,6 +28,8 @@ pub struct Unexplained {
 pub struct Peer {
     /// The address.
     pub address: IpAddr,
+    /// One of its nodes: what people call an address, they call all of them.
+    pub node: NodeId,
     /// It is of the internet, and perhaps nobody's here.
     pub public: bool,
     /// Edges of which a probe there would name the process.
@@ -54,7 +56,7 @@ pub fn unexplained(answer: &Answer) -> Unexplained {
             let known = &answer.graph.nodes[node];
             let Identity::Peer { address, .. } = known.identity else { continue };
             if known.claimed_by.is_empty() {
-                let peer = peers.entry(address).or_insert_with(|| Peer::new(address, edge));
+                let peer = peers.entry(address).or_insert_with(|| Peer::new(address, node, edge));
                 peer.add(answer, node, edge);
             } else {
                 ambiguous.insert(address);
@@ -67,9 +69,10 @@ pub fn unexplained(answer: &Answer) -> Unexplained {
 }
 
 impl Peer {
-    fn new(address: IpAddr, edge: &Edge) -> Peer {
+    fn new(address: IpAddr, node: NodeId, edge: &Edge) -> Peer {
         Peer {
             address,
+            node,
             public: !is_private(address),
             edges: 0,
             hosts: BTreeSet::new(),

@@ -7,7 +7,7 @@ use crate::graph::{Edge, Identity, NodeId};
 use crate::view::escape;
 use crate::view::lines::{State, edges};
 
-const FIELDS: [&str; 24] = [
+const FIELDS: [&str; 30] = [
     "active_host",
     "active_scope",
     "active_address",
@@ -32,6 +32,12 @@ const FIELDS: [&str; 24] = [
     "failed",
     "first_seen",
     "last_seen",
+    "active_name",
+    "active_role",
+    "active_group",
+    "passive_name",
+    "passive_role",
+    "passive_group",
 ];
 
 /// An answer's edges as records.
@@ -45,9 +51,11 @@ pub(crate) fn csv(answer: &Answer) -> String {
     out
 }
 
-fn record(answer: &Answer, edge: &Edge) -> [String; 24] {
+fn record(answer: &Answer, edge: &Edge) -> [String; 30] {
     let [active_host, active_scope, active_process, active_pgid] = node(answer, edge.active);
     let [passive_host, passive_scope, passive_process, passive_pgid] = node(answer, edge.passive);
+    let [active_name, active_role, active_group] = label(answer, edge.active);
+    let [passive_name, passive_role, passive_group] = label(answer, edge.passive);
     let number = |number: Option<u64>| number.map_or(String::new(), |number| number.to_string());
     [
         active_host,
@@ -74,7 +82,20 @@ fn record(answer: &Answer, edge: &Edge) -> [String; 24] {
         number(edge.traffic.failed),
         edge.first_seen.to_string(),
         edge.last_seen.to_string(),
+        active_name,
+        active_role,
+        active_group,
+        passive_name,
+        passive_role,
+        passive_group,
     ]
+}
+
+/// Name, role and group that people gave a node; empty where none.
+fn label(answer: &Answer, id: NodeId) -> [String; 3] {
+    let label = answer.graph.nodes[id].label.clone().unwrap_or_default();
+    [label.name, label.role, label.group]
+        .map(|text| text.map_or(String::new(), |text| text.to_string()))
 }
 
 /// Host, scope, process and process group of a node; empty where unknown.

@@ -13,8 +13,10 @@ use crate::recall::Window;
 use crate::study::{Finding, Outcome};
 use crate::view::Format;
 use crate::view::columns::{self, Column, Row};
-use crate::view::footer::{Summary, grounds, nothing};
-use crate::view::json::{self, Count, CutView, HostView, LabelView, SelectorView, one_line};
+use crate::view::footer::{Summary, grounds, nothing, pages};
+use crate::view::json::{
+    self, Count, CutView, HostView, LabelView, PartView, SelectorView, one_line,
+};
 use crate::view::paint::Paint;
 
 mod diff;
@@ -79,8 +81,6 @@ pub fn news(outcome: &Outcome) -> News {
 struct Sheet {
     columns: &'static [Column],
     rows: Vec<Row>,
-    /// How many rows there are on all pages.
-    total: usize,
     /// What is said where there is none.
     none: &'static str,
     /// Lines below the table, before those on what it stands on.
@@ -92,23 +92,15 @@ fn text(outcome: &Outcome, sheet: &Sheet, colour: bool) -> String {
     let mut out = columns::table(sheet.columns, &sheet.rows, paint);
     let mut notes = Vec::new();
     let answer = outcome.answer();
+    let part = outcome.part();
     if answer.walk.roots.is_empty() {
         notes.extend(nothing(answer));
-    } else if sheet.total == 0 {
+    } else if part.total == 0 {
         notes.push(sheet.none.to_owned());
     } else if !sheet.rows.is_empty() {
         notes.push(String::new());
     }
-    if sheet.rows.len() < sheet.total {
-        let offset = outcome.inquiry.page.offset;
-        let last = offset + sheet.rows.len();
-        let (first, total) = (offset + 1, sheet.total);
-        let next = if last < total { format!("; --offset {last} for more") } else { String::new() };
-        match sheet.rows.len() {
-            0 => notes.push(format!("there are {total} lines, and none from --offset {offset}")),
-            _ => notes.push(format!("lines {first} to {last} of {total}{next}")),
-        }
-    }
+    notes.extend(pages("lines", &part));
     notes.extend(sheet.notes.iter().cloned());
     notes.extend(outcome.answers.iter().rev().take(1).flat_map(grounds));
     for note in notes {
@@ -124,14 +116,15 @@ struct Document<'a, I: Serialize, M: Serialize> {
     schema: &'static str,
     generated: Timestamp,
     query: Query,
-    total: Count,
-    offset: Count,
+    #[serde(flatten)]
+    part: PartView,
     items: Vec<I>,
     #[serde(flatten)]
     more: M,
     hosts: Vec<HostView<'a>>,
     malformed: Count,
     cut: CutView,
+    notes: Vec<String>,
 }
 
 /// No further fields.
@@ -148,17 +141,16 @@ struct Query {
     limit: Count,
 }
 
-/// A document of these items; `total` is their number on all pages, `more` its
+/// A document of these items, which are of the page asked for; `more` are its
 /// further fields.
 fn document<I: Serialize, M: Serialize>(
     outcome: &Outcome,
     schema: &'static str,
-    (total, items): (usize, Vec<I>),
+    items: Vec<I>,
     more: M,
 ) -> io::Result<String> {
     let answer = outcome.answer();
     let Window { since, until } = outcome.inquiry.window;
-    let page = outcome.inquiry.page;
     let size = 512 * items.len();
     let document = Document {
         schema,
@@ -167,15 +159,18 @@ fn document<I: Serialize, M: Serialize>(
             selector: json::selector(&answer.selector),
             since,
             until,
-            limit: json::count(page.limit),
+            limit: json::count(outcome.inquiry.page.limit),
         },
-        total: json::count(total),
-        offset: json::count(page.offset),
+        part: json::part(&outcome.part()),
         items,
         more,
         hosts: Summary::of(answer).hosts.iter().map(|record| json::host(record)).collect(),
         malformed: Count(answer.graph.malformed),
         cut: json::cut(&answer.cut),
+        notes: match answer.walk.roots.is_empty() {
+            true => nothing(answer),
+            false => grounds(answer),
+        },
     };
     one_line(&document, size)
 }
@@ -223,6 +218,9 @@ fn who(answer: &Answer, node: NodeId) -> Who<'_> {
         label: json::label(&answer.graph.nodes[node]),
     }
 }
+
+/// Most entries of a list beside the items of a document; all are counted.
+const BESIDE: usize = 1000;
 
 /// Most names in one cell; those beyond are counted.
 const NAMED: usize = 3;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::graph::page::Part;
 use crate::graph::search::{Answer, Otherwise};
 use crate::graph::{Identity, Listen, NodeId};
 use crate::recall::{HostRecord, Selector, Window};
@@ -143,6 +144,25 @@ fn odd(host: &HostRecord) -> Vec<String> {
     lines
 }
 
+/// Which part of a list this is, where it is not all of it.
+pub(crate) fn pages(what: &str, part: &Part) -> Vec<String> {
+    let Part { offset, count, total, next, moved } = *part;
+    let mut lines = Vec::new();
+    if moved {
+        lines.push(format!(
+            "the list has changed since the page before: {what} may be missing, or there twice"
+        ));
+    }
+    if !part.is_whole() {
+        let next = next.map_or(String::new(), |next| format!("; --after {next} for more"));
+        lines.push(match count {
+            0 => format!("there are {total} {what}, and none after that"),
+            _ => format!("{what} {} to {} of {total}{next}", offset + 1, offset + count),
+        });
+    }
+    lines
+}
+
 /// What limits left out, and what could not be understood.
 pub(crate) fn limits(answer: &Answer) -> Vec<String> {
     let cut = &answer.cut;
@@ -161,6 +181,7 @@ pub(crate) fn limits(answer: &Answer) -> Vec<String> {
     .chain(cut.rises.then(|| {
         "cut: what was counted in the time asked about is too much; ask for less of it".to_owned()
     }))
+    .chain(answer.part.iter().flat_map(|part| pages("edges", part)))
     .collect()
 }
 
@@ -219,7 +240,11 @@ pub(crate) fn nothing(answer: &Answer) -> Vec<String> {
     let asked = answer.question.selectors.iter().map(selector).collect::<Vec<_>>().join(" or ");
     let when = window(&answer.question.window);
     let Some(otherwise) = &answer.otherwise else {
-        return vec![format!("nothing is known of {asked}: no probe ever reported it")];
+        let remedy = match answer.question.selectors[..] {
+            [Selector::All] => "",
+            _ => "; 'shawk listeners' names what is known",
+        };
+        return vec![format!("nothing is known of {asked}: no probe ever reported it{remedy}")];
     };
     known(answer, otherwise, &selector(&otherwise.selector), when)
 }

@@ -12,7 +12,7 @@ use crate::view::dot::{edge_label, label, numbers};
 use crate::view::escape::visible;
 use crate::view::footer::limits;
 use crate::view::json::one_line;
-use crate::view::label::{age, place};
+use crate::view::label::{age, known_as, place};
 use crate::view::lines::{State, edges, reason};
 
 #[derive(Serialize)]
@@ -42,6 +42,8 @@ struct NodeView {
     arc_quiet: f64,
     #[serde(rename = "detail__probe")]
     detail_probe: bool,
+    #[serde(rename = "detail__label")]
+    detail_label: String,
 }
 
 #[derive(Serialize)]
@@ -62,7 +64,7 @@ struct EdgeView {
 }
 
 /// The fields of both, which the Node Graph API data source asks for first.
-pub const FIELDS: &str = r#"{"nodes_fields":[{"field_name":"id","type":"string"},{"field_name":"title","type":"string"},{"field_name":"subTitle","type":"string"},{"field_name":"mainStat","type":"string"},{"field_name":"secondaryStat","type":"string"},{"field_name":"arc__failing","type":"number","color":"red","displayName":"Failing"},{"field_name":"arc__alive","type":"number","color":"green","displayName":"Alive"},{"field_name":"arc__quiet","type":"number","color":"gray","displayName":"Ended or silent"},{"field_name":"detail__probe","type":"boolean","displayName":"Has a probe"}],"edges_fields":[{"field_name":"id","type":"string"},{"field_name":"source","type":"string"},{"field_name":"target","type":"string"},{"field_name":"mainStat","type":"string"},{"field_name":"secondaryStat","type":"string"},{"field_name":"detail__told_by","type":"string","displayName":"Told by"},{"field_name":"detail__confidence","type":"string","displayName":"Confidence"},{"field_name":"detail__first_seen","type":"string","displayName":"First seen"}]}
+pub const FIELDS: &str = r#"{"nodes_fields":[{"field_name":"id","type":"string"},{"field_name":"title","type":"string"},{"field_name":"subTitle","type":"string"},{"field_name":"mainStat","type":"string"},{"field_name":"secondaryStat","type":"string"},{"field_name":"arc__failing","type":"number","color":"red","displayName":"Failing"},{"field_name":"arc__alive","type":"number","color":"green","displayName":"Alive"},{"field_name":"arc__quiet","type":"number","color":"gray","displayName":"Ended or silent"},{"field_name":"detail__probe","type":"boolean","displayName":"Has a probe"},{"field_name":"detail__label","type":"string","displayName":"Known as"}],"edges_fields":[{"field_name":"id","type":"string"},{"field_name":"source","type":"string"},{"field_name":"target","type":"string"},{"field_name":"mainStat","type":"string"},{"field_name":"secondaryStat","type":"string"},{"field_name":"detail__told_by","type":"string","displayName":"Told by"},{"field_name":"detail__confidence","type":"string","displayName":"Confidence"},{"field_name":"detail__first_seen","type":"string","displayName":"First seen"}]}
 "#;
 
 /// How many edges of a node are in which state, and go which way.
@@ -122,6 +124,7 @@ fn node(answer: &Answer, id: NodeId, number: usize, count: Count) -> NodeView {
         arc_alive: part(count.alive),
         arc_quiet: part(count.quiet),
         detail_probe: at.is_some(),
+        detail_label: known_as(known).trim_start().to_owned(),
     }
 }
 

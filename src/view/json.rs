@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 
 use crate::flow::host::Coverage;
 use crate::flow::process::Process;
+use crate::graph::page::Part;
 use crate::graph::search::{Answer, Cut, Otherwise};
 use crate::graph::walk::{Step, Way, Ways};
 use crate::graph::{Edge, Identity, Node, NodeId, Rise};
@@ -31,6 +32,8 @@ struct Document<'a> {
     schema: &'static str,
     generated: Timestamp,
     query: Query,
+    #[serde(flatten)]
+    part: PartView,
     nodes: Vec<NodeView<'a>>,
     edges: Vec<EdgeView>,
     hosts: Vec<HostView<'a>>,
@@ -41,6 +44,17 @@ struct Document<'a> {
     notes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     otherwise: Option<OtherwiseView<'a>>,
+}
+
+/// Which part of a list a document has.
+#[derive(Serialize)]
+pub(crate) struct PartView {
+    total: Count,
+    offset: Count,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    moved: bool,
 }
 
 #[derive(Serialize)]
@@ -259,6 +273,7 @@ fn document(answer: &Answer) -> Document<'_> {
         schema: SCHEMA,
         generated: answer.now,
         query: query(answer),
+        part: part(&answer.part.unwrap_or(Part::whole(answer.walk.steps.len()))),
         nodes: ids
             .iter()
             .map(|(old, new)| {
@@ -456,6 +471,15 @@ fn coverage(coverage: &Coverage) -> CoverageView {
         updates_lost: Count(updates_lost),
         scans_skipped: Count(scans_skipped),
         records_dropped: Count(records_dropped),
+    }
+}
+
+pub(crate) fn part(part: &Part) -> PartView {
+    PartView {
+        total: count(part.total),
+        offset: count(part.offset),
+        next: part.next.map(|next| next.to_string()),
+        moved: part.moved,
     }
 }
 

@@ -21,11 +21,15 @@ pub(crate) fn end(address: IpAddr, port: Option<u16>) -> String {
 /// `('nginx', pgid=4656)`, or why there is no name, and what people call it:
 /// `{ledger, database, payments}`.
 pub(crate) fn name(node: &Node) -> String {
-    let own = own_name(node);
-    let Some(Label { name, role, group }) = &node.label else { return own };
+    format!("{}{}", own_name(node), known_as(node))
+}
+
+/// ` {ledger, database, payments}`: what people call it; nothing if nothing.
+pub(crate) fn known_as(node: &Node) -> String {
+    let Some(Label { name, role, group }) = &node.label else { return String::new() };
     let words: Vec<String> =
         [name, role, group].into_iter().flatten().map(|text| word(text)).collect();
-    format!("{own} {{{}}}", words.join(", "))
+    format!(" {{{}}}", words.join(", "))
 }
 
 fn own_name(node: &Node) -> String {

@@ -3,6 +3,7 @@
 mod claims;
 pub(crate) mod collector;
 mod labels;
+mod pages;
 mod replicas;
 mod schema;
 mod stranger;

@@ -54,9 +54,9 @@ pub struct InquiryArguments {
     /// Most lines
     #[arg(long, value_name = "NUMBER", default_value = "1000")]
     pub limit: String,
-    /// Lines to pass over
-    #[arg(long, value_name = "NUMBER", default_value = "0")]
-    pub offset: String,
+    /// Go on where a page ended: 'next' of its JSON, or what stands below it
+    #[arg(long, value_name = "PLACE")]
+    pub after: Option<String>,
     /// table or json
     #[arg(long, short = 'o', value_name = "FORMAT", default_value = "table")]
     pub output: String,
@@ -98,6 +98,10 @@ pub struct DrainArguments {
     /// For how long nobody may have connected
     #[arg(long = "for", value_name = "TIME", default_value = "5m")]
     pub time: String,
+    /// Who does not count, a health check say: an address, a network, a host, a
+    /// process or a label; may stand there several times
+    #[arg(long, value_name = "WHO")]
+    pub except: Vec<String>,
     /// Ask again and again, until nobody connects
     #[arg(long, action = ArgAction::SetTrue)]
     pub watch: bool,
@@ -175,6 +179,9 @@ pub struct ExportArguments {
     /// Most edges
     #[arg(long, value_name = "NUMBER", default_value = "100000")]
     pub limit: String,
+    /// Go on where a page ended: 'next' of its JSON
+    #[arg(long, value_name = "PLACE")]
+    pub after: Option<String>,
     /// json, csv, dot, mermaid, graphml or grafana
     #[arg(long, short = 'o', value_name = "FORMAT", default_value = "json")]
     pub output: String,

@@ -252,3 +252,25 @@ fn only_what_was_asked_about_is_told() {
     assert_eq!(count(Selector::Port(80)), 2);
     assert_eq!(count(Selector::Process("wrk".to_owned())), 2);
 }
+
+#[test]
+fn of_what_nobody_knows_nothing_is_green() {
+    let text = "host a
+        a has 10.0.0.1 0-2000
+        a tcp 0.0.0.0:22 listens sshd/1 0-2000";
+    let window = SignedDuration::from_secs(600);
+    let moments = Moments { from: second(1000), to: second(2000), window, exit_code: true };
+    let code = |about: &About, name: &str, now| {
+        let selector = Selector::Host(name.to_owned());
+        outcome_at(&records(text), selector, about.clone(), second(now)).exit_code()
+    };
+    let diff = About::Diff(moments);
+    assert_eq!((code(&diff, "a", 2000), code(&diff, "b", 2000)), (0, 4));
+    let quiet = About::Diff(Moments { exit_code: false, ..moments });
+    assert_eq!(code(&quiet, "b", 2000), 0);
+    let failing = About::Failing(true);
+    assert_eq!((code(&failing, "a", 70), code(&failing, "b", 70)), (0, 4));
+    // Its last word was at 60.
+    assert_eq!(code(&failing, "a", 2100), 4, "a silent host may fail");
+    assert_eq!(code(&About::Failing(false), "a", 2100), 0);
+}

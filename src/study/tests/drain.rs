@@ -6,7 +6,7 @@ use crate::flow::host::Rung;
 use crate::graph::tests::notation::{records, second};
 use crate::recall::{Records, Selector};
 use crate::study::doubt::Doubt;
-use crate::study::drain::{Drain, State};
+use crate::study::drain::{Drain, Quiet, State};
 use crate::study::tests::outcome_at;
 use crate::study::{About, Finding};
 
@@ -28,7 +28,8 @@ fn world(more: &str) -> Records {
 }
 
 fn drain(records: &Records, seconds: i64) -> Drain {
-    let about = About::Drain(SignedDuration::from_secs(seconds));
+    let about =
+        About::Drain(Quiet { time: SignedDuration::from_secs(seconds), except: Vec::new() });
     let selector = Selector::Host("a".to_owned());
     let outcome = outcome_at(records, selector, about, second(610));
     assert_eq!(
@@ -40,6 +41,47 @@ fn drain(records: &Records, seconds: i64) -> Drain {
     );
     let Finding::Drain(found) = outcome.finding else { panic!("not a drain") };
     found
+}
+
+fn drain_except(records: &Records, except: &[Vec<Selector>]) -> Drain {
+    let quiet = Quiet { time: SignedDuration::from_secs(150), except: except.to_vec() };
+    let selector = Selector::Host("a".to_owned());
+    let outcome = outcome_at(records, selector, About::Drain(quiet), second(610));
+    let Finding::Drain(found) = outcome.finding else { panic!("not a drain") };
+    found
+}
+
+#[test]
+fn a_health_check_that_does_not_count_keeps_nothing_from_being_drained() {
+    let checked = world(
+        "b tcp 10.0.0.2 -> 10.0.0.1:80 haproxy/9 100-600
+        a tcp 10.0.0.1:80 <- 10.0.0.2 nginx/4 100-600
+        a tcp 10.0.0.1:80 <- 10.0.0.50 nginx/4 0-600",
+    );
+    let network = |text: &str| vec![Selector::Network(text.parse().unwrap())];
+    let word = |word: &str| {
+        let meanings = [Selector::Label, Selector::Host, Selector::Process];
+        meanings.map(|means| means(word.to_owned())).to_vec()
+    };
+    let balancer = word("haproxy");
+    let found = drain_except(&checked, &[]);
+    assert_eq!((found.state, found.callers.len(), found.excepted.len()), (State::InUse, 2, 0));
+    // One of the two is left.
+    let found = drain_except(&checked, std::slice::from_ref(&balancer));
+    assert_eq!((found.state, found.callers.len(), found.excepted.len()), (State::InUse, 1, 1));
+    for monitor in [network("10.0.0.48/28"), vec![Selector::Address([10, 0, 0, 50].into())]] {
+        let found = drain_except(&checked, &[balancer.clone(), monitor]);
+        assert_eq!(
+            (found.state, found.callers.len(), found.excepted.len()),
+            (State::Drained, 0, 2)
+        );
+    }
+    // A host is meant with all that runs there, and a name of nobody is nobody.
+    let found = drain_except(&checked, &[word("b"), network("10.0.0.50/32")]);
+    assert_eq!(found.state, State::Drained);
+    assert_eq!(drain_except(&checked, &[word("nobody")]).callers.len(), 2);
+    // What it asks of others is none of its callers.
+    assert_eq!(drain_except(&checked, &[network("10.0.0.1/32")]).callers.len(), 2);
 }
 
 #[test]
@@ -95,13 +137,13 @@ fn a_probe_that_is_silent_or_was_down_drains_nothing() {
 fn what_nobody_looks_at_is_not_drained() {
     let mut records = world("");
     records.hosts.clear();
-    let about = About::Drain(SignedDuration::from_secs(60));
+    let about = About::Drain(Quiet { time: SignedDuration::from_secs(60), except: Vec::new() });
     let address = Selector::Address("10.9.9.9".parse().unwrap());
     let outcome = outcome_at(&records, address, about, second(610));
     assert_eq!(outcome.exit_code(), 4);
     // An address without a probe, of which others tell.
     let records = world("b tcp 10.0.0.2 -> 10.0.0.9:80 wrk/9 100-200.");
-    let about = About::Drain(SignedDuration::from_secs(60));
+    let about = About::Drain(Quiet { time: SignedDuration::from_secs(60), except: Vec::new() });
     let address = Selector::Address("10.0.0.9".parse().unwrap());
     let outcome = outcome_at(&records, address, about, second(610));
     assert_eq!(outcome.exit_code(), 4);

@@ -16,7 +16,8 @@ use crate::study::diff::{Change, Difference, Entry, Moments, Thing};
 use crate::view::columns::{Column, Row, words};
 use crate::view::dot::label;
 use crate::view::escape::quoted;
-use crate::view::finding::{Sheet, Who, document, who};
+use crate::view::finding::evidence::listed;
+use crate::view::finding::{BESIDE, Sheet, Who, document, who};
 use crate::view::footer::limits;
 use crate::view::json::{self, Count, CutView, count};
 use crate::view::label::{age, end, host};
@@ -54,6 +55,7 @@ struct More<'a> {
     occasional: Count,
     undecided: Count,
     unheard: Vec<Unheard<'a>>,
+    unheard_total: Count,
     cut_before: CutView,
 }
 
@@ -66,7 +68,7 @@ struct Unheard<'a> {
 }
 
 pub(crate) fn json(outcome: &Outcome, moments: &Moments, found: &Difference) -> io::Result<String> {
-    let page = outcome.inquiry.page.of(&found.entries);
+    let page = outcome.part().of(&found.entries);
     let items: Vec<Item> = page.iter().map(|entry| item(outcome, entry)).collect();
     let unheard = found.unheard.iter().map(|((later, key), things)| Unheard {
         host: record(outcome, *key).map(|(_, name)| name),
@@ -79,10 +81,11 @@ pub(crate) fn json(outcome: &Outcome, moments: &Moments, found: &Difference) -> 
         window_s: moments.window.as_secs(),
         occasional: count(found.occasional),
         undecided: count(found.undecided),
-        unheard: unheard.collect(),
+        unheard: unheard.take(BESIDE).collect(),
+        unheard_total: count(found.unheard.len()),
         cut_before: json::cut(&outcome.answers[0].cut),
     };
-    document(outcome, "shawk.diff/1", (found.entries.len(), items), more)
+    document(outcome, "shawk.diff/1", items, more)
 }
 
 /// A host by whichever answer has it, and its name.
@@ -163,20 +166,28 @@ const fn name(change: &Change) -> &'static str {
 }
 
 pub(crate) fn sheet(outcome: &Outcome, moments: &Moments, found: &Difference) -> Sheet {
-    let page = outcome.inquiry.page.of(&found.entries);
+    let page = outcome.part().of(&found.entries);
     let Moments { from, to, window, .. } = moments;
     let minutes = window.as_secs() / 60;
     let mut notes = vec![format!(
         "between {from} and {to}, each by the {minutes} minutes before it, as far as they are not shared"
     )];
-    for ((later, key), things) in &found.unheard {
-        let name = match record(outcome, *key) {
-            Some((answer, _)) => host(&answer.graph, *key),
-            None => format!("host {key:x}"),
-        };
-        let at = if *later { to } else { from };
-        notes.push(format!("unknown: {things} of {name}, which was not heard at {at}"));
-    }
+    let mut unheard: Vec<(bool, String, usize)> = found
+        .unheard
+        .iter()
+        .map(|((later, key), things)| {
+            let name = match record(outcome, *key) {
+                Some((answer, _)) => host(&answer.graph, *key),
+                None => format!("host {key:x}"),
+            };
+            (*later, name, *things)
+        })
+        .collect();
+    unheard.sort();
+    notes.extend(listed(unheard.into_iter().map(|(later, name, things)| {
+        let at = if later { to } else { from };
+        format!("unknown: {things} of {name}, of which nothing was heard at {at}")
+    })));
     for (count, what) in [
         (found.occasional, "come and go so rarely that one moment says nothing"),
         (found.undecided, "come and go, and may still come again"),
@@ -189,8 +200,7 @@ pub(crate) fn sheet(outcome: &Outcome, moments: &Moments, found: &Difference) ->
     Sheet {
         columns: &COLUMNS,
         rows: page.iter().map(|entry| row(outcome, entry)).collect(),
-        total: found.entries.len(),
-        none: "no difference",
+        none: if found.unheard.is_empty() { "no difference" } else { "nothing is known to differ" },
         notes,
     }
 }

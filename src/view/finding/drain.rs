@@ -1,10 +1,12 @@
 //! `shawk drain`.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::graph::NodeId;
 use crate::graph::search::Answer;
 use crate::study::Outcome;
 use crate::study::drain::{Caller, Drain, State};
@@ -13,10 +15,13 @@ use crate::view::dot::label;
 use crate::view::finding::evidence::{
     DoubtView, Evidence, doubt, doubt_words, evidence, kind, length, listed,
 };
-use crate::view::finding::{Sheet, Who, document, named, who};
-use crate::view::json::Count;
+use crate::view::finding::{BESIDE, Sheet, Who, document, named, who};
+use crate::view::json::{Count, count};
 use crate::view::label::{age, told};
 use crate::view::lines;
+
+/// Most callers that do not count which a document names.
+const CALLERS: usize = 20;
 
 const COLUMNS: [Column; 6] = [
     words("WHO CONNECTS"),
@@ -36,20 +41,24 @@ struct Item<'a> {
 }
 
 #[derive(Serialize)]
-struct More {
+struct More<'a> {
     state: &'static str,
     for_s: Count,
     #[serde(skip_serializing_if = "Option::is_none")]
     told_until: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     quiet_since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_counted: Vec<Who<'a>>,
     blind: Vec<DoubtView>,
-    notes: Vec<DoubtView>,
+    blind_total: Count,
+    missed: Vec<DoubtView>,
+    missed_total: Count,
 }
 
 pub(crate) fn json(outcome: &Outcome, found: &Drain) -> io::Result<String> {
     let answer = outcome.answer();
-    let page = outcome.inquiry.page.of(&found.callers);
+    let page = outcome.part().of(&found.callers);
     let item = |caller: &Caller| Item {
         who: who(answer, caller.node),
         open_now: caller.open,
@@ -61,16 +70,25 @@ pub(crate) fn json(outcome: &Outcome, found: &Drain) -> io::Result<String> {
         for_s: Count(u64::try_from(found.time.as_secs()).unwrap_or(0)),
         told_until: found.told_until,
         quiet_since: found.quiet_since,
-        blind: found.blind.iter().map(|found| doubt(answer, found)).collect(),
-        notes: found.notes.iter().map(|found| doubt(answer, found)).collect(),
+        not_counted: found
+            .excepted
+            .iter()
+            .map(|caller| who(answer, caller.node))
+            .take(CALLERS)
+            .collect(),
+        blind: found.blind.iter().take(BESIDE).map(|found| doubt(answer, found)).collect(),
+        blind_total: count(found.blind.len()),
+        missed: found.notes.iter().take(BESIDE).map(|found| doubt(answer, found)).collect(),
+        missed_total: count(found.notes.len()),
     };
-    document(outcome, "shawk.drain/1", (found.callers.len(), items), more)
+    document(outcome, "shawk.drain/1", items, more)
 }
 
 pub(crate) fn sheet(outcome: &Outcome, found: &Drain) -> Sheet {
     let answer = outcome.answer();
-    let page = outcome.inquiry.page.of(&found.callers);
+    let page = outcome.part().of(&found.callers);
     let mut notes = vec![summary(answer, found)];
+    notes.extend(not_counted(answer, found));
     notes.extend(listed(found.blind.iter().map(|doubt| doubt_words(answer, doubt))));
     if !found.notes.is_empty() {
         notes.push("what may have been missed:".to_owned());
@@ -79,7 +97,6 @@ pub(crate) fn sheet(outcome: &Outcome, found: &Drain) -> Sheet {
     Sheet {
         columns: &COLUMNS,
         rows: page.iter().map(|caller| row(answer, caller)).collect(),
-        total: found.callers.len(),
         none: "nobody was seen to connect to it in that time",
         notes,
     }
@@ -97,6 +114,13 @@ fn row(answer: &Answer, caller: &Caller) -> Row {
         age(answer.now, edge.last_seen),
     ];
     Row { cells, alarm: false }
+}
+
+/// Who connects and does not count is told all the same.
+fn not_counted(answer: &Answer, found: &Drain) -> Option<String> {
+    let nodes: BTreeSet<NodeId> = found.excepted.iter().map(|caller| caller.node).collect();
+    let names = named(nodes.into_iter().map(|node| label(answer, node)));
+    (!names.is_empty()).then(|| format!("not counted, as asked: {names}"))
 }
 
 /// One line: the state, and since when.

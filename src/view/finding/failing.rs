@@ -13,7 +13,7 @@ use crate::view::columns::{Column, Row, number, words};
 use crate::view::dot::label;
 use crate::view::finding::{NoMore, Sheet, Who, document, named, who};
 use crate::view::json::{Count, count};
-use crate::view::label::{age, end};
+use crate::view::label::{age, end, known_as};
 use crate::view::lines::reason;
 
 /// Most callers that a document names of one address; all are counted.
@@ -38,6 +38,8 @@ struct Item<'a> {
     port: u16,
     there: &'static str,
     answered: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answered_until: Option<Timestamp>,
     first_seen: Timestamp,
     last_seen: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,8 +57,8 @@ struct Item<'a> {
 
 pub(crate) fn json(outcome: &Outcome, found: &[Dead]) -> io::Result<String> {
     let items: Vec<Item> =
-        outcome.inquiry.page.of(found).iter().map(|dead| item(outcome, dead)).collect();
-    document(outcome, "shawk.failing/1", (found.len(), items), NoMore {})
+        outcome.part().of(found).iter().map(|dead| item(outcome, dead)).collect();
+    document(outcome, "shawk.failing/1", items, NoMore {})
 }
 
 fn item<'a>(outcome: &'a Outcome, dead: &Dead) -> Item<'a> {
@@ -69,6 +71,7 @@ fn item<'a>(outcome: &'a Outcome, dead: &Dead) -> Item<'a> {
         port: dead.port,
         there: dead.there.name(),
         answered: dead.answered.name(),
+        answered_until: dead.answered_until,
         first_seen: dead.first_seen,
         last_seen: dead.last_seen,
         failed: dead.attempts.failed.map(Count),
@@ -84,8 +87,7 @@ fn item<'a>(outcome: &'a Outcome, dead: &Dead) -> Item<'a> {
 pub(crate) fn sheet(outcome: &Outcome, found: &[Dead]) -> Sheet {
     Sheet {
         columns: &COLUMNS,
-        rows: outcome.inquiry.page.of(found).iter().map(|dead| row(outcome, dead)).collect(),
-        total: found.len(),
+        rows: outcome.part().of(found).iter().map(|dead| row(outcome, dead)).collect(),
         none: "nothing was seen to be called in vain",
         notes: Vec::new(),
     }
@@ -102,7 +104,12 @@ fn row(outcome: &Outcome, dead: &Dead) -> Row {
     };
     let callers = dead.edges.iter().map(|id| label(answer, answer.graph.edges[*id].active));
     let cells = vec![
-        format!("{} {}", dead.protocol.name(), end(dead.address, Some(dead.port))),
+        format!(
+            "{} {}{}",
+            dead.protocol.name(),
+            end(dead.address, Some(dead.port)),
+            known_as(&answer.graph.nodes[dead.passive])
+        ),
         match dead.there {
             There::NoProbe => "no probe",
             There::Nothing => "nothing listens",
@@ -113,7 +120,10 @@ fn row(outcome: &Outcome, dead: &Dead) -> Row {
         attempts.failed.map_or("-".to_owned(), |failed| failed.to_string()),
         age(answer.now, dead.first_seen),
         age(answer.now, dead.last_seen),
-        dead.answered.name().to_owned(),
+        match dead.answered_until {
+            Some(until) => format!("until {} ago", age(answer.now, until)),
+            None => dead.answered.name().to_owned(),
+        },
         named(callers),
     ];
     Row { cells, alarm: false }

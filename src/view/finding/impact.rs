@@ -15,7 +15,7 @@ use crate::view::finding::evidence::{
     Comes, DoubtView, Evidence, comes, connections, doubt, doubt_words, evidence, length, listed,
     pattern_words,
 };
-use crate::view::finding::{Sheet, Who, document, who};
+use crate::view::finding::{BESIDE, Sheet, Who, document, who};
 use crate::view::json::{Count, count};
 use crate::view::label::{age, told};
 use crate::view::lines::State;
@@ -23,13 +23,13 @@ use crate::view::lines::State;
 const COLUMNS: [Column; 9] = [
     number("STEPS"),
     words("WHO DEPENDS ON IT"),
-    words("BY WAY OF"),
     words("STATE"),
     number("CONNECTIONS"),
     words("TOLD BY"),
     number("FIRST SEEN"),
     number("LAST SEEN"),
     words("COMES"),
+    words("BY WAY OF"),
 ];
 
 #[derive(Serialize)]
@@ -39,6 +39,7 @@ struct Item<'a> {
     path: Vec<HopView<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     others: Vec<Evidence>,
+    others_total: Count,
     #[serde(skip_serializing_if = "Option::is_none")]
     comes: Option<Comes>,
 }
@@ -64,13 +65,16 @@ struct JudgementView<'a> {
     verdict: &'static str,
     since: Timestamp,
     used_by: Vec<Who<'a>>,
+    users: Count,
     formerly_used_by: Vec<Who<'a>>,
+    former_users: Count,
     doubts: Vec<DoubtView>,
+    doubts_total: Count,
 }
 
 pub(crate) fn json(outcome: &Outcome, found: &Impact) -> io::Result<String> {
     let answer = outcome.answer();
-    let page = outcome.inquiry.page.of(&found.dependents);
+    let page = outcome.part().of(&found.dependents);
     let items: Vec<Item> = page.iter().map(|dependent| item(answer, dependent)).collect();
     let more = More {
         by_depth: found.by_depth.iter().map(|number| count(*number)).collect(),
@@ -80,13 +84,19 @@ pub(crate) fn json(outcome: &Outcome, found: &Impact) -> io::Result<String> {
             JudgementView {
                 verdict: judged.verdict.name(),
                 since: judged.since,
-                used_by: judged.users.iter().map(who).collect(),
-                formerly_used_by: judged.former.iter().map(who).collect(),
-                doubts: judged.doubts.iter().map(|found| doubt(answer, found)).collect(),
+                used_by: judged.users.iter().take(BESIDE).map(who).collect(),
+                users: count(judged.users.len()),
+                formerly_used_by: judged.former.iter().take(BESIDE).map(who).collect(),
+                former_users: count(judged.former.len()),
+                doubts: {
+                    let doubts = judged.doubts.iter().take(BESIDE);
+                    doubts.map(|found| doubt(answer, found)).collect()
+                },
+                doubts_total: count(judged.doubts.len()),
             }
         }),
     };
-    document(outcome, "shawk.impact/1", (found.dependents.len(), items), more)
+    document(outcome, "shawk.impact/1", items, more)
 }
 
 fn item<'a>(answer: &'a Answer, dependent: &Dependent) -> Item<'a> {
@@ -96,14 +106,15 @@ fn item<'a>(answer: &'a Answer, dependent: &Dependent) -> Item<'a> {
         who: who(answer, dependent.node),
         depth: count(dependent.depth),
         path: dependent.path.iter().map(hop).collect(),
-        others: dependent.others.iter().map(|edge| told(*edge)).collect(),
+        others: dependent.others.iter().take(BESIDE).map(|edge| told(*edge)).collect(),
+        others_total: count(dependent.others.len()),
         comes: dependent.pattern.as_ref().map(|pattern| comes(pattern, answer.now)),
     }
 }
 
 pub(crate) fn sheet(outcome: &Outcome, found: &Impact) -> Sheet {
     let answer = outcome.answer();
-    let page = outcome.inquiry.page.of(&found.dependents);
+    let page = outcome.part().of(&found.dependents);
     let mut notes = Vec::new();
     if !found.dependents.is_empty() {
         let counts = found.by_depth.iter().enumerate();
@@ -119,7 +130,6 @@ pub(crate) fn sheet(outcome: &Outcome, found: &Impact) -> Sheet {
     Sheet {
         columns: &COLUMNS,
         rows: page.iter().map(|dependent| row(answer, dependent)).collect(),
-        total: found.dependents.len(),
         none: "nothing was seen to depend on it",
         notes,
     }
@@ -137,7 +147,6 @@ fn row(answer: &Answer, dependent: &Dependent) -> Row {
     let cells = vec![
         dependent.depth.to_string(),
         label(answer, dependent.node),
-        format!("{}{others}", path(answer, dependent)),
         state.name().to_owned(),
         connections(first),
         format!("{}{unknown}", told(first)),
@@ -147,6 +156,7 @@ fn row(answer: &Answer, dependent: &Dependent) -> Row {
             .pattern
             .as_ref()
             .map_or(String::new(), |pattern| pattern_words(pattern, answer.now)),
+        format!("{}{others}", path(answer, dependent)),
     ];
     Row { cells, alarm: state == State::Failing }
 }

@@ -25,8 +25,8 @@ const COLUMNS: [Column; 7] = [
     words("LISTENS AT"),
     words("REACHED BY"),
     words("PROCESS"),
-    words("CALLERS"),
     number("LAST USED"),
+    words("CALLERS"),
 ];
 
 #[derive(Serialize)]
@@ -54,9 +54,9 @@ struct More {
 
 pub(crate) fn json(outcome: &Outcome, found: &Listening) -> io::Result<String> {
     let items: Vec<Item> =
-        outcome.inquiry.page.of(&found.listeners).iter().map(|one| item(outcome, one)).collect();
+        outcome.part().of(&found.listeners).iter().map(|one| item(outcome, one)).collect();
     let more = More { ended: count(found.ended) };
-    document(outcome, "shawk.listeners/1", (found.listeners.len(), items), more)
+    document(outcome, "shawk.listeners/1", items, more)
 }
 
 fn item<'a>(outcome: &'a Outcome, listener: &Listener) -> Item<'a> {
@@ -82,7 +82,7 @@ fn item<'a>(outcome: &'a Outcome, listener: &Listener) -> Item<'a> {
 }
 
 pub(crate) fn sheet(outcome: &Outcome, found: &Listening) -> Sheet {
-    let page = outcome.inquiry.page.of(&found.listeners);
+    let page = outcome.part().of(&found.listeners);
     let mut notes = Vec::new();
     match found.ended {
         0 => {}
@@ -92,7 +92,6 @@ pub(crate) fn sheet(outcome: &Outcome, found: &Listening) -> Sheet {
     Sheet {
         columns: &COLUMNS,
         rows: page.iter().map(|listener| row(outcome, listener)).collect(),
-        total: found.listeners.len(),
         none: "nothing was seen to listen",
         notes,
     }
@@ -125,8 +124,8 @@ fn row(outcome: &Outcome, listener: &Listener) -> Row {
         }
         .to_owned(),
         format!("{}{unit}{state}", name(node)),
-        named(listener.callers.iter().map(|id| label(answer, *id))),
         used.or(unused).unwrap_or_else(|| "unknown".to_owned()),
+        named(listener.callers.iter().map(|id| label(answer, *id))),
     ];
     Row { cells, alarm: false }
 }

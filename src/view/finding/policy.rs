@@ -22,7 +22,7 @@ use crate::study::{About, Outcome};
 use crate::view::dot::label;
 use crate::view::escape::terminal;
 use crate::view::finding::evidence::{Evidence, connections, doubt_words, evidence};
-use crate::view::finding::{Who, document, who};
+use crate::view::finding::{BESIDE, Who, document, who};
 use crate::view::json::{Count, count};
 use crate::view::label::{end, place, told};
 
@@ -43,6 +43,7 @@ struct Item<'a> {
     port: u16,
     peers: Vec<String>,
     evidence: Vec<EdgeView<'a>>,
+    evidence_total: Count,
 }
 
 #[derive(Serialize)]
@@ -60,7 +61,9 @@ struct More<'a> {
     whole: bool,
     text: String,
     unused: Vec<Waiting<'a>>,
+    unused_total: Count,
     failed: Vec<EdgeView<'a>>,
+    failed_total: Count,
     inside: Count,
     elsewhere: Count,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,14 +108,15 @@ fn plan(outcome: &Outcome) -> Option<&Plan> {
 
 pub(crate) fn json(outcome: &Outcome, found: &Policy) -> io::Result<String> {
     let answer = outcome.answer();
-    let page = outcome.inquiry.page.of(&found.rules);
+    let page = outcome.part().of(&found.rules);
     let edge = |id: &EdgeId| edge_view(answer, *id);
     let item = |rule: &Rule| Item {
         hook: hook(rule.hook),
         protocol: rule.protocol.name(),
         port: rule.port,
         peers: rule.peers.iter().map(ToString::to_string).collect(),
-        evidence: rule.edges.iter().map(edge).collect(),
+        evidence: rule.edges.iter().take(BESIDE).map(edge).collect(),
+        evidence_total: count(rule.edges.len()),
     };
     let items: Vec<Item> = page.iter().map(item).collect();
     let unused = found.unused.iter().map(|(node, listen)| Waiting {
@@ -130,8 +134,10 @@ pub(crate) fn json(outcome: &Outcome, found: &Policy) -> io::Result<String> {
         },
         whole: found.whole,
         text: rules(outcome, found),
-        unused: unused.collect(),
-        failed: found.failed.iter().map(edge).collect(),
+        unused: unused.take(BESIDE).collect(),
+        unused_total: count(found.unused.len()),
+        failed: found.failed.iter().take(BESIDE).map(edge).collect(),
+        failed_total: count(found.failed.len()),
         inside: count(found.inside),
         elsewhere: count(found.elsewhere),
         audit: found.audit.as_ref().map(|audit| AuditView {
@@ -141,7 +147,7 @@ pub(crate) fn json(outcome: &Outcome, found: &Policy) -> io::Result<String> {
             unclear: met(answer, &audit.unclear),
         }),
     };
-    document(outcome, "shawk.policy/1", (found.rules.len(), items), more)
+    document(outcome, "shawk.policy/1", items, more)
 }
 
 fn edge_view(answer: &Answer, id: EdgeId) -> EdgeView<'_> {

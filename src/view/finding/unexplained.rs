@@ -11,8 +11,8 @@ use crate::study::unexplained::{Peer, Unexplained};
 use crate::view::columns::{Column, Row, number, words};
 use crate::view::dot::label;
 use crate::view::finding::{Sheet, Who, document, named, who};
-use crate::view::json::{Count, count};
-use crate::view::label::{age, host};
+use crate::view::json::{self, Count, LabelView, count};
+use crate::view::label::{age, host, known_as};
 
 /// Most ports and services that a document names of one address.
 const PORTS: usize = 20;
@@ -21,16 +21,18 @@ const COLUMNS: [Column; 7] = [
     words("NO PROBE AT"),
     number("EDGES"),
     number("HOSTS"),
-    words("IS CALLED AT"),
-    words("CALLS"),
     number("FIRST SEEN"),
     number("LAST SEEN"),
+    words("IS CALLED AT"),
+    words("CALLS"),
 ];
 
 #[derive(Serialize)]
 struct Item<'a> {
     address: IpAddr,
     public: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<LabelView<'a>>,
     edges: Count,
     hosts: Count,
     host_names: Vec<String>,
@@ -61,10 +63,10 @@ struct More {
 }
 
 pub(crate) fn json(outcome: &Outcome, found: &Unexplained) -> io::Result<String> {
-    let page = outcome.inquiry.page.of(&found.peers);
+    let page = outcome.part().of(&found.peers);
     let items: Vec<Item> = page.iter().map(|peer| item(outcome, peer)).collect();
     let more = More { ambiguous: count(found.ambiguous) };
-    document(outcome, "shawk.unexplained/1", (found.peers.len(), items), more)
+    document(outcome, "shawk.unexplained/1", items, more)
 }
 
 fn item<'a>(outcome: &'a Outcome, peer: &Peer) -> Item<'a> {
@@ -75,6 +77,7 @@ fn item<'a>(outcome: &'a Outcome, peer: &Peer) -> Item<'a> {
     Item {
         address: peer.address,
         public: peer.public,
+        label: json::label(&answer.graph.nodes[peer.node]),
         edges: count(peer.edges),
         hosts: count(peer.hosts.len()),
         host_names: hosts.take(PORTS).map(|host| host.name.clone()).collect(),
@@ -99,7 +102,7 @@ fn item<'a>(outcome: &'a Outcome, peer: &Peer) -> Item<'a> {
 }
 
 pub(crate) fn sheet(outcome: &Outcome, found: &Unexplained) -> Sheet {
-    let page = outcome.inquiry.page.of(&found.peers);
+    let page = outcome.part().of(&found.peers);
     let ambiguous = match found.ambiguous {
         0 => None,
         n => {
@@ -109,7 +112,6 @@ pub(crate) fn sheet(outcome: &Outcome, found: &Unexplained) -> Sheet {
     Sheet {
         columns: &COLUMNS,
         rows: page.iter().map(|peer| row(outcome, peer)).collect(),
-        total: found.peers.len(),
         none: "every peer has a probe",
         notes: ambiguous.into_iter().collect(),
     }
@@ -128,13 +130,13 @@ fn row(outcome: &Outcome, peer: &Peer) -> Row {
         format!("{} {}", label(answer, *node), port(protocol.name(), *number))
     });
     let cells = vec![
-        format!("{}{public}", peer.address),
+        format!("{}{public}{}", peer.address, known_as(&answer.graph.nodes[peer.node])),
         peer.edges.to_string(),
         hosts,
-        named(offers),
-        named(uses),
         age(answer.now, peer.first_seen),
         age(answer.now, peer.last_seen),
+        named(offers),
+        named(uses),
     ];
     Row { cells, alarm: false }
 }

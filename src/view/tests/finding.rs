@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use crate::graph::tests::notation::{records, second};
 use crate::recall::Selector;
 use crate::study::diff::Moments;
+use crate::study::drain::Quiet;
 use crate::study::impact::Decommission;
 use crate::study::tests::{outcome, outcome_at};
 use crate::study::{About, Outcome};
@@ -43,25 +44,25 @@ fn listeners_in_columns() {
         &outcome,
         Format::Table,
         expect![[r#"
-        HOST                PROTO  LISTENS AT      REACHED BY    PROCESS                      CALLERS                                                    LAST USED
-        web-1               tcp    0.0.0.0:80      any address   ('nginx', pgid=4656)         2: wrk-1 ('wrk', pgid=5982), 10.0.0.99:many (no probe)           10s
-        web-1               tcp    127.0.0.1:6379  itself only   ('redis-server', pgid=5000)                                                          never in 50s
-        web-1 [netns:blue]  udp    10.1.0.1:53     that address  ('dnsmasq', pgid=6000)                                                                    unknown
+            HOST                PROTO  LISTENS AT      REACHED BY    PROCESS                         LAST USED  CALLERS
+            web-1               tcp    0.0.0.0:80      any address   ('nginx', pgid=4656)                  10s  2: wrk-1 ('wrk', pgid=5982), 10.0.0.99:many (no probe)
+            web-1               tcp    127.0.0.1:6379  itself only   ('redis-server', pgid=5000)  never in 50s
+            web-1 [netns:blue]  udp    10.1.0.1:53     that address  ('dnsmasq', pgid=6000)            unknown
 
-        1 listener has ended; --since shows it
-        data of 2 hosts: web-1 10s old, wrk-1 10s old
-    "#]],
+            1 listener has ended; --since shows it
+            data of 2 hosts: web-1 10s old, wrk-1 10s old
+        "#]],
     );
-    outcome.inquiry.page.offset = 1;
     outcome.inquiry.page.limit = 1;
+    outcome.inquiry.page.after = outcome.part().next;
     check(
         &outcome,
         Format::Table,
         expect![[r#"
-            HOST   PROTO  LISTENS AT      REACHED BY   PROCESS                      CALLERS     LAST USED
-            web-1  tcp    127.0.0.1:6379  itself only  ('redis-server', pgid=5000)           never in 50s
+            HOST   PROTO  LISTENS AT      REACHED BY   PROCESS                         LAST USED  CALLERS
+            web-1  tcp    127.0.0.1:6379  itself only  ('redis-server', pgid=5000)  never in 50s
 
-            lines 2 to 2 of 3; --offset 2 for more
+            lines 2 to 2 of 3; --after 2-069c16b9f6faaff1-1780000070000000 for more
             1 listener has ended; --since shows it
             data of 2 hosts: web-1 10s old, wrk-1 10s old
         "#]],
@@ -75,16 +76,16 @@ fn listeners_for_programs() {
         &outcome,
         Format::Json,
         expect![[r#"
-        {"schema":"shawk.listeners/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"port","value":"80"},"limit":100},"total":1,"offset":0,"items":[{"who":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"nginx"},"pgid":4656},"protocol":"tcp","address":"0.0.0.0","port":80,"reach":"any","state":"alive","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","callers":2,"called_by":[{"probe":true,"host":"wrk-1","host_id":"wrk-1-id","scope":"","process":{"name":"wrk"},"pgid":5982},{"probe":false,"address":"10.0.0.99"}],"last_used":"2026-05-28T20:27:40Z"}],"ended":0,"hosts":[{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
-    "#]],
+            {"schema":"shawk.listeners/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"port","value":"80"},"limit":100},"total":1,"offset":0,"items":[{"who":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"nginx"},"pgid":4656},"protocol":"tcp","address":"0.0.0.0","port":80,"reach":"any","state":"alive","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","callers":2,"called_by":[{"probe":true,"host":"wrk-1","host_id":"wrk-1-id","scope":"","process":{"name":"wrk"},"pgid":5982},{"probe":false,"address":"10.0.0.99"}],"last_used":"2026-05-28T20:27:40Z"}],"ended":0,"hosts":[{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0},"notes":["data of 2 hosts: web-1 10s old, wrk-1 10s old"]}
+        "#]],
     );
     outcome.inquiry.page.limit = 0;
     check(
         &outcome,
         Format::Json,
         expect![[r#"
-        {"schema":"shawk.listeners/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"port","value":"80"},"limit":0},"total":1,"offset":0,"items":[],"ended":0,"hosts":[{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
-    "#]],
+            {"schema":"shawk.listeners/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"port","value":"80"},"limit":0},"total":1,"offset":0,"items":[],"ended":0,"hosts":[{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0},"notes":["data of 2 hosts: web-1 10s old, wrk-1 10s old"]}
+        "#]],
     );
 }
 
@@ -129,7 +130,7 @@ fn a_difference_in_columns() {
             process  (listens)                     web-1 ('haproxy', pgid=4700)        tcp 0.0.0.0:80      was 'nginx', now 'haproxy'
 
             between 2026-05-28T20:43:20Z and 2026-05-28T21:00:00Z, each by the 15 minutes before it, as far as they are not shared
-            unknown: 1 of db-1, which was not heard at 2026-05-28T21:00:00Z
+              - unknown: 1 of db-1, of which nothing was heard at 2026-05-28T21:00:00Z
             1 edges or listeners come and go so rarely that one moment says nothing
             data of 3 hosts: db-1 15m old (silent), web-1 10s old, wrk-1 10s old
         "#]],
@@ -143,7 +144,7 @@ fn a_difference_for_programs() {
         &changed(),
         Format::Json,
         expect![[r#"
-            {"schema":"shawk.diff/1","generated":"2026-05-28T21:00:10Z","query":{"selector":{"kind":"all","value":"*"},"limit":100},"total":4,"offset":0,"items":[{"kind":"edge","change":"new","active":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"haproxy"},"pgid":4700},"passive":{"probe":false,"address":"10.0.0.98","port":5432},"protocol":"tcp","active_address":"10.0.0.10","address":"10.0.0.98","port":5432,"first_seen":"2026-05-28T20:46:50Z","last_seen":"2026-05-28T21:00:00Z"},{"kind":"listener","change":"new","passive":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"node_exporter"},"pgid":4701},"protocol":"tcp","address":"0.0.0.0","port":9100,"first_seen":"2026-05-28T20:48:20Z","last_seen":"2026-05-28T21:00:00Z"},{"kind":"edge","change":"gone","active":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"nginx"},"pgid":4656},"passive":{"probe":false,"address":"10.0.0.99","port":5432},"protocol":"tcp","active_address":"10.0.0.10","address":"10.0.0.99","port":5432,"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:46:40Z"},{"kind":"listener","change":"process","passive":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"haproxy"},"pgid":4700},"protocol":"tcp","address":"0.0.0.0","port":80,"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T21:00:00Z","was":["nginx"],"is":["haproxy"]}],"from":"2026-05-28T20:43:20Z","to":"2026-05-28T21:00:00Z","window_s":900,"occasional":1,"undecided":0,"unheard":[{"host":"db-1","at":"2026-05-28T21:00:00Z","things":1}],"cut_before":{"hosts":0,"addresses":0,"edges":0},"hosts":[{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:45:00Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T21:00:00Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T21:00:00Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
+            {"schema":"shawk.diff/1","generated":"2026-05-28T21:00:10Z","query":{"selector":{"kind":"all","value":"*"},"limit":100},"total":4,"offset":0,"items":[{"kind":"edge","change":"new","active":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"haproxy"},"pgid":4700},"passive":{"probe":false,"address":"10.0.0.98","port":5432},"protocol":"tcp","active_address":"10.0.0.10","address":"10.0.0.98","port":5432,"first_seen":"2026-05-28T20:46:50Z","last_seen":"2026-05-28T21:00:00Z"},{"kind":"listener","change":"new","passive":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"node_exporter"},"pgid":4701},"protocol":"tcp","address":"0.0.0.0","port":9100,"first_seen":"2026-05-28T20:48:20Z","last_seen":"2026-05-28T21:00:00Z"},{"kind":"edge","change":"gone","active":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"nginx"},"pgid":4656},"passive":{"probe":false,"address":"10.0.0.99","port":5432},"protocol":"tcp","active_address":"10.0.0.10","address":"10.0.0.99","port":5432,"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:46:40Z"},{"kind":"listener","change":"process","passive":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"haproxy"},"pgid":4700},"protocol":"tcp","address":"0.0.0.0","port":80,"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T21:00:00Z","was":["nginx"],"is":["haproxy"]}],"from":"2026-05-28T20:43:20Z","to":"2026-05-28T21:00:00Z","window_s":900,"occasional":1,"undecided":0,"unheard":[{"host":"db-1","at":"2026-05-28T21:00:00Z","things":1}],"unheard_total":1,"cut_before":{"hosts":0,"addresses":0,"edges":0},"hosts":[{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:45:00Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T21:00:00Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T21:00:00Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0},"notes":["data of 3 hosts: db-1 15m old (silent), web-1 10s old, wrk-1 10s old"]}
         "#]],
     );
 }
@@ -187,7 +188,7 @@ fn what_is_called_in_vain() {
         &failing,
         Format::Json,
         expect![[r#"
-            {"schema":"shawk.failing/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"all","value":"*"},"limit":100},"total":3,"offset":0,"items":[{"passive":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","port":5432},"protocol":"tcp","address":"10.0.0.12","port":5432,"there":"nothing_listens","answered":"unknown","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","failed":7,"waiting":1,"callers":2,"called_by":[{"probe":true,"host":"wrk-1","host_id":"wrk-1-id","scope":"","process":{"name":"wrk"},"pgid":5982},{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"nginx"},"pgid":4656}]},{"passive":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","process":{"name":"sshd"},"pgid":8},"protocol":"tcp","address":"10.0.0.12","port":22,"there":"listens","answered":"unknown","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","waiting":1,"callers":1,"called_by":[{"probe":true,"host":"wrk-1","host_id":"wrk-1-id","scope":"","process":{"name":"ssh"},"pgid":5983}]},{"passive":{"probe":false,"address":"10.0.0.99","port":25},"protocol":"tcp","address":"10.0.0.99","port":25,"there":"no_probe","answered":"before","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","failed":2,"waiting":1,"callers":1,"called_by":[{"probe":true,"host":"wrk-1","host_id":"wrk-1-id","scope":"","process":{"name":"exim4"},"pgid":5984}]}],"hosts":[{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
+            {"schema":"shawk.failing/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"all","value":"*"},"limit":100},"total":3,"offset":0,"items":[{"passive":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","port":5432},"protocol":"tcp","address":"10.0.0.12","port":5432,"there":"nothing_listens","answered":"unknown","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","failed":7,"waiting":1,"callers":2,"called_by":[{"probe":true,"host":"wrk-1","host_id":"wrk-1-id","scope":"","process":{"name":"wrk"},"pgid":5982},{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"nginx"},"pgid":4656}]},{"passive":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","process":{"name":"sshd"},"pgid":8},"protocol":"tcp","address":"10.0.0.12","port":22,"there":"listens","answered":"unknown","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","waiting":1,"callers":1,"called_by":[{"probe":true,"host":"wrk-1","host_id":"wrk-1-id","scope":"","process":{"name":"ssh"},"pgid":5983}]},{"passive":{"probe":false,"address":"10.0.0.99","port":25},"protocol":"tcp","address":"10.0.0.99","port":25,"there":"no_probe","answered":"before","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","failed":2,"waiting":1,"callers":1,"called_by":[{"probe":true,"host":"wrk-1","host_id":"wrk-1-id","scope":"","process":{"name":"exim4"},"pgid":5984}]}],"hosts":[{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0},"notes":["data of 3 hosts: db-1 10s old, web-1 10s old, wrk-1 10s old"]}
         "#]],
     );
     assert_eq!(failing.exit_code(), 3);
@@ -210,20 +211,20 @@ fn who_has_no_probe() {
         &unexplained,
         Format::Table,
         expect![[r#"
-        NO PROBE AT       EDGES  HOSTS  IS CALLED AT       CALLS                                 FIRST SEEN  LAST SEEN
-        10.0.0.98             2  wrk-1  2: tcp 25, udp 53                                               70s        10s
-        10.0.0.99             1  wrk-1  1: tcp 25                                                       70s        10s
-        8.8.8.8 (public)      1  web-1                     1: web-1 ('nginx', pgid=4656) tcp 80         70s        10s
+            NO PROBE AT       EDGES  HOSTS  FIRST SEEN  LAST SEEN  IS CALLED AT       CALLS
+            10.0.0.98             2  wrk-1         70s        10s  2: tcp 25, udp 53
+            10.0.0.99             1  wrk-1         70s        10s  1: tcp 25
+            8.8.8.8 (public)      1  web-1         70s        10s                     1: web-1 ('nginx', pgid=4656) tcp 80
 
-        data of 3 hosts: db-1 10s old, web-1 10s old, wrk-1 10s old
-    "#]],
+            data of 3 hosts: db-1 10s old, web-1 10s old, wrk-1 10s old
+        "#]],
     );
     check(
         &unexplained,
         Format::Json,
         expect![[r#"
-        {"schema":"shawk.unexplained/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"all","value":"*"},"limit":100},"total":3,"offset":0,"items":[{"address":"10.0.0.98","public":false,"edges":2,"hosts":1,"host_names":["wrk-1"],"offers":[{"protocol":"tcp","port":25,"edges":1},{"protocol":"udp","port":53,"edges":1}],"uses":[],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z"},{"address":"10.0.0.99","public":false,"edges":1,"hosts":1,"host_names":["wrk-1"],"offers":[{"protocol":"tcp","port":25,"edges":1}],"uses":[],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z"},{"address":"8.8.8.8","public":true,"edges":1,"hosts":1,"host_names":["web-1"],"offers":[],"uses":[{"who":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"nginx"},"pgid":4656},"protocol":"tcp","port":80,"edges":1}],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z"}],"ambiguous":0,"hosts":[{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
-    "#]],
+            {"schema":"shawk.unexplained/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"all","value":"*"},"limit":100},"total":3,"offset":0,"items":[{"address":"10.0.0.98","public":false,"edges":2,"hosts":1,"host_names":["wrk-1"],"offers":[{"protocol":"tcp","port":25,"edges":1},{"protocol":"udp","port":53,"edges":1}],"uses":[],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z"},{"address":"10.0.0.99","public":false,"edges":1,"hosts":1,"host_names":["wrk-1"],"offers":[{"protocol":"tcp","port":25,"edges":1}],"uses":[],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z"},{"address":"8.8.8.8","public":true,"edges":1,"hosts":1,"host_names":["web-1"],"offers":[],"uses":[{"who":{"probe":true,"host":"web-1","host_id":"web-1-id","scope":"","process":{"name":"nginx"},"pgid":4656},"protocol":"tcp","port":80,"edges":1}],"first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z"}],"ambiguous":0,"hosts":[{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"wrk-1","id":"wrk-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0},"notes":["data of 3 hosts: db-1 10s old, web-1 10s old, wrk-1 10s old"]}
+        "#]],
     );
 }
 
@@ -257,20 +258,20 @@ fn an_impact_with_its_verdict() {
         &outcome,
         Format::Table,
         expect![[r#"
-        STEPS  WHO DEPENDS ON IT          BY WAY OF                                                                  STATE  CONNECTIONS  TOLD BY           FIRST SEEN  LAST SEEN  COMES
-            1  app-1 ('app', pgid=6)      > db-1 ('redis-server', pgid=5) tcp/6379                                   alive    17 opened  both ends                70s        10s  without a pause for 70s
-            1  10.0.0.99:many (no probe)  > db-1 ('redis-server', pgid=5) tcp/6379                                   ended       0 open  passive end only         50s        40s  seen once, 50s ago
-            2  web-1 ('nginx', pgid=7)    > app-1 ('app', pgid=6) tcp/8080 > db-1 ('redis-server', pgid=5) tcp/6379  alive       1 open  both ends                70s        10s  without a pause for 70s
+            STEPS  WHO DEPENDS ON IT          STATE  CONNECTIONS  TOLD BY           FIRST SEEN  LAST SEEN  COMES                    BY WAY OF
+                1  app-1 ('app', pgid=6)      alive    17 opened  both ends                70s        10s  without a pause for 70s  > db-1 ('redis-server', pgid=5) tcp/6379
+                1  10.0.0.99:many (no probe)  ended       0 open  passive end only         50s        40s  seen once, 50s ago       > db-1 ('redis-server', pgid=5) tcp/6379
+                2  web-1 ('nginx', pgid=7)    alive       1 open  both ends                70s        10s  without a pause for 70s  > app-1 ('app', pgid=6) tcp/8080 > db-1 ('redis-server', pgid=5) tcp/6379
 
-        3 depend on it: 2 at 1 step, 1 at 2
-        verdict: UNSAFE
-          - app-1 ('app', pgid=6) uses it: 10s ago; without a pause for 70s
-          - 10.0.0.99:many (no probe) used it before that: seen once, 50s ago
-        what may not have been seen:
-          - db-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)
-        judged by the last 30s, watched for 70s; coverage is as of the last reports
-        data of 3 hosts: app-1 10s old, db-1 10s old, web-1 10s old
-    "#]],
+            3 depend on it: 2 at 1 step, 1 at 2
+            verdict: UNSAFE
+              - app-1 ('app', pgid=6) uses it: 10s ago; without a pause for 70s
+              - 10.0.0.99:many (no probe) used it before that: seen once, 50s ago
+            what may not have been seen:
+              - db-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)
+            judged by the last 30s, watched for 70s; coverage is as of the last reports
+            data of 3 hosts: app-1 10s old, db-1 10s old, web-1 10s old
+        "#]],
     );
     assert_eq!(outcome.exit_code(), 3);
 }
@@ -282,14 +283,14 @@ fn an_impact_for_programs() {
         &outcome(DEPENDING, redis(), about),
         Format::Json,
         expect![[r#"
-        {"schema":"shawk.impact/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"process","value":"redis-server"},"limit":100},"total":2,"offset":0,"items":[{"who":{"probe":true,"host":"app-1","host_id":"app-1-id","scope":"","process":{"name":"app"},"pgid":6},"depth":1,"path":[{"to":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","process":{"name":"redis-server"},"pgid":5},"protocol":"tcp","port":6379,"active_address":"10.0.0.2","passive_address":"10.0.0.1","direction":"known","told_by":"both","confidence":"confirmed","state":"alive","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","open":3,"opened":17}],"comes":{"kind":"steady","last":"2026-05-28T20:26:40Z","words":"without a pause for 70s"}},{"who":{"probe":false,"address":"10.0.0.99"},"depth":1,"path":[{"to":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","process":{"name":"redis-server"},"pgid":5},"protocol":"tcp","port":6379,"active_address":"10.0.0.99","passive_address":"10.0.0.1","direction":"known","told_by":"passive","confidence":"one end, no probe at the other","state":"ended","first_seen":"2026-05-28T20:27:00Z","last_seen":"2026-05-28T20:27:10Z","open":0}],"comes":{"kind":"once","last":"2026-05-28T20:27:00Z","words":"seen once, 50s ago"}}],"by_depth":[2],"watched_since":"2026-05-28T20:26:40Z","hosts":[{"name":"app-1","id":"app-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
-    "#]],
+            {"schema":"shawk.impact/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"process","value":"redis-server"},"limit":100},"total":2,"offset":0,"items":[{"who":{"probe":true,"host":"app-1","host_id":"app-1-id","scope":"","process":{"name":"app"},"pgid":6},"depth":1,"path":[{"to":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","process":{"name":"redis-server"},"pgid":5},"protocol":"tcp","port":6379,"active_address":"10.0.0.2","passive_address":"10.0.0.1","direction":"known","told_by":"both","confidence":"confirmed","state":"alive","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","open":3,"opened":17}],"others_total":0,"comes":{"kind":"steady","last":"2026-05-28T20:26:40Z","words":"without a pause for 70s"}},{"who":{"probe":false,"address":"10.0.0.99"},"depth":1,"path":[{"to":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","process":{"name":"redis-server"},"pgid":5},"protocol":"tcp","port":6379,"active_address":"10.0.0.99","passive_address":"10.0.0.1","direction":"known","told_by":"passive","confidence":"one end, no probe at the other","state":"ended","first_seen":"2026-05-28T20:27:00Z","last_seen":"2026-05-28T20:27:10Z","open":0}],"others_total":0,"comes":{"kind":"once","last":"2026-05-28T20:27:00Z","words":"seen once, 50s ago"}}],"by_depth":[2],"watched_since":"2026-05-28T20:26:40Z","hosts":[{"name":"app-1","id":"app-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0},"notes":["data of 2 hosts: app-1 10s old, db-1 10s old"]}
+        "#]],
     );
 }
 
 #[test]
 fn a_drain_with_what_it_cannot_tell() {
-    let about = || About::Drain(SignedDuration::from_secs(20));
+    let about = || About::Drain(Quiet { time: SignedDuration::from_secs(20), except: Vec::new() });
     check(
         &outcome(DEPENDING, redis(), about()),
         Format::Table,
@@ -319,8 +320,8 @@ fn a_drain_with_what_it_cannot_tell() {
         &nobody,
         Format::Json,
         expect![[r#"
-        {"schema":"shawk.drain/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"process","value":"nginx"},"limit":100},"total":0,"offset":0,"items":[],"state":"drained","for_s":20,"told_until":"2026-05-28T20:27:40Z","quiet_since":"2026-05-28T20:26:40Z","blind":[],"notes":[{"kind":"polled","words":"web-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)"}],"hosts":[{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0}}
-    "#]],
+            {"schema":"shawk.drain/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"process","value":"nginx"},"limit":100},"total":0,"offset":0,"items":[],"state":"drained","for_s":20,"told_until":"2026-05-28T20:27:40Z","quiet_since":"2026-05-28T20:26:40Z","blind":[],"blind_total":0,"missed":[{"kind":"polled","words":"web-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)"}],"missed_total":1,"hosts":[{"name":"web-1","id":"web-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0},"notes":["data of 1 host: web-1 10s old"]}
+        "#]],
     );
     let news = crate::view::finding::news(&outcome(DEPENDING, redis(), about()));
     check_text(
