@@ -1,6 +1,7 @@
 //! The CMDB's contract, the same tests on SQLite, on PostgreSQL 10, 15 and 18
 //! and, when [`crate::citus`] is there, on Citus. Here: the places to test in, and how tests write reports.
 
+mod claims;
 mod contract;
 mod engines;
 mod failure;
