@@ -242,7 +242,7 @@ impl Text<'_> {
         let Subject::Place(at) = &self.policy.subject else { return String::new() };
         let subject = place(&answer.graph, at);
         let mut lines = vec![
-            format!("shawk policy of {subject}, from what was seen until {}", moment(answer.now)),
+            format!("shawk policy of {subject}, from what was seen"),
             "What was not seen is not in it, and may be needed all the same: a job once a year, a backup that was never restored.".to_owned(),
         ];
         let record = answer.graph.hosts.get(&at.host);

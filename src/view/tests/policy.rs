@@ -55,7 +55,7 @@ fn a_policy_for_nftables() {
     check(
         &policy(plan, host()),
         expect![[r##"
-            # shawk policy of web-1, from what was seen until 2026-05-28T20:27:50Z
+            # shawk policy of web-1, from what was seen
             # What was not seen is not in it, and may be needed all the same: a job once a year, a backup that was never restored.
             # watched since 2026-05-28T20:26:40Z, last heard of 2026-05-28T20:27:40Z
             # may have missed: web-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)
@@ -123,7 +123,7 @@ fn a_policy_for_iptables_has_one_family() {
     check(
         &policy(plan(Syntax::Iptables), host()),
         expect![[r#"
-            # shawk policy of web-1, from what was seen until 2026-05-28T20:27:50Z
+            # shawk policy of web-1, from what was seen
             # What was not seen is not in it, and may be needed all the same: a job once a year, a backup that was never restored.
             # watched since 2026-05-28T20:26:40Z, last heard of 2026-05-28T20:27:40Z
             # may have missed: web-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)
@@ -169,7 +169,7 @@ fn a_policy_for_kubernetes() {
     check(
         &policy(plan, host()),
         expect![[r##"
-            # shawk policy of web-1, from what was seen until 2026-05-28T20:27:50Z
+            # shawk policy of web-1, from what was seen
             # What was not seen is not in it, and may be needed all the same: a job once a year, a backup that was never restored.
             # watched since 2026-05-28T20:26:40Z, last heard of 2026-05-28T20:27:40Z
             # may have missed: web-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)
