@@ -79,6 +79,7 @@ impl Fleet {
             rivals: BTreeSet::new(),
             skew: SignedDuration::ZERO,
             watched: Vec::new(),
+            dim: shawk::recall::Dim::default(),
         });
     }
 

@@ -119,6 +119,20 @@ pub struct HostRecord {
     /// touching the next. Between them nobody looked, or `prune` forgot what was
     /// seen.
     pub watched: Vec<(Timestamp, Timestamp)>,
+    /// Until when they saw less than they might.
+    pub dim: Dim,
+}
+
+/// The latest moments at which a probe that watched a host saw less than one
+/// might; none where none ever did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dim {
+    /// It polled.
+    pub polled: Option<Timestamp>,
+    /// It did not see everything.
+    pub blind: Option<Timestamp>,
+    /// That, or not whose all of it was.
+    pub unowned: Option<Timestamp>,
 }
 
 impl HostRecord {

@@ -9,9 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cmdb::engine::{Connection, Row, Value};
 use crate::cmdb::fault::Trouble;
 use crate::cmdb::read::{MAX_ROWS, read};
-use crate::cmdb::sql::{self, meta};
+use crate::cmdb::sql::{epoch, meta};
 use crate::cmdb::text::time;
-use crate::recall::HostKey;
+use crate::recall::{Dim, HostKey};
 
 /// Two probes of one name may overlap by so much, microseconds: one that is
 /// stopped while its successor starts, a `probe --once` beside a daemon.
@@ -33,6 +33,7 @@ pub(crate) struct Oddities {
     pub(crate) rivals: BTreeSet<String>,
     pub(crate) skew: SignedDuration,
     pub(crate) watched: Vec<(Timestamp, Timestamp)>,
+    pub(crate) dim: Dim,
 }
 
 /// One run of a probe.
@@ -42,6 +43,8 @@ struct Run {
     until: i64,
     name: String,
     skew: i64,
+    /// [`Dim`], 0 for never.
+    dim: [i64; 3],
 }
 
 /// Of these hosts: what is odd by what ran in the day before each last spoke.
@@ -57,11 +60,12 @@ pub(crate) async fn oddities(
             until: row.int(3)?,
             skew: row.int(4)?,
             name: row.text(5)?.to_owned(),
+            dim: [row.int(6)?, row.int(7)?, row.int(8)?],
         });
         Ok(())
     };
     let values = [Value::Ints(hosts), Value::Int(MAX_ROWS + 1)];
-    read(connection, sql::EPOCHS_OF_HOSTS, &values, run).await?;
+    read(connection, epoch::EPOCHS_OF_HOSTS, &values, run).await?;
     let forgotten = connection.fetch(meta::FORGOTTEN, &[], |row| row.int(0)).await?;
     let known_from = forgotten.first().copied().unwrap_or(i64::MIN);
     Ok(runs.into_iter().map(|(host, runs)| (host, of(runs, known_from))).collect())
@@ -69,6 +73,7 @@ pub(crate) async fn oddities(
 
 fn of(mut runs: Vec<Run>, known_from: i64) -> Oddities {
     let watched = watched(&runs, known_from);
+    let dim = dim(&runs);
     let last = runs.iter().map(|run| run.until).max().unwrap_or(i64::MAX);
     runs.retain(|run| run.until >= last.saturating_sub(COMPARED));
     runs.sort_by_key(|run| std::cmp::Reverse((run.since, run.epoch)));
@@ -87,7 +92,17 @@ fn of(mut runs: Vec<Run>, known_from: i64) -> Oddities {
             }
         }
     }
-    Oddities { rivals, skew, watched }
+    Oddities { rivals, skew, watched, dim }
+}
+
+/// Of the runs that watched.
+fn dim(runs: &[Run]) -> Dim {
+    let watching = || runs.iter().filter(|run| run.until.saturating_sub(run.since) >= WATCH);
+    let latest = |at: usize| {
+        let moments = watching().map(|run| run.dim[at]).filter(|moment| *moment > 0);
+        moments.max().map(time)
+    };
+    Dim { polled: latest(0), blind: latest(1), unowned: latest(2) }
 }
 
 /// The ranges in which one of the runs went on, as far as what it saw is still

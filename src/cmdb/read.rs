@@ -380,6 +380,7 @@ async fn hosts(
             rivals: odd.rivals,
             skew: odd.skew,
             watched: odd.watched,
+            dim: odd.dim,
         });
         Ok(())
     };

@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use crate::cmdb::engine::{Column, Texts};
 use crate::cmdb::sql;
 use crate::cmdb::text::{address_bytes, details_text, int, owners_text};
-use crate::flow::host::{Coverage, Host};
+use crate::flow::host::{Coverage, Host, Rung};
 use crate::flow::key::{Counters, HostFlow};
 use crate::flow::process::Process;
 use crate::flow::report::{FlowReport, Report};
@@ -102,6 +102,10 @@ struct EpochRow<'a> {
     sequence: i64,
     sent: i64,
     name: &'a str,
+    /// As [`crate::recall::Dim`], 0 for never.
+    polled: i64,
+    blind: i64,
+    unowned: i64,
 }
 
 struct AddressRow {
@@ -188,12 +192,18 @@ impl<'a> Rows<'a> {
             sequence: age.1,
             sent: report.sent.as_microsecond(),
             name: &report.host.name,
+            polled: if report.rung == Rung::Streaming { 0 } else { until },
+            blind: if report.coverage.of_flows().unseen().is_some() { until } else { 0 },
+            unowned: if report.coverage.unseen().is_some() { until } else { 0 },
         };
         let row = match self.epochs.remove(&(host, report.epoch)) {
             None => new,
             Some(old) => EpochRow {
                 since: old.since.min(from),
                 until: old.until.max(until),
+                polled: old.polled.max(new.polled),
+                blind: old.blind.max(new.blind),
+                unowned: old.unowned.max(new.unowned),
                 ..if old.sequence >= new.sequence { old } else { new }
             },
         };
@@ -360,6 +370,9 @@ impl<'a> Rows<'a> {
                 ints(rows().map(|row| row.sequence)),
                 ints(rows().map(|row| row.sent)),
                 texts(rows().map(|row| row.name)),
+                ints(rows().map(|row| row.polled)),
+                ints(rows().map(|row| row.blind)),
+                ints(rows().map(|row| row.unowned)),
             ],
         }
     }

@@ -31,6 +31,7 @@
 //! which `s.column` is a placeholder.
 
 pub mod claim;
+pub mod epoch;
 #[cfg(test)]
 mod lint;
 pub mod meta;
@@ -40,7 +41,7 @@ pub mod prune;
 /// The steps from nothing to the scheme of this version, in order. A step
 /// that has been released is never changed; the scheme's version is the
 /// number of steps taken.
-pub const STEPS: &[&[&str]] = &[FIRST, meta::STEP];
+pub const STEPS: &[&[&str]] = &[FIRST, meta::STEP, epoch::STEP];
 
 const FIRST: &[&str] = &[
     // Guarded by (epoch, sequence): what the newest report said.
@@ -214,18 +215,23 @@ pub const STORE_HOSTS: &str = concat!(
     OR excluded.first_seen < host.first_seen OR excluded.last_seen > host.last_seen"
 );
 
-/// Columns: host, epoch, since, until, sequence, sent, name.
+/// Columns: host, epoch, since, until, sequence, sent, name, polled, blind, unowned.
 pub const STORE_EPOCHS: &str =
-    "WITH s(host, epoch, since, until, sequence, sent, name) AS (ROWS)
-    INSERT INTO epoch (host, epoch, since, until, sequence, skew, name)
-    SELECT s.host, s.epoch, s.since, s.until, s.sequence, s.sent - CMDB_TIME, s.name FROM s WHERE s.host = s.host
+    "WITH s(host, epoch, since, until, sequence, sent, name, polled, blind, unowned) AS (ROWS)
+    INSERT INTO epoch (host, epoch, since, until, sequence, skew, name, polled, blind, unowned)
+    SELECT s.host, s.epoch, s.since, s.until, s.sequence, s.sent - CMDB_TIME, s.name,
+        s.polled, s.blind, s.unowned FROM s WHERE s.host = s.host
     ON CONFLICT (host, epoch) DO UPDATE SET
     since = LEAST(excluded.since, epoch.since),
     until = GREATEST(excluded.until, epoch.until),
     skew = CASE WHEN excluded.sequence > epoch.sequence THEN excluded.skew ELSE epoch.skew END,
     name = CASE WHEN excluded.sequence > epoch.sequence THEN excluded.name ELSE epoch.name END,
-    sequence = GREATEST(excluded.sequence, epoch.sequence)
-    WHERE excluded.since < epoch.since OR excluded.until > epoch.until OR excluded.sequence > epoch.sequence";
+    sequence = GREATEST(excluded.sequence, epoch.sequence),
+    polled = GREATEST(excluded.polled, epoch.polled),
+    blind = GREATEST(excluded.blind, epoch.blind),
+    unowned = GREATEST(excluded.unowned, epoch.unowned)
+    WHERE excluded.since < epoch.since OR excluded.until > epoch.until OR excluded.sequence > epoch.sequence
+    OR excluded.polled > epoch.polled OR excluded.blind > epoch.blind OR excluded.unowned > epoch.unowned";
 
 /// Columns: host, since, epoch, ended, scope, address.
 pub const STORE_ADDRESSES: &str =
@@ -479,13 +485,6 @@ pub const HOURS_OF_HOSTS: &str = concat!(
 pub const HOSTS: &str =
     "SELECT h.host, h.id, h.name, h.rung, h.coverage, h.first_seen, h.last_seen, h.epoch
     FROM host h WHERE h.host = ANY($1::bigint[])";
-
-/// `$1` hosts, `$2` the most rows. What ran in the day before each last spoke,
-/// and what ran for five seconds at whatever time.
-pub const EPOCHS_OF_HOSTS: &str = "SELECT e.host, e.epoch, e.since, e.until, e.skew, e.name
-    FROM host h JOIN epoch e ON e.host = h.host
-    WHERE h.host = ANY($1::bigint[]) SPREAD(AND e.host = ANY($1::bigint[])) 
-    AND (e.until >= h.last_seen - 86400000000 OR e.until - e.since >= 5000000) LIMIT $2";
 
 /// `$1` hosts and `$2` processes, in pairs.
 pub const PROCESSES: &str =

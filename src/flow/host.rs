@@ -118,6 +118,11 @@ fn is_zero(count: &u64) -> bool {
 }
 
 impl Coverage {
+    /// Without what hides whose a flow is, and not the flow.
+    pub fn of_flows(&self) -> Coverage {
+        Coverage { processes_unreadable: 0, sockets_unattributed: 0, ..self.clone() }
+    }
+
     /// What was not seen, in words; nothing if everything was.
     pub fn unseen(&self) -> Option<String> {
         let counts = [

@@ -19,6 +19,10 @@ pub mod identity;
 pub mod presence;
 mod side;
 
+/// How long a host may go on without a word: four reports at the standard
+/// interval.
+const REPORTS: SignedDuration = SignedDuration::from_secs(120);
+
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moments {
@@ -152,8 +156,12 @@ impl Moments {
 }
 
 impl From<Around> for Window {
+    /// With a little of what was before: a host that has not spoken since is
+    /// still known by its addresses and flows, or what others tell of it would
+    /// be told of somebody else.
     fn from(around: Around) -> Window {
-        Window { since: Some(around.since), until: Some(around.at) }
+        let since = around.since.checked_sub(REPORTS).unwrap_or(Timestamp::MIN);
+        Window { since: Some(since), until: Some(around.at) }
     }
 }
 

@@ -50,6 +50,20 @@ pub enum Doubt {
     },
     /// Its host is looked at from time to time: what is shorter is not seen.
     Polled(HostKey),
+    /// A probe of its host polled until then, and streams now.
+    WasPolled {
+        /// Which.
+        host: HostKey,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A probe of its host could not see all until then, and can now.
+    WasUnseen {
+        /// Which.
+        host: HostKey,
+        /// Until when.
+        until: Timestamp,
+    },
     /// The passive end of UDP sees its callers only where it is streamed.
     Datagrams {
         /// Who waits.
@@ -97,7 +111,8 @@ pub fn doubts(answer: &Answer, watch: Watch, touching: &[EdgeId]) -> BTreeSet<Do
         };
         hosts.insert(record.key);
         let datagrams = node.listens.iter().filter(|listen| listen.protocol == Protocol::Udp);
-        for listen in datagrams.filter(|_| record.rung != Rung::Streaming) {
+        let polled = record.rung != Rung::Streaming || record.dim.polled >= Some(watch.since);
+        for listen in datagrams.filter(|_| polled) {
             doubts.insert(Doubt::Datagrams { node: *root, listen: *listen });
         }
     }
@@ -152,11 +167,17 @@ fn of_host(answer: &Answer, host: &HostRecord, watch: Watch) -> Vec<Doubt> {
         }),
     );
     let by_process = matches!(answer.selector, Selector::Process(_) | Selector::Label(_));
+    let earlier = |until: Option<Timestamp>| until.filter(|until| *until >= watch.since);
+    let dim = if by_process { host.dim.unowned } else { host.dim.blind };
     if let Some(what) = blind(&host.coverage, by_process).unseen() {
         doubts.push(Doubt::Unseen { host: key, what });
+    } else if let Some(until) = earlier(dim) {
+        doubts.push(Doubt::WasUnseen { host: key, until });
     }
     if host.rung != Rung::Streaming && !watch.polled {
         doubts.push(Doubt::Polled(key));
+    } else if let Some(until) = earlier(host.dim.polled).filter(|_| !watch.polled) {
+        doubts.push(Doubt::WasPolled { host: key, until });
     }
     if !host.rivals.is_empty() {
         doubts.push(Doubt::Rivals(key));
@@ -170,12 +191,7 @@ fn of_host(answer: &Answer, host: &HostRecord, watch: Watch) -> Vec<Doubt> {
 /// What of a coverage matters: a socket whose owner was not found is told of
 /// by its address and port all the same.
 fn blind(coverage: &Coverage, by_process: bool) -> Coverage {
-    let mut coverage = coverage.clone();
-    if !by_process {
-        coverage.processes_unreadable = 0;
-        coverage.sockets_unattributed = 0;
-    }
-    coverage
+    if by_process { coverage.clone() } else { coverage.of_flows() }
 }
 
 /// Since when a probe was seen to watch, gaps or not; none where none ever ran

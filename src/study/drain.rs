@@ -229,6 +229,8 @@ fn is_blind(doubt: &Doubt) -> bool {
         | Doubt::Gap { .. }
         | Doubt::Unseen { .. }
         | Doubt::Polled(_)
+        | Doubt::WasPolled { .. }
+        | Doubt::WasUnseen { .. }
         | Doubt::Datagrams { .. } => false,
     }
 }

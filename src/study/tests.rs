@@ -73,5 +73,9 @@ fn within(records: &Records, window: Window) -> Records {
         });
     }
     records.flows.retain(|record| !record.spans.is_empty());
+    records.addresses.retain(|record| {
+        window.since.is_none_or(|since| record.until >= since)
+            && window.until.is_none_or(|until| record.since <= until)
+    });
     records
 }

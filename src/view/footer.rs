@@ -317,6 +317,7 @@ mod tests {
             rivals: BTreeSet::new(),
             skew: SignedDuration::from_secs(30),
             watched: Vec::new(),
+            dim: crate::recall::Dim::default(),
         };
         assert!(odd(&host).is_empty());
         host.skew = SignedDuration::from_secs(-45);

@@ -163,6 +163,12 @@ pub(crate) struct HostRecord {
     /// A span that has ended stands for a range of time.
     #[prost(message, repeated, tag = "10")]
     pub(crate) watched: Vec<Span>,
+    #[prost(int64, optional, tag = "11")]
+    pub(crate) polled: Option<i64>,
+    #[prost(int64, optional, tag = "12")]
+    pub(crate) blind: Option<i64>,
+    #[prost(int64, optional, tag = "13")]
+    pub(crate) unowned: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

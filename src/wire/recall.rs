@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use prost::Message;
 
 use crate::recall::{
-    AddressRecord, FlowRecord, Found, HostKey, HostRecord, Records, Selector, Span, Sums, Traffic,
-    Window,
+    AddressRecord, Dim, FlowRecord, Found, HostKey, HostRecord, Records, Selector, Span, Sums,
+    Traffic, Window,
 };
 use crate::wire::fields::{Allowance, fields};
 use crate::wire::flow::{Named, Names};
@@ -219,8 +219,10 @@ fn decode_records(bytes: &[u8], mut allowance: Allowance) -> Result<Records, Wir
 }
 
 fn host_message(host: &HostRecord) -> asked::HostRecord {
-    let HostRecord { key, id, name, rung, coverage, first_seen, last_seen, rivals, skew, watched } =
+    let HostRecord { key, id, name, rung, coverage, first_seen, last_seen, rivals, skew, .. } =
         host;
+    let (watched, Dim { polled, blind, unowned }) = (&host.watched, host.dim);
+    let moment = |moment: Option<Timestamp>| moment.map(|moment| moment.as_microsecond());
     let range = |(since, until): &(Timestamp, Timestamp)| asked::Span {
         since: since.as_microsecond(),
         until: until.as_microsecond(),
@@ -238,11 +240,18 @@ fn host_message(host: &HostRecord) -> asked::HostRecord {
         // 2^63 microseconds are 292,000 years.
         skew_us: i64::try_from(skew.as_micros()).unwrap_or(0),
         watched: watched.iter().map(range).collect(),
+        polled: moment(polled),
+        blind: moment(blind),
+        unowned: moment(unowned),
     }
 }
 
 fn host(bytes: &[u8]) -> Option<HostRecord> {
     let message: asked::HostRecord = leaf::read_within(bytes, MAX_RECORD)?;
+    let moment = |moment: Option<i64>| match moment {
+        None => Some(None),
+        Some(moment) => flow::time(moment).map(Some),
+    };
     let range = |range: &asked::Span| Some((flow::time(range.since)?, flow::time(range.until)?));
     Some(HostRecord {
         key: message.key,
@@ -255,6 +264,11 @@ fn host(bytes: &[u8]) -> Option<HostRecord> {
         rivals: message.rivals.into_iter().collect::<BTreeSet<_>>(),
         skew: SignedDuration::from_micros(message.skew_us),
         watched: message.watched.iter().map(range).collect::<Option<_>>()?,
+        dim: Dim {
+            polled: moment(message.polled)?,
+            blind: moment(message.blind)?,
+            unowned: moment(message.unowned)?,
+        },
     })
 }
 

@@ -12,7 +12,8 @@ use crate::flow::process::{Instance, Process};
 use crate::flow::report::{FlowReport, Report, ScopedAddress};
 use crate::flow::socket::{Direction, Protocol};
 use crate::recall::{
-    AddressRecord, FlowRecord, Found, HostRecord, Records, Selector, Span, Sums, Traffic, Window,
+    AddressRecord, Dim, FlowRecord, Found, HostRecord, Records, Selector, Span, Sums, Traffic,
+    Window,
 };
 use crate::wire::recall::{
     Answer, Question, decode_answer, decode_question, encode_answer, encode_question,
@@ -347,6 +348,7 @@ fn any_answer_comes_back_as_it_went() {
             rivals: (0..chance.below(3)).map(|number| number.to_string()).collect(),
             skew: jiff::SignedDuration::from_micros(-7_000_001),
             watched: (0..chance.below(3)).map(|_| (chance.time(), chance.time())).collect(),
+            dim: Dim { polled: Some(chance.time()), blind: None, unowned: Some(chance.time()) },
         };
         let address = AddressRecord {
             host: host.key,

@@ -5,7 +5,7 @@
 
 use crate::cmdb::spread::worded;
 use crate::cmdb::sql;
-use crate::cmdb::sql::{claim, meta, names, prune};
+use crate::cmdb::sql::{claim, epoch, meta, names, prune};
 
 const STATEMENTS: [&str; 57] = [
     sql::STORE_HOSTS,
@@ -28,7 +28,7 @@ const STATEMENTS: [&str; 57] = [
     claim::KNOWN_OWNERS,
     sql::HOURS_OF_HOSTS,
     sql::HOSTS,
-    sql::EPOCHS_OF_HOSTS,
+    epoch::EPOCHS_OF_HOSTS,
     sql::PROCESSES,
     sql::HOSTS_IN_WINDOW,
     sql::HOSTS_BY_NAME,

@@ -90,6 +90,7 @@ fn host(name: &str) -> HostRecord {
         rivals: std::collections::BTreeSet::new(),
         skew: jiff::SignedDuration::ZERO,
         watched: vec![(second(0), second(60))],
+        dim: crate::recall::Dim::default(),
     }
 }
 

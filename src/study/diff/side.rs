@@ -212,14 +212,15 @@ fn tellers(answer: &Answer, id: EdgeId) -> impl Iterator<Item = (&FlowRecord, bo
 fn heard(answer: &Answer, Around { since, at }: Around) -> BTreeSet<HostKey> {
     let spoke = answer.flows.iter().filter(|record| is_at(record, at, answer));
     let tolerance = answer.question.tolerance;
-    let last = answer.graph.hosts.values().filter(|host| {
-        let near = host.last_seen.duration_since(at).abs() <= tolerance;
-        near && host.first_seen <= at && host.last_seen >= since
+    let hosts = &answer.graph.hosts;
+    let last = hosts.values().filter(|host| {
+        host.last_seen.duration_since(at).abs() <= tolerance && host.first_seen <= at
     });
     spoke
         .map(|record| record.host)
         .chain(last.map(|host| host.key))
         .filter(|host| answer.asked.contains(host))
+        .filter(|host| hosts.get(host).is_some_and(|host| host.last_seen >= since))
         .collect()
 }
 

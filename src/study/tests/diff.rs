@@ -197,6 +197,18 @@ fn who_has_not_spoken_since_the_first_moment_has_lost_nothing() {
     let unheard: Vec<_> = difference.unheard.iter().map(|(key, count)| (*key, *count)).collect();
     assert_eq!(unheard, [((true, host_key("a")), 2)]);
     assert_eq!(difference.is_told_by(&moments), 4);
+    // What a tells of b's callers, and b of a's, is of those who were there before.
+    let both = format!(
+        "{text}
+        b tcp 0.0.0.0:90 listens nginx/8 0-1995
+        b tcp 10.0.0.2:90 <- 10.0.0.1 nginx/8 0-1995
+        a tcp 10.0.0.1 -> 10.0.0.2:90 wrk/9 0-1985
+        a tcp 10.0.0.1:80 <- 10.0.0.2 nginx/4 0-1985
+        b tcp 10.0.0.2 -> 10.0.0.1:80 wrk/9 0-1995"
+    );
+    let (_, with_calls) = difference_since(1990, &both, Selector::All);
+    assert_eq!(with_calls.entries, []);
+    assert_eq!(with_calls.occasional, difference.occasional);
     let text = text.replace("1988.", "1993.");
     let (moments, difference) = difference_since(1990, &text, Selector::All);
     assert_eq!(difference.entries.len(), 1, "{difference:?}");

@@ -11,7 +11,7 @@ use crate::graph::search::Answer;
 use crate::graph::tests::notation::{records, second};
 use crate::graph::tests::truth::Dice;
 use crate::graph::{Graph, NodeId};
-use crate::recall::{Records, Selector, Span};
+use crate::recall::{Dim, Records, Selector, Span};
 use crate::study::doubt::Doubt;
 use crate::study::impact::{Decommission, Impact, Verdict};
 use crate::study::period::Pattern;
@@ -338,6 +338,45 @@ fn what_cannot_be_told_is_a_doubt() {
     let judged = impact(&outcome).judgement.clone().unwrap();
     assert!(matches!(judged.doubts.first(), Some(Doubt::Datagrams { .. })), "{judged:?}");
     assert_eq!(judged.verdict, Verdict::NotEnough);
+}
+
+#[test]
+fn a_probe_that_sees_well_now_and_did_not_before_is_a_doubt() {
+    let doubts = |dim: Dim, selector: Selector| {
+        let mut records =
+            records("host a\na has 10.0.0.1 0-1000\na tcp 10.0.0.1:80 listens nginx/1 0-1000");
+        for host in &mut records.hosts {
+            host.last_seen = second(NOW);
+            host.watched = vec![(second(0), second(NOW))];
+            host.rung = Rung::Streaming;
+            host.dim = dim;
+        }
+        let outcome = ask(&records, selector, true);
+        let judged = impact(&outcome).judgement.clone().unwrap();
+        (judged.verdict, judged.doubts.into_iter().collect::<Vec<Doubt>>(), judged.since)
+    };
+    let host = || Selector::Host("a".to_owned());
+    let process = || Selector::Process("nginx".to_owned());
+    let (verdict, said, since) = doubts(Dim::default(), host());
+    assert_eq!((verdict, said.len()), (Verdict::Safe, 0), "{said:?}");
+    let before = since.checked_sub(SignedDuration::from_secs(1)).ok();
+    let within = Some(since);
+    let polled = |polled| Dim { polled, ..Dim::default() };
+    assert_eq!(doubts(polled(before), host()).0, Verdict::Safe);
+    let (verdict, said, _) = doubts(polled(within), host());
+    assert!(
+        matches!((verdict, &said[..]), (Verdict::NotEnough, [Doubt::WasPolled { .. }])),
+        "{said:?}"
+    );
+    let (verdict, said, _) = doubts(Dim { blind: within, unowned: within, polled: None }, host());
+    assert!(
+        matches!((verdict, &said[..]), (Verdict::NotEnough, [Doubt::WasUnseen { .. }])),
+        "{said:?}"
+    );
+    // Whose a flow is matters to who asks by the process.
+    let unowned = Dim { unowned: within, ..Dim::default() };
+    assert_eq!(doubts(unowned, host()).0, Verdict::Safe);
+    assert_eq!(doubts(unowned, process()).0, Verdict::NotEnough);
 }
 
 #[test]

@@ -169,8 +169,8 @@ pub(crate) fn kind(doubt: &Doubt) -> &'static str {
         Doubt::Young { .. } => "young",
         Doubt::Silent { .. } => "silent",
         Doubt::Gap { .. } => "gap",
-        Doubt::Unseen { .. } => "unseen",
-        Doubt::Polled(_) => "polled",
+        Doubt::Unseen { .. } | Doubt::WasUnseen { .. } => "unseen",
+        Doubt::Polled(_) | Doubt::WasPolled { .. } => "polled",
         Doubt::Datagrams { .. } => "datagrams",
         Doubt::Rivals(_) => "rivals",
         Doubt::Skewed(_) => "skewed",
@@ -208,6 +208,14 @@ pub(crate) fn doubt_words(answer: &Answer, doubt: &Doubt) -> String {
             "{} is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)",
             name(host)
         ),
+        Doubt::WasPolled { host, until } => format!(
+            "{} was polled until {} ago: connections shorter than its scans' interval were not seen",
+            name(host),
+            ago(until)
+        ),
+        Doubt::WasUnseen { host, until } => {
+            format!("not everything was seen on {} until {} ago", name(host), ago(until))
+        }
         Doubt::Datagrams { node, listen } => format!(
             "{} at udp {}: who sends to it is seen by streaming only",
             label(answer, *node),

@@ -200,7 +200,6 @@ fn verdict(answer: &Answer, found: &Impact, judged: &Judgement) -> Vec<String> {
     let watched = found.since.map_or("never watched".to_owned(), |since| {
         format!("watched for {}", age(answer.now, since))
     });
-    lines
-        .push(format!("judged by the last {asked}, {watched}; coverage is as of the last reports"));
+    lines.push(format!("judged by the last {asked}, {watched}"));
     lines
 }

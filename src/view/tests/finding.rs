@@ -269,7 +269,7 @@ fn an_impact_with_its_verdict() {
               - 10.0.0.99:many (no probe) used it before that: seen once, 50s ago
             what may not have been seen:
               - db-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)
-            judged by the last 30s, watched for 70s; coverage is as of the last reports
+            judged by the last 30s, watched for 70s
             data of 3 hosts: app-1 10s old, db-1 10s old, web-1 10s old
         "#]],
     );

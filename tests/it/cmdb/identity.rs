@@ -2,8 +2,9 @@
 
 use jiff::{SignedDuration, Timestamp};
 use shawk::cmdb::Cmdb;
+use shawk::flow::host::{Coverage, Rung};
 use shawk::flow::report::Report;
-use shawk::recall::{HostRecord, Window};
+use shawk::recall::{Dim, HostRecord, Window};
 
 use crate::cmdb::{Place, at, key, on_every_engine, open, record, report};
 
@@ -11,6 +12,7 @@ on_every_engine! {
     a_cloned_machine_id_is_noticed,
     a_new_name_or_a_new_start_is_no_clone,
     what_a_probe_watched_is_known_with_its_gaps,
+    what_a_probe_could_not_see_is_known_when_it_can_again,
     a_clock_that_is_wrong_is_noticed,
     a_clock_set_back_makes_no_negative_span,
     a_reused_pid_is_another_instance,
@@ -121,4 +123,33 @@ async fn a_reused_pid_is_another_instance(place: Place) {
     assert_eq!(owners.len(), 2);
     assert_eq!((owners[0].process.name.as_str(), owners[0].started), ("curl", at(-10)));
     assert_eq!((owners[1].process.name.as_str(), owners[1].started), ("wget", at(15)));
+}
+
+async fn what_a_probe_could_not_see_is_known_when_it_can_again(place: Place) {
+    let cmdb = place.cmdb().await;
+    let dim = async || {
+        let records = cmdb.around(&[key("a")], &[], &Window::default()).await.expect("around");
+        records.hosts[0].dim
+    };
+    let told = |from, sequence, until, rung, coverage: Coverage| Report {
+        rung,
+        coverage,
+        ..report("a", from, sequence, until, Vec::new())
+    };
+    let whole = Coverage::default();
+    let dropped = Coverage { flows_dropped: 1, ..Coverage::default() };
+    let unowned = Coverage { sockets_unattributed: 1, ..Coverage::default() };
+    record(&cmdb, &[told(1000, 1, 1100, Rung::Streaming, whole.clone())]).await;
+    assert_eq!(dim().await, Dim::default());
+    // It is polled for a while, and drops something at the beginning.
+    record(&cmdb, &[told(2000, 1, 2010, Rung::Netlink, dropped)]).await;
+    record(&cmdb, &[told(2000, 2, 2100, Rung::Netlink, unowned.clone())]).await;
+    // A look that did not watch says nothing of what was watched.
+    record(&cmdb, &[told(2500, 1, 2502, Rung::Procfs, unowned.clone())]).await;
+    record(&cmdb, &[told(3000, 2, 3100, Rung::Streaming, whole)]).await;
+    let expected = Dim { polled: Some(at(2100)), blind: Some(at(2010)), unowned: Some(at(2100)) };
+    assert_eq!(dim().await, expected);
+    // What is told late, and of an earlier moment than is known, counts as well.
+    record(&cmdb, &[told(3000, 1, 3050, Rung::Streaming, unowned)]).await;
+    assert_eq!(dim().await, Dim { unowned: Some(at(3050)), ..expected });
 }

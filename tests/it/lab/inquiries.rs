@@ -140,6 +140,14 @@ fn a_difference_is_what_was_done_between_and_no_restart() {
         truth::compare(&before, &cmdb.graph(&hosts))
     });
     let from = Timestamp::now().to_string();
+    let code = |from: &str| cmdb.says(&["diff", "--from", from, "--exit-code"]).status.code();
+    // What is stopped before a probe has looked again was last seen before the
+    // moment, and may have ended before it.
+    wait::until("every probe to have seen the moment", LIMIT, || match code(&from) {
+        Some(0) => Ok(()),
+        Some(4) => Err("not yet".to_owned()),
+        other => panic!("nothing was done, and the exit code is {other:?}"),
+    });
 
     // A restart, another server at the same port, a visitor that leaves, and
     // something new.
@@ -178,7 +186,6 @@ fn a_difference_is_what_was_done_between_and_no_restart() {
         let found = differs(&from);
         if found == expected { Ok(()) } else { Err(format!("{found:#?}")) }
     });
-    let code = |from: &str| cmdb.says(&["diff", "--from", from, "--exit-code"]).status.code();
     assert_eq!(code(&from), Some(3));
     let later = Timestamp::now().to_string();
     // Until every probe has spoken, it is not known whether anything differs;
