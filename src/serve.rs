@@ -16,6 +16,7 @@ mod queue;
 mod recall;
 mod reply;
 mod reports;
+mod room;
 mod router;
 mod search;
 mod tls;
@@ -29,6 +30,7 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -43,11 +45,15 @@ use crate::daemon::{Signals, lock, notify};
 use crate::serve::labels::LabelsFile;
 use crate::serve::metrics::Metrics;
 use crate::serve::queue::Queue;
+use crate::serve::room::{Answers, Receiving};
 use crate::serve::trust::tokens::Tokens;
 
 /// Most connections at once; one more is closed, and counted. An agent keeps
 /// one open.
 const MAX_CONNECTIONS: usize = 16_384;
+
+/// Open files that are left for the CMDB and for what is read again.
+const OTHER_FILES: u64 = 64;
 
 /// Longest time for what was accepted to be finished after the signal to stop.
 const STOP_LIMIT: Duration = Duration::from_secs(8);
@@ -59,6 +65,9 @@ const CHECK: Duration = Duration::from_secs(2);
 /// Most bytes of bodies, packed, that are taken in at once; who comes then
 /// waits.
 const MAX_BODIES: usize = 32 << 20;
+
+/// The same, of questions.
+const MAX_ASKED: usize = 8 << 20;
 
 /// Bodies unpacked and decoded at once.
 const MAX_DECODING: usize = 2;
@@ -86,7 +95,12 @@ pub(crate) struct State {
     metrics: Metrics,
     page: Vec<page::File>,
     labels: LabelsFile,
+    /// Who checks certificates, as last read.
+    verifier: Mutex<tls::Verifier>,
+    receiving: Receiving,
+    answers: Answers,
     bodies: Semaphore,
+    asked: Semaphore,
     decoding: Semaphore,
     questions: Semaphore,
 }
@@ -94,10 +108,14 @@ pub(crate) struct State {
 /// Collects until SIGTERM or SIGINT; then finishes what it has accepted.
 pub async fn run(plan: ServeOptions, log: &Log) -> Result<()> {
     let mut signals = Signals::watch()?;
-    raise_open_files();
+    let mut reload = signal(SignalKind::hangup()).context("watch for SIGHUP")?;
+    let most = most_connections();
     let secured = plan.tls.is_some().then(|| tls::read(&plan)).transpose()?;
-    let (config, certified) = secured.unzip();
-    let names = Mutex::new(names(&plan, certified.unwrap_or_default()));
+    let (config, certified, verifier) = match secured {
+        Some(tls::Secured { config, names, verifier }) => (Some(config), names, verifier),
+        None => (None, Vec::new(), None),
+    };
+    let names = Mutex::new(names(&plan, certified));
     let (offer, cmdb) = watch::channel(None);
     let (tell, ready) = watch::channel(Err("it has not been asked yet".to_owned()));
     let (queue, entries) = queue::new();
@@ -111,7 +129,11 @@ pub async fn run(plan: ServeOptions, log: &Log) -> Result<()> {
         metrics: Metrics::default(),
         page: page::files(),
         labels: LabelsFile::new(plan.labels.clone()),
+        verifier: Mutex::new(verifier),
+        receiving: Receiving::default(),
+        answers: Answers::default(),
         bodies: Semaphore::new(MAX_BODIES),
+        asked: Semaphore::new(MAX_ASKED),
         decoding: Semaphore::new(MAX_DECODING),
         questions: Semaphore::new(MAX_QUESTIONS),
         plan,
@@ -134,8 +156,8 @@ pub async fn run(plan: ServeOptions, log: &Log) -> Result<()> {
     let mut connections = JoinSet::new();
     notify(NotifyState::Ready);
     tokio::select! {
-        () = accept(&state, &listener, config.as_ref(), &mut connections, &stopping) => {}
-        () = keep_checking(&state, config.as_ref(), &offer, &tell) => {}
+        () = accept(&state, &listener, config.as_ref(), (&mut connections, most), &stopping) => {}
+        () = keep_checking(&state, config.as_ref(), &offer, &tell, &mut reload) => {}
         () = signals.stop() => {}
     }
     notify(NotifyState::Stopping);
@@ -177,21 +199,24 @@ fn names(plan: &ServeOptions, certified: Vec<String>) -> Vec<String> {
     plan.names.iter().cloned().chain(certified).collect()
 }
 
-/// Each connection is a file; the soft limit of 1,024 is for programs that use
-/// select(2).
-fn raise_open_files() {
+/// Each connection is a file, of which there may be so many; the soft limit of
+/// 1,024 is for programs that use select(2).
+fn most_connections() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         debug!("the limit of open files stays as it was: {error}");
     }
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let most = usize::try_from(files.saturating_sub(OTHER_FILES)).unwrap_or(usize::MAX);
+    most.clamp(1, MAX_CONNECTIONS)
 }
 
 async fn accept(
     state: &Arc<State>,
     listener: &TcpListener,
     tls: Option<&Mutex<Arc<ServerConfig>>>,
-    connections: &mut JoinSet<()>,
+    (connections, most): (&mut JoinSet<()>, usize),
     stopping: &watch::Receiver<bool>,
 ) {
     loop {
@@ -206,7 +231,7 @@ async fn accept(
                 continue;
             }
         };
-        if connections.len() >= MAX_CONNECTIONS {
+        if connections.len() >= most {
             state.metrics.connections_failed.add(1);
             continue;
         }
@@ -222,10 +247,15 @@ async fn keep_checking(
     tls: Option<&Mutex<Arc<ServerConfig>>>,
     offer: &watch::Sender<Option<Arc<Cmdb>>>,
     tell: &watch::Sender<Readiness>,
+    reload: &mut Signal,
 ) {
     let mut read = tls::changed(&state.plan);
     loop {
-        sleep(CHECK).await;
+        // What has changed is noticed without SIGHUP, too.
+        tokio::select! {
+            () = sleep(CHECK) => {}
+            _ = reload.recv() => read.clear(),
+        }
         let was = tell.borrow().is_ok();
         if let Err(error) = check(state, offer, tell).await {
             drop(tell.send_replace(Err(format!("{:#}", error.root_cause()))));
@@ -243,9 +273,10 @@ async fn keep_checking(
         }
         read = now;
         match tls::read(&state.plan) {
-            Ok((config, certified)) => {
+            Ok(tls::Secured { config, names: certified, verifier }) => {
                 *lock(tls) = Arc::new(config);
                 *lock(&state.names) = names(&state.plan, certified);
+                *lock(&state.verifier) = verifier;
                 info!("the certificate was read again");
             }
             Err(error) => warn!("the certificate stays as it was: {error:#}"),

@@ -18,6 +18,9 @@ use crate::recall::{AddressRecord, HostKey};
 /// Who has which address.
 pub(crate) struct Owners {
     by_address: Map<IpAddr, SmallVec<[Owned; 1]>>,
+    /// Hosts that have an address in their own namespace: where it leads on the
+    /// network between hosts.
+    on_the_network: Map<IpAddr, SmallVec<[(HostKey, Times); 1]>>,
     tolerance: SignedDuration,
 }
 
@@ -63,15 +66,19 @@ impl Owners {
             }
         }
         let mut by_address: Map<IpAddr, SmallVec<[Owned; 1]>> = Map::default();
+        let mut on_the_network: Map<IpAddr, SmallVec<[_; 1]>> = Map::default();
         for ((address, place, interface), ranges) in ranges {
             let times = Times::of(ranges);
             let host = index.host(place);
+            if interface && index.is_own(place) && !only_inside(address) {
+                on_the_network.entry(address).or_default().push((host, times.clone()));
+            }
             by_address.entry(address).or_default().push(Owned { host, place, interface, times });
         }
         for owned in by_address.values_mut() {
             owned.sort_by_key(|owned| (owned.host, owned.place, !owned.interface));
         }
-        Owners { by_address, tolerance }
+        Owners { by_address, on_the_network, tolerance }
     }
 
     /// Whether an interface at a place surely had the address in that range.
@@ -98,6 +105,20 @@ impl Owners {
         self.at_host(address, host).iter().any(|owned| {
             owned.interface && owned.times.near(since, until, self.tolerance).is_some()
         })
+    }
+
+    /// Whether an address is surely another host's in that range, and not this
+    /// one's, as far as the network between hosts goes.
+    pub(crate) fn is_anothers(
+        &self,
+        host: HostKey,
+        address: IpAddr,
+        (since, until): (Timestamp, Timestamp),
+    ) -> bool {
+        let had = self.on_the_network.get(&address).map_or(&[][..], SmallVec::as_slice);
+        let near = |times: &Times| times.near(since, until, self.tolerance);
+        let own = |(owner, times): &(HostKey, Times)| *owner == host && near(times).is_some();
+        !had.iter().any(own) && had.iter().any(|(_, times)| near(times) == Some(Near::Overlap))
     }
 
     /// Where an address leads from an address at a place, in that range of time:
@@ -144,7 +165,7 @@ impl Owners {
                     [] => {}
                     [place] => return Whose::Place(place),
                     _ if places.contains(&from) => return Whose::Place(from),
-                    _ => return Whose::Several(places),
+                    _ => return between(index, from, places),
                 }
             }
         }
@@ -167,5 +188,16 @@ impl Owners {
         let from = owned.partition_point(|owned| owned.place < place);
         let to = owned.partition_point(|owned| owned.place <= place);
         &owned[from..to]
+    }
+}
+
+/// Of several places that have an address the one that the network between
+/// hosts leads to, if one is a host's own; what is in a namespace may be on
+/// another network.
+fn between(index: &Index<'_>, from: PlaceId, places: SmallVec<[PlaceId; 2]>) -> Whose {
+    let mut own = places.iter().filter(|place| index.is_own(**place));
+    match (own.next(), own.next()) {
+        (Some(only), None) if index.is_own(from) => Whose::Place(*only),
+        _ => Whose::Several(places),
     }
 }

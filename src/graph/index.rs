@@ -157,6 +157,11 @@ impl<'r> Index<'r> {
         }
     }
 
+    /// Whether a place is a host's own namespace.
+    pub(crate) fn is_own(&self, place: PlaceId) -> bool {
+        self.places.get(place).scope.is_empty()
+    }
+
     pub(crate) fn host(&self, place: PlaceId) -> HostKey {
         self.places.get(place).host
     }

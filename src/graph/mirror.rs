@@ -183,6 +183,14 @@ impl Mirrors {
         {
             return None;
         }
+        // Between hosts an address leads to who has it, whoever else tells of
+        // flows from it: a transparent proxy, or one that lies.
+        if host != other_host
+            && index.is_own(own.place)
+            && owners.is_anothers(other_host, other.local, range)
+        {
+            return None;
+        }
         let locality = if other.place == own.place { 2 } else { u8::from(host == other_host) };
         Some(Scored { at, near, score: (there, locality) })
     }

@@ -2,7 +2,7 @@
 //! and how long each of its waits may be.
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use crate::daemon::lock;
-use crate::serve::trust::{self, Peer};
+use crate::serve::trust::Peer;
 use crate::serve::{State, router};
 
 /// Longest time for a TLS handshake, and for all headers of a request.
@@ -34,6 +34,10 @@ const IDLE_LIMIT: Duration = Duration::from_secs(90);
 
 /// Largest headers of a request, together.
 const MAX_HEADERS: usize = 16 * 1024;
+
+/// How long an answer may take, from the request's headers to its last byte's
+/// going out: who reads slowly keeps it in our memory.
+const ANSWER_LIMIT: Duration = Duration::from_secs(90);
 
 /// How long what was sent may stay unacknowledged: a reader that does not read
 /// keeps its answer in our memory.
@@ -58,8 +62,7 @@ pub(crate) async fn serve(
             match timeout(HEADERS_LIMIT, TlsAcceptor::from(config).accept(stream)).await {
                 Ok(Ok(secured)) => {
                     let shown = secured.get_ref().1.peer_certificates();
-                    let peer =
-                        Peer { certified: shown.and_then(<[_]>::first).and_then(trust::certified) };
+                    let peer = Peer::of(shown.unwrap_or_default());
                     requests(&state, secured, peer, stopping).await;
                 }
                 failed => {
@@ -86,14 +89,17 @@ async fn requests(
     peer: Peer,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let pace = Arc::new(Mutex::new(Phase::Head(Instant::now() + HEADERS_LIMIT)));
-    let paced = Paced { stream, phase: Arc::clone(&pace), timer: None };
+    let now = Instant::now();
+    let pace = Pace { phase: Phase::Head(now + HEADERS_LIMIT), write_until: now + ANSWER_LIMIT };
+    let pace = Arc::new(Mutex::new(pace));
+    let paced = Paced { stream, pace: Arc::clone(&pace), reading: None, writing: None };
     let service = service_fn(|request| {
         let (pace, state, peer) = (&pace, state, &peer);
         async move {
-            *lock(pace) = Phase::Work;
+            let write_until = Instant::now() + ANSWER_LIMIT;
+            *lock(pace) = Pace { phase: Phase::Work, write_until };
             let reply = router::answer(state, peer, request).await;
-            *lock(pace) = Phase::Idle(Instant::now() + IDLE_LIMIT);
+            lock(pace).phase = Phase::Idle(Instant::now() + IDLE_LIMIT);
             Ok::<_, Infallible>(reply)
         }
     });
@@ -116,6 +122,12 @@ async fn requests(
     }
 }
 
+/// What a connection is at, and until when what it is told may go out.
+struct Pace {
+    phase: Phase,
+    write_until: Instant,
+}
+
 /// What a connection is at, and until when.
 #[derive(Clone, Copy)]
 enum Phase {
@@ -127,11 +139,41 @@ enum Phase {
     Work,
 }
 
-/// A stream that gives up reading when its time is over.
+/// A stream that gives up when its time is over.
 struct Paced<S> {
     stream: S,
-    phase: Arc<Mutex<Phase>>,
-    timer: Option<Pin<Box<Sleep>>>,
+    pace: Arc<Mutex<Pace>>,
+    reading: Option<Pin<Box<Sleep>>>,
+    writing: Option<Pin<Box<Sleep>>>,
+}
+
+/// An error, once it is that late.
+fn over<T>(
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    until: Instant,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<T>> {
+    let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+    if timer.deadline() != until {
+        timer.as_mut().reset(until);
+    }
+    timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+}
+
+impl<S> Paced<S> {
+    /// What came of writing; an error where it takes too long, also if a byte
+    /// goes out now and then.
+    fn written<T>(
+        &mut self,
+        written: Poll<io::Result<T>>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        let until = lock(&self.pace).write_until;
+        if written.is_ready() && Instant::now() < until {
+            return written;
+        }
+        over(&mut self.writing, until, context)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
@@ -142,8 +184,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let Poll::Ready(read) = Pin::new(&mut this.stream).poll_read(context, buffer) {
-            let mut phase = lock(&this.phase);
-            if let Phase::Idle(_) = *phase {
+            let phase = &mut lock(&this.pace).phase;
+            if let Phase::Idle(_) = phase {
                 *phase = Phase::Head(Instant::now() + HEADERS_LIMIT);
             }
             // Bytes that come one by one do not gain time.
@@ -152,15 +194,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Paced<S> {
             }
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        let until = match *lock(&this.phase) {
+        let until = match lock(&this.pace).phase {
             Phase::Idle(until) | Phase::Head(until) => until,
             Phase::Work => return Poll::Pending,
         };
-        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        if timer.deadline() != until {
-            timer.as_mut().reset(until);
-        }
-        timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        over(&mut this.reading, until, context)
     }
 }
 
@@ -170,14 +208,73 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(context, bytes);
+        this.written(written, context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(context, bytes);
+        this.written(written, context)
+    }
+
+    /// Else an answer would be copied before it goes out.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(context)
+        let this = self.get_mut();
+        match Pin::new(&mut this.stream).poll_flush(context) {
+            Poll::Pending => this.written(Poll::Pending, context),
+            // Also of nothing, on a connection that is idle.
+            flushed => flushed,
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_is_read_byte_by_byte_is_given_up() {
+        let (stream, mut reader) = duplex(16);
+        let began = Instant::now();
+        let pace = Pace { phase: Phase::Work, write_until: began + ANSWER_LIMIT };
+        let pace = Arc::new(Mutex::new(pace));
+        let mut paced = Paced { stream, pace: Arc::clone(&pace), reading: None, writing: None };
+        let writing = paced.write_all(&[0; 4096]);
+        let reading = async {
+            loop {
+                sleep(Duration::from_secs(1)).await;
+                reader.read_u8().await.unwrap();
+            }
+        };
+        let error = tokio::select! {
+            written = writing => written.unwrap_err(),
+            () = reading => unreachable!("it reads for ever"),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() < ANSWER_LIMIT + Duration::from_secs(2), "{:?}", began.elapsed());
+        // Nor is one waited for who reads nothing at all.
+        lock(&pace).write_until = Instant::now() + ANSWER_LIMIT;
+        let error = paced.write_all(&[0; 64]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        // What has nothing to say may be idle for longer.
+        assert!(paced.flush().await.is_ok());
     }
 }

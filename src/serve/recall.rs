@@ -24,7 +24,7 @@ pub(crate) async fn answer(
     caller: Caller,
     body: Body<'_>,
 ) -> Result<Reply, Refusal> {
-    let packed = body.packed(state).await?;
+    let packed = body.question(state, caller).await?;
     let question = packed.unpack(state, decode_question).await?;
     match &question {
         // Everybody may know whether it is any use to speak.

@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{self, HeaderName};
+use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, StatusCode};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::daemon::lock;
 use crate::prometheus;
 use crate::recall::Role;
 use crate::serve::reply::{self, Refusal, Reply};
-use crate::serve::trust::{self, Peer};
-use crate::serve::{MAX_BODIES, State, inquiry, look, openapi, page, recall, reports, search};
+use crate::serve::trust::{self, Caller, Peer};
+use crate::serve::{
+    MAX_ASKED, MAX_BODIES, State, inquiry, look, openapi, page, recall, reports, search,
+};
 use crate::view::Format;
 use crate::view::grafana::FIELDS;
 use crate::wire::{self, WireError};
@@ -76,6 +78,9 @@ const ROUTES: [(&str, Method, Route); 21] = [
     ("/openapi.json", Method::GET, Route::OpenApi),
 ];
 
+/// Largest body of a question by who may only ask of its own host.
+const MAX_OWN_QUESTION: usize = 4 << 10;
+
 /// A body that has not been read.
 pub(crate) struct Body<'a> {
     headers: &'a HeaderMap,
@@ -91,13 +96,22 @@ pub(crate) struct Packed<'a> {
 /// The answer to a request, whatever it is.
 pub(crate) async fn answer(state: &State, peer: &Peer, request: Request<Incoming>) -> Reply {
     let unpacks = reply::unpacks(request.headers());
-    let reply = carry_out(state, peer, request).await.unwrap_or_else(|refusal| {
+    let reply = match carry_out(state, peer, request).await {
+        Ok(reply) if unpacks => Ok(reply::packed(reply).await),
+        reply => reply,
+    };
+    let reply = reply.and_then(|reply| state.answers.hold(reply)).unwrap_or_else(|refusal| {
         tracing::debug!("{} {}: {}", refusal.status, refusal.code, refusal.error);
         state.metrics.refusal(refusal.code);
-        refusal.reply()
+        let mut reply = refusal.reply();
+        if refusal.status == StatusCode::UNAUTHORIZED && peer.is_certified() {
+            // Another certificate takes another connection.
+            reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        reply
     });
     state.metrics.request(reply.status().as_u16());
-    if unpacks { reply::packed(reply).await } else { reply }
+    reply
 }
 
 async fn carry_out(
@@ -106,6 +120,7 @@ async fn carry_out(
     request: Request<Incoming>,
 ) -> Result<Reply, Refusal> {
     let (head, incoming) = request.into_parts();
+    stands_once(&head.headers)?;
     if let Some(file) = page::file(&state.page, head.uri.path()) {
         is_for_us(state, &head.headers, head.uri.authority().map(|at| at.as_str()))?;
         return page::answer(file, &head.method, &head.headers);
@@ -178,7 +193,7 @@ fn route(path: &str, method: &Method) -> Result<Route, Refusal> {
 /// numbers cannot be pointed anywhere.
 fn is_for_us(state: &State, headers: &HeaderMap, asked: Option<&str>) -> Result<(), Refusal> {
     let host = asked.or_else(|| text(headers, header::HOST)).unwrap_or("");
-    let name = name_of(host).to_ascii_lowercase();
+    let name = name_of(host).unwrap_or("").to_ascii_lowercase();
     let ours = name == "localhost"
         || name.parse::<IpAddr>().is_ok()
         || lock(&state.names).iter().any(|known| is_named(&name, known));
@@ -191,23 +206,39 @@ fn is_for_us(state: &State, headers: &HeaderMap, asked: Option<&str>) -> Result<
         ));
     }
     let scheme = if state.plan.tls.is_some() { "https://" } else { "http://" };
-    match text(headers, header::ORIGIN) {
-        Some(origin) if origin.strip_prefix(scheme) != Some(host) => Err(Refusal::new(
-            StatusCode::FORBIDDEN,
-            "origin",
-            "a page of another site may not ask",
-            "",
-        )),
-        _ => Ok(()),
+    let origin = text(headers, header::ORIGIN).and_then(|origin| origin.strip_prefix(scheme));
+    if headers.contains_key(header::ORIGIN) && origin != Some(host) {
+        let error = "a page of another site may not ask";
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "origin", error, ""));
     }
+    Ok(())
 }
 
-/// `name:1`, `[::1]:1`, `name` → the name or address.
-fn name_of(host: &str) -> &str {
-    match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.split(':').next().unwrap_or(host),
-    }
+/// What is decided by must stand there once: of two, something before us may
+/// have gone by the other.
+fn stands_once(headers: &HeaderMap) -> Result<(), Refusal> {
+    let names = [
+        header::HOST,
+        header::ORIGIN,
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        header::CONTENT_ENCODING,
+    ];
+    let twice = names.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some());
+    twice.map_or(Ok(()), |name| {
+        let error = format!("the header '{name}' stands there twice");
+        Err(Refusal::new(StatusCode::BAD_REQUEST, "malformed", error, "send it once"))
+    })
+}
+
+/// `name:1`, `[::1]:1`, `name` → the name or address; none of what is neither.
+fn name_of(host: &str) -> Option<&str> {
+    let (name, port) = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']')?,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    (port.is_empty() || port.strip_prefix(':').is_some_and(digits)).then_some(name)
 }
 
 /// `*` at the beginning stands for one label, as in a certificate.
@@ -223,8 +254,23 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 }
 
 impl Body<'_> {
-    /// Reads it, as soon as there is room for it.
-    pub(crate) async fn packed(self, state: &State) -> Result<Packed<'_>, Refusal> {
+    /// Reads reports, as soon as there is room for them.
+    pub(crate) async fn reports(self, state: &State) -> Result<Packed<'_>, Refusal> {
+        self.packed(&state.bodies, MAX_BODY).await
+    }
+
+    /// Reads a question. Those who report wait for nobody who asks, so they
+    /// have room of their own; and who reports asks little.
+    pub(crate) async fn question(
+        self,
+        state: &State,
+        caller: Caller,
+    ) -> Result<Packed<'_>, Refusal> {
+        let most = if caller.role == Role::Write { MAX_OWN_QUESTION } else { MAX_BODY };
+        self.packed(&state.asked, most).await
+    }
+
+    async fn packed(self, room: &Semaphore, most: usize) -> Result<Packed<'_>, Refusal> {
         let kind = text(self.headers, header::CONTENT_TYPE).unwrap_or("");
         let coding = text(self.headers, header::CONTENT_ENCODING).unwrap_or("");
         if kind != "application/x-protobuf" || coding != "zstd" {
@@ -237,16 +283,16 @@ impl Body<'_> {
         }
         let said = self.incoming.size_hint().upper().map(usize::try_from);
         let size = match said {
-            Some(Ok(size)) if size <= MAX_BODY => size,
+            Some(Ok(size)) if size <= most => size,
             Some(_) => return Err(too_large()),
-            None => MAX_BODY,
+            None => most,
         };
-        const { assert!(MAX_BODY <= MAX_BODIES) };
-        let room = timeout(BODY_LIMIT, state.bodies.acquire_many(size as u32)).await;
+        const { assert!(MAX_BODY <= MAX_BODIES && MAX_BODY <= MAX_ASKED) };
+        let room = timeout(BODY_LIMIT, room.acquire_many(size as u32)).await;
         let Ok(Ok(room)) = room else {
             return Err(Refusal::busy("too many bodies are being read"));
         };
-        let reading = Limited::new(self.incoming, MAX_BODY).collect();
+        let reading = Limited::new(self.incoming, most).collect();
         match timeout(BODY_LIMIT, reading).await {
             Ok(Ok(body)) => Ok(Packed { bytes: body.to_bytes(), _room: room }),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),

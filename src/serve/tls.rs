@@ -10,13 +10,24 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
 use crate::cli::ServeOptions;
 
-/// Reads certificate, key and authority; with the names that the certificate
-/// is for.
-pub(crate) fn read(plan: &ServeOptions) -> Result<(ServerConfig, Vec<String>)> {
+/// Who checks the certificates of those who ask, where they may show one.
+pub(crate) type Verifier = Option<Arc<dyn ClientCertVerifier>>;
+
+/// What the files say.
+pub(crate) struct Secured {
+    pub(crate) config: ServerConfig,
+    /// That the certificate is for.
+    pub(crate) names: Vec<String>,
+    pub(crate) verifier: Verifier,
+}
+
+/// Reads certificate, key and authority.
+pub(crate) fn read(plan: &ServeOptions) -> Result<Secured> {
     let (certificate, key) = plan.tls.as_ref().context("there is no certificate")?;
     let chain = certificates(certificate)?;
     let secret = PrivateKeyDer::from_pem_file(key)
@@ -27,8 +38,8 @@ pub(crate) fn read(plan: &ServeOptions) -> Result<(ServerConfig, Vec<String>)> {
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .context("set up TLS")?;
-    let builder = match &plan.client_ca {
-        None => builder.with_no_client_auth(),
+    let (builder, verifier) = match &plan.client_ca {
+        None => (builder.with_no_client_auth(), None),
         Some(path) => {
             let mut roots = RootCertStore::empty();
             for certificate in certificates(path)? {
@@ -40,14 +51,15 @@ pub(crate) fn read(plan: &ServeOptions) -> Result<(ServerConfig, Vec<String>)> {
                 .allow_unauthenticated()
                 .build()
                 .with_context(|| format!("use '{}'", path.display()))?;
-            builder.with_client_cert_verifier(verifier)
+            let known: Verifier = Some(Arc::clone(&verifier));
+            (builder.with_client_cert_verifier(verifier), known)
         }
     };
     let mut config = builder
         .with_single_cert(chain, secret)
         .with_context(|| format!("use '{}' with its key", certificate.display()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok((config, names))
+    Ok(Secured { config, names, verifier })
 }
 
 /// When its files were last written.

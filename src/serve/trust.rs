@@ -2,12 +2,16 @@
 
 pub(crate) mod tokens;
 
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
 use hyper::header::AUTHORIZATION;
 use hyper::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
 
 use crate::cmdb::token::Token;
+use crate::daemon::lock;
 use crate::flow::host::Host;
 use crate::recall::{HostKey, Role};
 use crate::serve::State;
@@ -22,10 +26,59 @@ pub(crate) struct Caller {
 }
 
 /// What is known of a connection's other end.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Peer {
-    /// What its certificate says, which TLS has verified.
-    pub(crate) certified: Option<Caller>,
+    certified: Option<Certified>,
+}
+
+/// Whom a certificate names, which TLS has verified; and it with those that
+/// lead to its authority. A connection may last for months: whether they are
+/// good is asked again.
+#[derive(Debug)]
+struct Certified {
+    caller: Caller,
+    chain: Vec<CertificateDer<'static>>,
+    asked: Mutex<Instant>,
+}
+
+/// How long a certificate is believed without another look: verifying one
+/// takes a tenth of a millisecond.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+impl Peer {
+    /// Who has shown these certificates, its own first.
+    pub(crate) fn of(chain: &[CertificateDer<'static>]) -> Peer {
+        let caller = chain.first().and_then(certified);
+        let certified = caller.map(|caller| Certified {
+            caller,
+            chain: chain.to_vec(),
+            asked: Mutex::new(Instant::now()),
+        });
+        Peer { certified }
+    }
+
+    /// Whether it has shown one that says who it is.
+    pub(crate) fn is_certified(&self) -> bool {
+        self.certified.is_some()
+    }
+}
+
+impl Certified {
+    /// Whether it has not expired, and its authority is still believed.
+    fn is_good(&self, state: &State) -> bool {
+        let mut asked = lock(&self.asked);
+        if asked.elapsed() < ASK_AGAIN {
+            return true;
+        }
+        let verifier = lock(&state.verifier).clone();
+        let good = self.chain.split_first().zip(verifier).is_some_and(|((own, rest), verifier)| {
+            verifier.verify_client_cert(own, rest, UnixTime::now()).is_ok()
+        });
+        if good {
+            *asked = Instant::now();
+        }
+        good
+    }
 }
 
 /// What in a certificate names a role, and a host whose id is no DNS name.
@@ -42,8 +95,14 @@ pub(crate) async fn who(
     headers: &HeaderMap,
     of_old: bool,
 ) -> Result<Caller, Refusal> {
-    if let Some(caller) = peer.certified {
-        return Ok(caller);
+    if let Some(certified) = &peer.certified {
+        if certified.is_good(state) {
+            return Ok(certified.caller);
+        }
+        return Err(unknown(
+            "the certificate has expired, or its authority is no longer believed",
+            "renew it, and connect again",
+        ));
     }
     let Some(shown) = bearer(headers) else {
         if !state.plan.must_be_known {
@@ -75,9 +134,10 @@ fn unknown(error: &str, remedy: &str) -> Refusal {
 }
 
 /// What stands behind `Authorization: Bearer` (RFC 6750, 2.1), be it a token or
-/// not.
+/// not; nothing of what is no text.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, rest) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let Ok(text) = headers.get(AUTHORIZATION)?.to_str() else { return Some("") };
+    let (scheme, rest) = text.split_once(' ')?;
     scheme.eq_ignore_ascii_case("Bearer").then(|| rest.trim())
 }
 
@@ -111,7 +171,7 @@ fn forbidden(error: String) -> Refusal {
 /// What a certificate says of its bearer: by URI names (`shawk:role:read`,
 /// `shawk:host:ID`), else its first DNS name is the id of the host that it may
 /// report about. None for one that says neither.
-pub(crate) fn certified(certificate: &CertificateDer<'_>) -> Option<Caller> {
+fn certified(certificate: &CertificateDer<'_>) -> Option<Caller> {
     let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
     let uris: Vec<&str> = certificate.valid_uri_names().collect();
     let value = |prefix| uris.iter().find_map(|uri| uri.strip_prefix(prefix));

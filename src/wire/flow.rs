@@ -17,6 +17,13 @@ use crate::wire::{WireError, leaf};
 /// Longest text that is taken, in bytes: the kernel's longest path.
 const MAX_TEXT: usize = 4096;
 
+/// Longest name of a process or a host that is taken, in bytes: PostgreSQL has
+/// no place for one of 2,704 in an index, and the kernel none for one of 65.
+pub(crate) const MAX_NAME: usize = 1024;
+
+/// Stands at the end of a name that was cut.
+const CUT: &str = "…";
+
 /// What flows refer to, as it grows while they are written.
 #[derive(Default)]
 pub(crate) struct Named<'a> {
@@ -117,13 +124,17 @@ impl Names {
         Ok(())
     }
 
+    /// `longest` is of its name.
     pub(crate) fn add_process(
         &mut self,
         bytes: &[u8],
+        longest: usize,
         allowance: &mut Allowance,
     ) -> Result<(), WireError> {
         allowance.take()?;
-        self.processes.push(leaf::read(bytes).and_then(process).map(Arc::new));
+        let process = leaf::read(bytes).and_then(process);
+        let fits = |process: &Process| process.name.len() <= longest;
+        self.processes.push(process.filter(fits).map(Arc::new));
         Ok(())
     }
 
@@ -225,6 +236,18 @@ pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
 
 pub(crate) fn time(microseconds: i64) -> Option<Timestamp> {
     Timestamp::from_microsecond(microseconds).ok()
+}
+
+/// A name for people, of which the beginning will do.
+pub(crate) fn short(mut name: String) -> String {
+    if name.contains('\0') {
+        name = name.replace('\0', "\\x00");
+    }
+    if name.len() > MAX_NAME {
+        name.truncate(name.floor_char_boundary(MAX_NAME - CUT.len()));
+        name.push_str(CUT);
+    }
+    name
 }
 
 /// None for what is too long. A NUL, which PostgreSQL has no place for, is

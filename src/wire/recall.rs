@@ -196,7 +196,7 @@ fn decode_records(bytes: &[u8], mut allowance: Allowance) -> Result<Records, Wir
         if field.tag == u32::from(SCOPES) {
             names.add_scope(field.bytes, &mut allowance)?;
         } else if field.tag == u32::from(PROCESSES) {
-            names.add_process(field.bytes, &mut allowance)?;
+            names.add_process(field.bytes, usize::MAX, &mut allowance)?;
         }
     }
     let mut records = Records::default();

@@ -5,7 +5,7 @@ use prost::Message;
 use crate::flow::host::Host;
 use crate::flow::report::{FlowReport, Report, ScopedAddress};
 use crate::wire::fields::{Allowance, fields};
-use crate::wire::flow::{Named, Names};
+use crate::wire::flow::{MAX_NAME, Named, Names};
 use crate::wire::{Decoded, VERSION, WireError, check, flow, leaf};
 
 // Tags of a batch's and a report's lists; the other fields are in `leaf`.
@@ -89,7 +89,7 @@ fn decode_one(
         if field.tag == u32::from(SCOPES) {
             names.add_scope(field.bytes, allowance)?;
         } else if field.tag == u32::from(PROCESSES) {
-            names.add_process(field.bytes, allowance)?;
+            names.add_process(field.bytes, MAX_NAME, allowance)?;
         }
     }
     for field in fields(bytes) {
@@ -117,8 +117,8 @@ fn head(bytes: &[u8]) -> Result<Report, WireError> {
     let head =
         leaf::Head::decode(bytes).map_err(|_| WireError::Malformed("a report is damaged"))?;
     let named = |host: leaf::Host| {
-        let (id, name) = (flow::text(host.id)?, flow::text(host.name)?);
-        (!id.is_empty()).then_some(Host { id, name })
+        let id = flow::text(host.id)?;
+        (!id.is_empty()).then(|| Host { id, name: flow::short(host.name) })
     };
     let host = head.host.and_then(named);
     let in_range = |sequence: &u64| *sequence > 0 && i64::try_from(*sequence).is_ok();

@@ -1,7 +1,7 @@
 //! Numbers → lines.
 
 use crate::agent::metrics::Sources;
-use crate::daemon::lock;
+use crate::daemon::{facts, lock};
 use crate::flow::host::{Coverage, Rung};
 use crate::flow::tally::count::{Dropped, Spans};
 use crate::prometheus::Text;
@@ -23,7 +23,9 @@ pub(crate) fn write(sources: &Sources) -> String {
     write_spool(&mut text, sources);
     let what = "Lines on standard error that nobody read in time";
     text.one("log_lines_dropped_total", "counter", what, sources.log.dropped());
-    write_process(&mut text);
+    for (name, kind, help, value) in facts() {
+        text.named(name, kind, help, value);
+    }
     text.into_string()
 }
 
@@ -116,25 +118,4 @@ fn write_spool(text: &mut Text, sources: &Sources) {
     let strangers = figures.strangers.get();
     let what = "Segments of another host or a newer version, left alone";
     text.one("spool_foreign_segments", "gauge", what, strangers);
-}
-
-/// The names that every exporter has for these.
-fn write_process(text: &mut Text) {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    let seconds = time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
-    text.named(
-        "process_cpu_seconds_total",
-        "counter",
-        "Total user and system CPU time spent in seconds.",
-        seconds,
-    );
-    let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|statm| {
-        let resident = statm.split_whitespace().nth(1)?;
-        resident.parse::<u64>().ok()
-    });
-    if let Some(pages) = pages {
-        let bytes = pages * rustix::param::page_size() as u64;
-        let what = "Resident memory size in bytes.";
-        text.named("process_resident_memory_bytes", "gauge", what, bytes);
-    }
 }

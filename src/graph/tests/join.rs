@@ -35,6 +35,43 @@ fn an_edge_that_both_ends_reported_is_one() {
     );
 }
 
+/// Nobody stands in another's place by telling of flows from its address, in
+/// whatever namespace.
+#[test]
+fn between_hosts_an_address_leads_to_who_has_it() {
+    let truth = "host db
+        host app
+        host liar
+        db has 10.0.0.5
+        app has 10.0.0.7
+        liar has 10.0.0.6
+        db tcp 0.0.0.0:5432 listens postgres/1
+        app tcp 10.0.0.7 -> 10.0.0.5:5432 app/2";
+    for lie in [
+        "liar tcp 10.0.0.5:5432 <- 10.0.0.7 evil/3",
+        "liar@pod has 10.0.0.5
+        liar@pod tcp 10.0.0.5:5432 <- 10.0.0.7 evil/3",
+    ] {
+        let mut found = records(&format!("{truth}\n{lie}"));
+        for _ in 0..2 {
+            let graph = print(&join(&found, SignedDuration::from_secs(10)));
+            let edge = "app app/2 10.0.0.7 -> db postgres/1 10.0.0.5:5432 tcp active, one end 0-60";
+            assert!(graph.contains(edge), "{graph}");
+            assert!(!graph.contains("confirmed"), "{graph}");
+            found.flows.reverse();
+        }
+    }
+    // Who has the address told of it, too.
+    let edge = "app app/2 10.0.0.7 -> db postgres/1 10.0.0.5:5432 tcp both, confirmed 0-60";
+    for lie in
+        ["liar tcp 10.0.0.5:5432 <- 10.0.0.7 evil/3", "liar tcp 10.0.0.7 -> 10.0.0.5:5432 evil/3"]
+    {
+        let told = format!("{truth}\ndb tcp 10.0.0.5:5432 <- 10.0.0.7 postgres/1\n{lie}");
+        let graph = print(&join(&records(&told), SignedDuration::from_secs(10)));
+        assert!(graph.contains(edge) && graph.matches("confirmed").count() == 1, "{graph}");
+    }
+}
+
 #[test]
 fn one_end_is_enough_and_the_listener_names_the_other() {
     check(

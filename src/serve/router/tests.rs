@@ -57,12 +57,15 @@ fn a_path_is_known_with_its_method_only() {
 #[test]
 fn a_host_header_is_a_name_and_perhaps_a_port() {
     for (header, name) in [
-        ("collector", "collector"),
-        ("collector:7717", "collector"),
-        ("127.0.0.1:1", "127.0.0.1"),
-        ("[::1]:1", "::1"),
-        ("[::1", "::1"),
-        ("", ""),
+        ("collector", Some("collector")),
+        ("collector:7717", Some("collector")),
+        ("127.0.0.1:1", Some("127.0.0.1")),
+        ("[::1]:1", Some("::1")),
+        ("[::1]", Some("::1")),
+        ("", Some("")),
+        ("[::1", None),
+        ("[::1]evil.example", None),
+        ("127.0.0.1:x@evil.example", None),
     ] {
         assert_eq!(name_of(header), name, "{header}");
     }

@@ -68,6 +68,23 @@ fn what_is_no_report_is_refused_by_its_code_and_nothing_is_written() {
         let reply = collector.ask(&head, &packed);
         assert_eq!((reply.status, reply.code().as_str()), (status, code), "{head}");
     }
+    // What is decided by stands there once, and is text.
+    for (lines, status, code) in [
+        ("Host: evil.example\r\nHost: 127.0.0.1\r\n", 400, "malformed"),
+        ("Host: 127.0.0.1\r\nHost: evil.example\r\n", 400, "malformed"),
+        ("Host: 127.0.0.1:x@evil.example\r\n", 421, "host"),
+        ("Host: 127.0.0.1\r\nOrigin: http://127.0.0.1\r\nOrigin: null\r\n", 400, "malformed"),
+        ("Host: 127.0.0.1\r\nOrigin: \u{fc}\r\n", 403, "origin"),
+        ("Host: 127.0.0.1\r\nAuthorization: \u{fc}\r\n", 401, "unauthenticated"),
+        (
+            "Host: 127.0.0.1\r\nAuthorization: Basic x\r\nAuthorization: Basic y\r\n",
+            400,
+            "malformed",
+        ),
+    ] {
+        let reply = collector.ask(&post(&format!("{lines}{PACKED}"), length), &packed);
+        assert_eq!((reply.status, reply.code().as_str()), (status, code), "{lines}");
+    }
     let found = collector.get("/api/v1/look?host=web").json();
     assert_eq!(found["hosts"], serde_json::json!([]));
     assert_eq!(collector.metric("shawk_flows_recorded_total"), 0.0);
@@ -182,6 +199,48 @@ fn hostile_names_do_not_cost_the_good_ones() {
             }
         });
     }
+}
+
+/// A name that no database has room for in an index would cost a transaction of
+/// its own, and a line of the log, for each of thousands.
+#[test]
+fn names_of_kilobytes_are_left_out_before_the_database_sees_them() {
+    let postgres = postgres::server(15).tcp_url_for_new_database();
+    let created = shawk(&["create-scheme", "--cmdb", &postgres]).output().unwrap();
+    assert!(created.status.success(), "{}", said(&created));
+    let collector = Collector::start(&postgres, &[]);
+    // Nothing that a database could make shorter.
+    let mut state = 1_u64;
+    let letter = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'a' + u8::try_from((state >> 33) % 26).unwrap())
+    };
+    let noise: String = (0..4000).map(letter).collect();
+    let flows = (0..100).map(|number| {
+        let mut told = open(&format!("10.0.0.1:{number} . x"), 0, 60);
+        told.flow.key.process = Some(crate::cmdb::process(&format!("{number}{noise}")));
+        told.flow.owners.clear();
+        told
+    });
+    let mut told = report("web", 0, 1, 60, flows.collect());
+    told.flows.push(open("10.0.0.1:443 . nginx", 0, 60));
+    let reply = collector.report(&[&told]).json();
+    let refused = (&reply["refused_flows"], &reply["refused_rows"]);
+    assert_eq!(refused, (&100.into(), &0.into()), "{reply}");
+    let found = collector.get("/api/v1/listeners?host=web").json();
+    assert_eq!(found["total"], 1, "{found:#}");
+    // A host's is for people, who read its beginning.
+    told.host.name.clone_from(&noise);
+    told.sequence = 2;
+    let reply = collector.report(&[&told]).json();
+    assert_eq!((&reply["recorded"], &reply["refused_rows"]), (&1.into(), &0.into()), "{reply}");
+    let found = collector.get("/api/v1/look?host=id-of-web").json();
+    let name = found["hosts"][0]["name"].as_str().unwrap();
+    assert!(
+        name.len() == 1024 && name.starts_with(&noise[..1000]) && name.ends_with('…'),
+        "{name}"
+    );
+    assert!(!collector.log().contains("refused a row"), "{}", collector.log());
 }
 
 #[test]

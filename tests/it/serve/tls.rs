@@ -4,10 +4,11 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::cmdb::{open, report};
@@ -36,9 +37,16 @@ impl Authority {
 
     /// Writes NAME.pem and NAME.key.
     fn sign(&self, name: &str, names: &[&str], uris: &[&str]) {
+        self.sign_for(Duration::from_hours(1), name, names, uris);
+    }
+
+    /// As that, good for a while only.
+    fn sign_for(&self, lifetime: Duration, name: &str, names: &[&str], uris: &[&str]) {
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
+        let until = UNIX_EPOCH.elapsed().unwrap() + lifetime;
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + until;
         for uri in uris {
             params.subject_alt_names.push(SanType::URI((*uri).try_into().unwrap()));
         }
@@ -145,19 +153,49 @@ fn without_a_certificate_there_is_no_question_of_one() {
     assert!(collector.log().contains("everybody who reaches"), "{}", collector.log());
 }
 
-/// The status of an answer to a name, over TLS.
-fn status(authority: &Authority, port: u16, host: &str) -> u16 {
+type Secured = StreamOwned<ClientConnection, TcpStream>;
+
+/// A connection to a collector, as somebody.
+fn connect(authority: &Authority, port: u16, who: Option<&str>) -> Secured {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority.file("ca.pem")).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let config = match who {
+        None => config.with_no_client_auth(),
+        Some(who) => {
+            let own = authority.file(&format!("{who}.pem"));
+            let key = PrivateKeyDer::from_pem_file(authority.file(&format!("{who}.key")));
+            let chain = vec![CertificateDer::from_pem_file(own).unwrap()];
+            config.with_client_auth_cert(chain, key.unwrap()).unwrap()
+        }
+    };
     let name = "localhost".try_into().unwrap();
     let tls = ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut stream = StreamOwned::new(tls, TcpStream::connect(("127.0.0.1", port)).unwrap());
+    StreamOwned::new(tls, TcpStream::connect(("127.0.0.1", port)).unwrap())
+}
+
+/// The status of one answer of many on a connection, and whether it is the last.
+fn again(stream: &mut Secured) -> (u16, bool) {
+    let head = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    stream.write_all(head).unwrap();
+    let mut text = String::new();
+    while !text.ends_with("\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        text.push(char::from(byte[0]));
+    }
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    stream.read_exact(&mut vec![0; length.parse().unwrap()]).unwrap();
+    (text.split(' ').nth(1).unwrap().parse().unwrap(), text.contains("connection: close"))
+}
+
+/// The status of an answer to a name, over TLS.
+fn status(authority: &Authority, port: u16, host: &str) -> u16 {
+    let mut stream = connect(authority, port, None);
     let head = format!("GET /openapi.json HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut text = Vec::new();
@@ -180,6 +218,45 @@ fn a_certificate_that_is_renewed_brings_its_names() {
     ours.sign("server", &["localhost", "new.example"], &[]);
     until("it goes by the new name", || asked("new.example") == 200);
     assert_eq!([asked("old.example"), asked("own.example")], [421, 200]);
+}
+
+/// Probes keep a connection for as long as they run.
+#[test]
+fn an_open_connection_does_not_outlive_its_certificate_nor_its_authority() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (ours, new) =
+        (Authority::new(scratch.path(), "ours"), Authority::new(scratch.path(), "new"));
+    ours.sign("server", &["localhost"], &[]);
+    ours.sign("reader", &[], &["shawk:role:read"]);
+    ours.sign_for(Duration::from_secs(6), "brief", &[], &["shawk:role:read"]);
+    let cmdb = format!("sqlite:{}/cmdb.db", scratch.path().display());
+    let (certificate, key) = (ours.file("server.pem"), ours.file("server.key"));
+    let authority = scratch.path().join("clients.pem");
+    std::fs::copy(ours.file("ca.pem"), &authority).unwrap();
+    let tls = ["--tls-cert", &certificate, "--tls-key", &key, "--client-ca"];
+    let collector = Collector::start(&cmdb, &[&tls[..], &[authority.to_str().unwrap()]].concat());
+    let port = collector.port;
+    let (mut reader, mut brief) =
+        (connect(&ours, port, Some("reader")), connect(&ours, port, Some("brief")));
+    assert_eq!((again(&mut reader), again(&mut brief)), ((200, false), (200, false)));
+    let mut last = (200, false);
+    until("the certificate has expired", || {
+        last = again(&mut brief);
+        last.0 != 200
+    });
+    // Another certificate takes another connection.
+    assert_eq!((last, again(&mut reader)), ((401, true), (200, false)));
+
+    // Who signs is another one from now on: SIGHUP has it read at once.
+    std::fs::copy(new.file("ca.pem"), &authority).unwrap();
+    let pid = rustix::process::Pid::from_raw(collector.pid().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    until("the authority is believed no more", || {
+        last = again(&mut reader);
+        last.0 != 200
+    });
+    assert_eq!(last, (401, true));
+    assert_eq!(status(&ours, port, "localhost"), 200);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Tokens: who shows one, what it is good for, and until when.
 
 use std::fs::{Permissions, write};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -275,6 +277,45 @@ fn strangers_who_guess_cost_the_database_four_questions_a_second() {
     let most = 2.0 + 4.5 * began.elapsed().as_secs_f64();
     let asked = checks() - before;
     assert!(asked <= most && asked < 100.0, "{asked} in {:?}", began.elapsed());
+}
+
+/// Who holds one host's token takes one host's room.
+#[test]
+fn a_host_that_begins_many_bodies_keeps_nobody_else_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
+    let collector = Collector::start(&cmdb, &["--require-auth"]);
+    let (liar, honest) = (writer(&cmdb, "liar"), writer(&cmdb, "served"));
+    let mut told = report("x", 0, 1, 60, vec![open("10.0.0.1:22 . sshd", 0, 60)]);
+    told.host.id = "served".to_owned();
+    assert_eq!(collector.report_as(&honest, &[&told]).status, 200);
+    let begin = |path: &str| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {liar}\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: zstd\r\nContent-Length: 4194304\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(("127.0.0.1", collector.port)).unwrap();
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let begun: Vec<_> = (0..40).map(|_| begin("/v1/reports")).collect();
+    let asked: Vec<_> = (0..40).map(|_| begin("/v1/recall")).collect();
+    // All but one are answered at once.
+    let first = |stream: &TcpStream| {
+        stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        let mut text = [0; 12];
+        let read = { stream }.read_exact(&mut text);
+        read.ok().map(|()| String::from_utf8_lossy(&text[9..]).into_owned())
+    };
+    let statuses: Vec<_> = begun.iter().map(first).collect();
+    assert_eq!(statuses.iter().filter(|status| status.is_none()).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().flatten().all(|status| status == "503"), "{statuses:?}");
+    assert!(asked.iter().map(first).all(|status| status.as_deref() == Some("413")));
+    for sequence in 2..4 {
+        let began = Instant::now();
+        told.sequence = sequence;
+        assert_eq!(collector.report_as(&honest, &[&told]).status, 200);
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    }
 }
 
 #[test]
