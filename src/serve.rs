@@ -45,7 +45,7 @@ use crate::daemon::{Signals, lock, notify};
 use crate::serve::labels::LabelsFile;
 use crate::serve::metrics::Metrics;
 use crate::serve::queue::Queue;
-use crate::serve::room::{Answers, Receiving};
+use crate::serve::room::{Answers, Turns};
 use crate::serve::trust::tokens::Tokens;
 
 /// Most connections at once; one more is closed, and counted. An agent keeps
@@ -97,7 +97,9 @@ pub(crate) struct State {
     labels: LabelsFile,
     /// Who checks certificates, as last read.
     verifier: Mutex<tls::Verifier>,
-    receiving: Receiving,
+    /// To report, and to ask.
+    telling: Turns,
+    asking: Turns,
     answers: Answers,
     bodies: Semaphore,
     asked: Semaphore,
@@ -130,7 +132,8 @@ pub async fn run(plan: ServeOptions, log: &Log) -> Result<()> {
         page: page::files(),
         labels: LabelsFile::new(plan.labels.clone()),
         verifier: Mutex::new(verifier),
-        receiving: Receiving::default(),
+        telling: Turns::default(),
+        asking: Turns::default(),
         answers: Answers::default(),
         bodies: Semaphore::new(MAX_BODIES),
         asked: Semaphore::new(MAX_ASKED),

@@ -24,6 +24,8 @@ pub(crate) async fn answer(
     caller: Caller,
     body: Body<'_>,
 ) -> Result<Reply, Refusal> {
+    // A host asks one thing after the other, and has no more of the CMDB.
+    let _alone = state.asking.of(caller.host)?;
     let packed = body.question(state, caller).await?;
     let question = packed.unpack(state, decode_question).await?;
     match &question {

@@ -22,7 +22,7 @@ pub(crate) async fn answer(
     caller.may(Role::Write)?;
     // A host tells one thing after the other, so that none takes the others' room
     // by beginning many bodies.
-    let _alone = state.receiving.of(caller.host)?;
+    let _alone = state.telling.of(caller.host)?;
     let packed = body.reports(state).await?;
     state.metrics.received_bytes.add(packed.bytes.len() as u64);
     let turn = state.queue.turn().await?;

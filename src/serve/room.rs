@@ -19,31 +19,31 @@ const MAX_ANSWERS: usize = 256 << 20;
 /// connections.
 const SMALL: usize = 16 << 10;
 
-/// Hosts of whose reports one is on its way.
+/// Hosts of whose requests one is being carried out.
 #[derive(Default)]
-pub(crate) struct Receiving(Mutex<HashSet<HostKey>>);
+pub(crate) struct Turns(Mutex<HashSet<HostKey>>);
 
 /// One of them.
 pub(crate) struct Alone<'a> {
-    receiving: &'a Receiving,
+    turns: &'a Turns,
     host: Option<HostKey>,
 }
 
-impl Receiving {
+impl Turns {
     /// The turn of one who may report about one host; who may report about any
     /// is believed to take no more than it needs.
     pub(crate) fn of(&self, host: Option<HostKey>) -> Result<Alone<'_>, Refusal> {
         if host.is_some_and(|host| !lock(&self.0).insert(host)) {
-            return Err(Refusal::busy("another report of this host is being received"));
+            return Err(Refusal::busy("another request of this host is being carried out"));
         }
-        Ok(Alone { receiving: self, host })
+        Ok(Alone { turns: self, host })
     }
 }
 
 impl Drop for Alone<'_> {
     fn drop(&mut self) {
         if let Some(host) = self.host {
-            lock(&self.receiving.0).remove(&host);
+            lock(&self.turns.0).remove(&host);
         }
     }
 }
@@ -118,10 +118,10 @@ mod tests {
     }
 
     #[test]
-    fn a_host_tells_one_thing_after_the_other() {
-        let receiving = Receiving::default();
-        let code = |host| receiving.of(host).map(drop).map_err(|refusal| refusal.code);
-        let first = receiving.of(Some(1)).map_err(|refusal| refusal.code);
+    fn a_host_has_one_turn_at_a_time() {
+        let turns = Turns::default();
+        let code = |host| turns.of(host).map(drop).map_err(|refusal| refusal.code);
+        let first = turns.of(Some(1)).map_err(|refusal| refusal.code);
         assert_eq!(
             (code(Some(1)), code(Some(2)), code(None), code(None)),
             (Err("busy"), Ok(()), Ok(()), Ok(()))

@@ -31,14 +31,15 @@ pub(crate) struct Peer {
     certified: Option<Certified>,
 }
 
-/// Whom a certificate names, which TLS has verified; and it with those that
-/// lead to its authority. A connection may last for months: whether they are
-/// good is asked again.
+/// Whom a certificate names, and it with those that lead to its authority. TLS
+/// has verified them once: for the first of the connections that go on with its
+/// session, and those may last for months. So whether they are good is asked
+/// again.
 #[derive(Debug)]
 struct Certified {
     caller: Caller,
     chain: Vec<CertificateDer<'static>>,
-    asked: Mutex<Instant>,
+    asked: Mutex<Option<Instant>>,
 }
 
 /// How long a certificate is believed without another look: verifying one
@@ -52,7 +53,7 @@ impl Peer {
         let certified = caller.map(|caller| Certified {
             caller,
             chain: chain.to_vec(),
-            asked: Mutex::new(Instant::now()),
+            asked: Mutex::default(),
         });
         Peer { certified }
     }
@@ -67,7 +68,7 @@ impl Certified {
     /// Whether it has not expired, and its authority is still believed.
     fn is_good(&self, state: &State) -> bool {
         let mut asked = lock(&self.asked);
-        if asked.elapsed() < ASK_AGAIN {
+        if asked.is_some_and(|asked| asked.elapsed() < ASK_AGAIN) {
             return true;
         }
         let verifier = lock(&state.verifier).clone();
@@ -75,7 +76,7 @@ impl Certified {
             verifier.verify_client_cert(own, rest, UnixTime::now()).is_ok()
         });
         if good {
-            *asked = Instant::now();
+            *asked = Some(Instant::now());
         }
         good
     }

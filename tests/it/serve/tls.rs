@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned};
 
 use crate::cmdb::{open, report};
 use crate::serve::collector::{Collector, said, shawk, until};
@@ -157,6 +157,16 @@ type Secured = StreamOwned<ClientConnection, TcpStream>;
 
 /// A connection to a collector, as somebody.
 fn connect(authority: &Authority, port: u16, who: Option<&str>) -> Secured {
+    connect_by(&config(authority, who), port)
+}
+
+/// It goes on with a session of another by the same, where there was one.
+fn connect_by(config: &Arc<ClientConfig>, port: u16) -> Secured {
+    let tls = ClientConnection::new(Arc::clone(config), "localhost".try_into().unwrap()).unwrap();
+    StreamOwned::new(tls, TcpStream::connect(("127.0.0.1", port)).unwrap())
+}
+
+fn config(authority: &Authority, who: Option<&str>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority.file("ca.pem")).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -164,7 +174,7 @@ fn connect(authority: &Authority, port: u16, who: Option<&str>) -> Secured {
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots);
-    let config = match who {
+    Arc::new(match who {
         None => config.with_no_client_auth(),
         Some(who) => {
             let own = authority.file(&format!("{who}.pem"));
@@ -172,10 +182,7 @@ fn connect(authority: &Authority, port: u16, who: Option<&str>) -> Secured {
             let chain = vec![CertificateDer::from_pem_file(own).unwrap()];
             config.with_client_auth_cert(chain, key.unwrap()).unwrap()
         }
-    };
-    let name = "localhost".try_into().unwrap();
-    let tls = ClientConnection::new(Arc::new(config), name).unwrap();
-    StreamOwned::new(tls, TcpStream::connect(("127.0.0.1", port)).unwrap())
+    })
 }
 
 /// The status of one answer of many on a connection, and whether it is the last.
@@ -236,8 +243,9 @@ fn an_open_connection_does_not_outlive_its_certificate_nor_its_authority() {
     let tls = ["--tls-cert", &certificate, "--tls-key", &key, "--client-ca"];
     let collector = Collector::start(&cmdb, &[&tls[..], &[authority.to_str().unwrap()]].concat());
     let port = collector.port;
+    let session = config(&ours, Some("brief"));
     let (mut reader, mut brief) =
-        (connect(&ours, port, Some("reader")), connect(&ours, port, Some("brief")));
+        (connect(&ours, port, Some("reader")), connect_by(&session, port));
     assert_eq!((again(&mut reader), again(&mut brief)), ((200, false), (200, false)));
     let mut last = (200, false);
     until("the certificate has expired", || {
@@ -246,6 +254,10 @@ fn an_open_connection_does_not_outlive_its_certificate_nor_its_authority() {
     });
     // Another certificate takes another connection.
     assert_eq!((last, again(&mut reader)), ((401, true), (200, false)));
+    // Nor does the session, in which nobody looks at it.
+    let mut resumed = connect_by(&session, port);
+    assert_eq!(again(&mut resumed), (401, true));
+    assert_eq!(resumed.conn.handshake_kind(), Some(HandshakeKind::Resumed));
 
     // Who signs is another one from now on: SIGHUP has it read at once.
     std::fs::copy(new.file("ca.pem"), &authority).unwrap();

@@ -289,16 +289,14 @@ fn a_host_that_begins_many_bodies_keeps_nobody_else_out() {
     let mut told = report("x", 0, 1, 60, vec![open("10.0.0.1:22 . sshd", 0, 60)]);
     told.host.id = "served".to_owned();
     assert_eq!(collector.report_as(&honest, &[&told]).status, 200);
-    let begin = |path: &str| {
+    let begin = |path: &str, length: usize| {
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {liar}\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: zstd\r\nContent-Length: 4194304\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {liar}\r\nContent-Type: application/x-protobuf\r\nContent-Encoding: zstd\r\nContent-Length: {length}\r\n\r\n"
         );
         let mut stream = TcpStream::connect(("127.0.0.1", collector.port)).unwrap();
         stream.write_all(head.as_bytes()).unwrap();
         stream
     };
-    let begun: Vec<_> = (0..40).map(|_| begin("/v1/reports")).collect();
-    let asked: Vec<_> = (0..40).map(|_| begin("/v1/recall")).collect();
     // All but one are answered at once.
     let first = |stream: &TcpStream| {
         stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
@@ -306,10 +304,15 @@ fn a_host_that_begins_many_bodies_keeps_nobody_else_out() {
         let read = { stream }.read_exact(&mut text);
         read.ok().map(|()| String::from_utf8_lossy(&text[9..]).into_owned())
     };
-    let statuses: Vec<_> = begun.iter().map(first).collect();
-    assert_eq!(statuses.iter().filter(|status| status.is_none()).count(), 1, "{statuses:?}");
-    assert!(statuses.iter().flatten().all(|status| status == "503"), "{statuses:?}");
-    assert!(asked.iter().map(first).all(|status| status.as_deref() == Some("413")));
+    // Who may only ask of itself needs little for that.
+    assert_eq!(first(&begin("/v1/recall", 5000)).as_deref(), Some("413"));
+    let begun: Vec<_> = (0..40).map(|_| begin("/v1/reports", 4 << 20)).collect();
+    let asked: Vec<_> = (0..40).map(|_| begin("/v1/recall", 4000)).collect();
+    for begun in [begun, asked] {
+        let statuses: Vec<_> = begun.iter().map(first).collect();
+        assert_eq!(statuses.iter().filter(|status| status.is_none()).count(), 1, "{statuses:?}");
+        assert!(statuses.iter().flatten().all(|status| status == "503"), "{statuses:?}");
+    }
     for sequence in 2..4 {
         let began = Instant::now();
         told.sequence = sequence;
