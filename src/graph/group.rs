@@ -97,25 +97,28 @@ impl By {
 /// Most groups that are read at a glance.
 const FEW: usize = 60;
 
-/// What to group an answer by where nobody said: by host while there are few
-/// of them; else by the first that has few groups, or at least the fewest.
+/// Most hosts that are: each may call each, and services do not.
+const FEW_HOSTS: usize = 30;
+
+/// What to group an answer by where nobody said: the first that gives few
+/// groups, what people named before what machines did; or else the fewest.
 pub fn fitting(answer: &Answer) -> By {
-    let count = |by: By| commons(answer, by).into_values().collect::<BTreeSet<_>>().len();
     let labelled = answer.graph.nodes.iter().any(|node| node.label.is_some());
-    let label = labelled.then_some(By::Label);
-    let others = label.into_iter().chain([By::Unit, By::Process, By::Subnet]);
-    let mut fewest = (count(By::Host), By::Host);
-    for by in others {
-        if fewest.0 <= FEW {
-            break;
+    let label = labelled.then_some((By::Label, FEW));
+    let others = [(By::Host, FEW_HOSTS), (By::Unit, FEW), (By::Process, FEW), (By::Subnet, FEW)];
+    let mut fewest: Option<(usize, By)> = None;
+    for (by, few) in label.into_iter().chain(others) {
+        let groups = commons(answer, by).into_values().collect::<BTreeSet<_>>().len();
+        // One group of everything says nothing; of one host it is what is known.
+        let says = groups > 2 || by == By::Host;
+        if says && groups <= few {
+            return by;
         }
-        let groups = count(by);
-        // One group of everything says nothing.
-        if groups > 2 && groups < fewest.0 {
-            fewest = (groups, by);
+        if says && fewest.is_none_or(|(known, _)| groups < known) {
+            fewest = Some((groups, by));
         }
     }
-    fewest.1
+    fewest.map_or(By::Host, |(_, by)| by)
 }
 
 /// Folds what an answer walked into at most `most` groups, the others being

@@ -113,7 +113,7 @@ async function focuses() {
 }
 
 try {
-  await first('overview, groups by host', '')
+  await first('overview, in groups', '')
   await first('all, node by node', '?what=*')
   await focuses()
 } finally {

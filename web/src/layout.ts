@@ -76,12 +76,13 @@ function trophic({ count, active, passive }: Links): Float64Array {
   for (let node = 0; node < count; node++) from[node + 1] = (from[node] ?? 0) + (weight[node] ?? 0)
   const next = from.slice(0, count)
   const other = new Int32Array(from[count] ?? 0)
-  const step = new Int8Array(from[count] ?? 0)
+  // By how much the ends of its edges push it: the same in each round.
+  const push = new Float64Array(count)
   const add = (node: number, far: number, by: number): void => {
     const at = next[node] ?? 0
     next[node] = at + 1
     other[at] = far
-    step[at] = by
+    push[node] = (push[node] ?? 0) + by
   }
   for (let edge = 0; edge < active.length; edge++) {
     const [a, p] = [active[edge] ?? 0, passive[edge] ?? 0]
@@ -94,8 +95,8 @@ function trophic({ count, active, passive }: Links): Float64Array {
     for (let node = 0; node < count; node++) {
       const [begin, stop] = [from[node] ?? 0, from[node + 1] ?? 0]
       if (begin === stop) continue
-      let sum = 0
-      for (let at = begin; at < stop; at++) sum += (level[other[at] ?? 0] ?? 0) + (step[at] ?? 0)
+      let sum = push[node] ?? 0
+      for (let at = begin; at < stop; at++) sum += level[other[at] as number] as number
       level[node] = sum / (stop - begin)
     }
   }
@@ -167,7 +168,8 @@ function coordinates(count: number, members: Map<number, number[]>): Placed {
 function neighbours(count: number, active: ArrayLike<number>, passive: ArrayLike<number>): (node: number) => number[] {
   const all: number[][] = Array.from({ length: count }, () => [])
   for (let edge = 0; edge < active.length; edge++) {
-    const [a, p] = [active[edge] ?? 0, passive[edge] ?? 0]
+    const a = active[edge] ?? 0
+    const p = passive[edge] ?? 0
     if (a === p) continue
     all[a]?.push(p)
     all[p]?.push(a)

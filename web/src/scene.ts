@@ -61,38 +61,42 @@ const STATES: EdgeState[] = ['failing', 'alive', 'silent', 'ended']
 /** What is drawn of the edges at these places. `far` tells the steps to a root, where there is one. */
 export function scene(model: Model, edges: number[], far: Map<number, number> | null, asBadges: boolean): Scene {
   const hub = asBadges ? hubs(model) : new Map<number, number>()
-  const lines = new Map<string, { active: number; passive: number; edges: Edge[] }>()
+  const lines = new Map<number, { active: number; passive: number; edges: Edge[] }>()
   const badges = new Map<number, Set<number>>()
-  const shown = new Set<number>()
+  const isShown = new Uint8Array(model.nodes.length)
+  const isHub = new Uint8Array(model.nodes.length)
+  for (const place of hub.keys()) isHub[place] = 1
   for (const place of edges) {
     const edge = model.edges[place]
     // A listener that differs is in the table.
     if (edge === undefined || edge.listens !== undefined) continue
     const { active, passive } = edge
-    if (hub.has(active) || hub.has(passive)) {
-      if (!hub.has(active)) badge(badges, active, passive)
-      if (!hub.has(passive)) badge(badges, passive, active)
-      for (const end of [active, passive]) if (!hub.has(end)) shown.add(end)
+    if (isHub[active] === 1 || isHub[passive] === 1) {
+      if (isHub[active] === 0) badge(badges, active, passive)
+      if (isHub[passive] === 0) badge(badges, passive, active)
+      for (const end of [active, passive]) if (isHub[end] === 0) isShown[end] = 1
       continue
     }
-    shown.add(active).add(passive)
+    isShown[active] = 1
+    isShown[passive] = 1
     if (active === passive) continue
-    const name = `${active} ${passive}`
+    const name = active * model.nodes.length + passive
     const line = lines.get(name)
     if (line === undefined) lines.set(name, { active, passive, edges: [edge] })
     else line.edges.push(edge)
   }
   const all = edges.length === model.edges.length
-  const bare = model.nodes.flatMap((node, place) => (!shown.has(place) && !hub.has(place) && (node.root || (model.folded && all)) ? [place] : []))
-  if (bare.length <= MAX_BARE) for (const place of bare) shown.add(place)
+  const bare = model.nodes.flatMap((node, place) => (isShown[place] === 0 && isHub[place] === 0 && (node.root || (model.folded && all)) ? [place] : []))
+  if (bare.length <= MAX_BARE) for (const place of bare) isShown[place] = 1
 
-  const order = [...shown].sort((a, b) => a - b)
-  const index = new Map(order.map((place, number) => [place, number]))
+  const order = model.nodes.flatMap((_, place) => (isShown[place] === 1 ? [place] : []))
+  const index = new Int32Array(model.nodes.length)
+  order.forEach((place, number) => (index[place] = number))
   const drawn = [...lines.values()]
   const links = {
     count: order.length,
-    active: Int32Array.from(drawn, (line) => index.get(line.active) ?? 0),
-    passive: Int32Array.from(drawn, (line) => index.get(line.passive) ?? 0),
+    active: Int32Array.from(drawn, (line) => index[line.active] ?? 0),
+    passive: Int32Array.from(drawn, (line) => index[line.passive] ?? 0),
   }
   const name = (number: number): string => {
     const node = model.nodes[order[number] ?? 0]
@@ -151,7 +155,7 @@ function changeOf(edges: Edge[]): Change {
 }
 
 function lineOf(edges: Edge[], model: Model): SceneLine {
-  const first = edges[0]
+  const [first] = edges
   const active = model.nodes[first?.active ?? 0]?.key ?? ''
   const passive = model.nodes[first?.passive ?? 0]?.key ?? ''
   const count = edges.reduce((sum, edge) => sum + edge.count, 0)
@@ -159,7 +163,7 @@ function lineOf(edges: Edge[], model: Model): SceneLine {
     key: `${active} > ${passive}`,
     active,
     passive,
-    state: STATES.find((state) => edges.some((edge) => edge.state === state)) ?? 'ended',
+    state: edges.length === 1 && first !== undefined ? first.state : (STATES.find((state) => edges.some((edge) => edge.state === state)) ?? 'ended'),
     oneEnd: edges.every((edge) => edge.told !== 'both'),
     directed: edges.some((edge) => edge.directed),
     change: changeOf(edges),

@@ -20,6 +20,8 @@ export function visible(name: string): string {
 
 /** At most so many letters, the middle left out. */
 export function short(text: string, letters: number): string {
+  // No text has more letters than units.
+  if (text.length <= letters) return text
   const all = Array.from(text)
   if (all.length <= letters) return text
   const half = Math.floor((letters - 1) / 2)

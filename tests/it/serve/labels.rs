@@ -35,6 +35,8 @@ fn labels_are_shown_asked_for_and_read_again() {
     let shop = r#"[{"as":["group"],"kind":"label","name":"shop","value":"shop"}]"#;
     assert_eq!(found("SHO"), shop);
     assert_eq!(found("nothing"), "[]");
+    // Two groups of so few nodes say less than the host itself.
+    assert_eq!(collector.get("/api/v1/groups?by=auto").json()["by"], "host");
 
     let look = |words: &[&str]| {
         let output = shawk(&[&["look", "--cmdb", &cmdb][..], words].concat()).output().unwrap();
