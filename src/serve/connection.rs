@@ -53,14 +53,14 @@ pub(crate) async fn serve(
         debug!("{address}: {error}");
     }
     match tls {
-        None => requests(&state, stream, Peer::default(), stopping).await,
+        None => Box::pin(requests(&state, stream, Peer::default(), stopping)).await,
         Some(config) => {
             match timeout(HEADERS_LIMIT, TlsAcceptor::from(config).accept(stream)).await {
                 Ok(Ok(secured)) => {
                     let shown = secured.get_ref().1.peer_certificates();
                     let peer =
                         Peer { certified: shown.and_then(<[_]>::first).and_then(trust::certified) };
-                    requests(&state, secured, peer, stopping).await;
+                    Box::pin(requests(&state, secured, peer, stopping)).await;
                 }
                 failed => {
                     state.metrics.connections_failed.add(1);
@@ -90,12 +90,14 @@ async fn requests(
     let paced = Paced { stream, phase: Arc::clone(&pace), timer: None };
     let service = service_fn(|request| {
         let (pace, state, peer) = (&pace, state, &peer);
-        async move {
+        // Apart, as the connection keeps room for what this holds also when it
+        // is idle, and nearly all of them are.
+        Box::pin(async move {
             *lock(pace) = Phase::Work;
             let reply = router::answer(state, peer, request).await;
             *lock(pace) = Phase::Idle(Instant::now() + IDLE_LIMIT);
             Ok::<_, Infallible>(reply)
-        }
+        })
     });
     let serving = http1::Builder::new()
         // The stream itself keeps the time, as it also knows an idle one.

@@ -19,11 +19,7 @@ use crate::wire::recall::{Answer, Question, decode_question, encode_answer};
 /// How long a question waits for its turn.
 const TURN_LIMIT: Duration = Duration::from_secs(4);
 
-pub(crate) async fn answer(
-    state: &State,
-    caller: Caller,
-    body: Body<'_>,
-) -> Result<Reply, Refusal> {
+pub(crate) async fn answer(state: &State, caller: Caller, body: Body) -> Result<Reply, Refusal> {
     let packed = body.packed(state).await?;
     let question = packed.unpack(state, decode_question).await?;
     match &question {
