@@ -57,13 +57,13 @@ pub(crate) async fn serve(
         debug!("{address}: {error}");
     }
     match tls {
-        None => requests(&state, stream, Peer::default(), stopping).await,
+        None => Box::pin(requests(&state, stream, Peer::default(), stopping)).await,
         Some(config) => {
             match timeout(HEADERS_LIMIT, TlsAcceptor::from(config).accept(stream)).await {
                 Ok(Ok(secured)) => {
                     let shown = secured.get_ref().1.peer_certificates();
                     let peer = Peer::of(shown.unwrap_or_default());
-                    requests(&state, secured, peer, stopping).await;
+                    Box::pin(requests(&state, secured, peer, stopping)).await;
                 }
                 failed => {
                     state.metrics.connections_failed.add(1);
@@ -95,13 +95,15 @@ async fn requests(
     let paced = Paced { stream, pace: Arc::clone(&pace), reading: None, writing: None };
     let service = service_fn(|request| {
         let (pace, state, peer) = (&pace, state, &peer);
-        async move {
+        // Apart, as the connection keeps room for what this holds also when it
+        // is idle, and nearly all of them are.
+        Box::pin(async move {
             let write_until = Instant::now() + ANSWER_LIMIT;
             *lock(pace) = Pace { phase: Phase::Work, write_until };
             let reply = router::answer(state, peer, request).await;
             lock(pace).phase = Phase::Idle(Instant::now() + IDLE_LIMIT);
             Ok::<_, Infallible>(reply)
-        }
+        })
     });
     let serving = http1::Builder::new()
         // The stream itself keeps the time, as it also knows an idle one.

@@ -21,11 +21,12 @@ use crate::serve::{State, claims};
 /// Transactions at once. Reports of one host are never in two of them.
 pub(crate) const WRITERS: usize = 2;
 
-/// Most flows that wait or are being recorded, at about 500 bytes each.
-const MAX_WAITING: usize = 131_072;
-
 /// Most flows in one transaction, but for a single request with more.
 const MAX_BATCH: usize = 16_384;
+
+/// Most flows that wait or are being recorded, at about 500 bytes each: a batch
+/// for each writer, and the next one.
+const MAX_WAITING: usize = 2 * WRITERS * MAX_BATCH;
 
 /// Most requests in one transaction.
 const MAX_REQUESTS: usize = 1024;

@@ -19,11 +19,7 @@ use crate::wire::recall::{Answer, Question, decode_question, encode_answer};
 /// How long a question waits for its turn.
 const TURN_LIMIT: Duration = Duration::from_secs(4);
 
-pub(crate) async fn answer(
-    state: &State,
-    caller: Caller,
-    body: Body<'_>,
-) -> Result<Reply, Refusal> {
+pub(crate) async fn answer(state: &State, caller: Caller, body: Body) -> Result<Reply, Refusal> {
     // A host asks one thing after the other, and has no more of the CMDB.
     let _alone = state.asking.of(caller.host)?;
     let packed = body.question(state, caller).await?;

@@ -14,11 +14,7 @@ use crate::wire;
 /// host with 16,384 flows may need, each with a process of its own.
 const MAX_ITEMS: usize = 65_536;
 
-pub(crate) async fn answer(
-    state: &State,
-    caller: Caller,
-    body: Body<'_>,
-) -> Result<Reply, Refusal> {
+pub(crate) async fn answer(state: &State, caller: Caller, body: Body) -> Result<Reply, Refusal> {
     caller.may(Role::Write)?;
     // A host tells one thing after the other, so that none takes the others' room
     // by beginning many bodies.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -30,6 +30,9 @@ const MAX_INFLATED: usize = 32 << 20;
 
 /// Longest time for a body to arrive, and for room to take it in.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a body cannot be read.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,14 +85,15 @@ const ROUTES: [(&str, Method, Route); 21] = [
 const MAX_OWN_QUESTION: usize = 4 << 10;
 
 /// A body that has not been read.
-pub(crate) struct Body<'a> {
-    headers: &'a HeaderMap,
+pub(crate) struct Body {
+    /// It is said to be what we read.
+    is_packed: bool,
     incoming: Incoming,
 }
 
 /// A body as it came, and the room that it takes.
 pub(crate) struct Packed<'a> {
-    pub(crate) bytes: Bytes,
+    pub(crate) bytes: Vec<u8>,
     _room: SemaphorePermit<'a>,
 }
 
@@ -151,10 +155,31 @@ async fn carry_out(
     // A CMDB that is away is what the counts are looked at for.
     let of_old = route == Route::Metrics;
     let caller = trust::who(state, peer, &head.headers, of_old).await?;
-    let body = Body { headers: &head.headers, incoming };
-    let query = head.uri.query().unwrap_or("");
+    let kind = text(&head.headers, header::CONTENT_TYPE);
+    let coding = text(&head.headers, header::CONTENT_ENCODING);
+    let is_packed = kind == Some("application/x-protobuf") && coding == Some("zstd");
+    let body = Body { is_packed, incoming };
+    let query = head.uri.query().unwrap_or("").to_owned();
+    // They are parts of the connection's buffer, which would be doubled to read
+    // the body while somebody has them.
+    drop(head);
+    if route == Route::Reports {
+        return reports::answer(state, caller, body).await;
+    }
+    // A fleet's reports that wait need no room for what an answer holds.
+    Box::pin(ask(state, caller, route, &query, body)).await
+}
+
+/// Carries out what is no report.
+async fn ask(
+    state: &State,
+    caller: Caller,
+    route: Route,
+    query: &str,
+    body: Body,
+) -> Result<Reply, Refusal> {
+    let json = |status, text: String| Ok(reply::body(status, "application/json", text));
     match route {
-        Route::Reports => reports::answer(state, caller, body).await,
         Route::Recall => recall::answer(state, caller, body).await,
         Route::Look => look::answer(state, caller, query, Format::Json).await,
         Route::Picture => look::answer(state, caller, query, Format::Svg).await,
@@ -253,7 +278,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name)?.to_str().ok()
 }
 
-impl Body<'_> {
+impl Body {
     /// Reads reports, as soon as there is room for them.
     pub(crate) async fn reports(self, state: &State) -> Result<Packed<'_>, Refusal> {
         self.packed(&state.bodies, MAX_BODY).await
@@ -271,9 +296,7 @@ impl Body<'_> {
     }
 
     async fn packed(self, room: &Semaphore, most: usize) -> Result<Packed<'_>, Refusal> {
-        let kind = text(self.headers, header::CONTENT_TYPE).unwrap_or("");
-        let coding = text(self.headers, header::CONTENT_ENCODING).unwrap_or("");
-        if kind != "application/x-protobuf" || coding != "zstd" {
+        if !self.is_packed {
             return Err(Refusal::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "media",
@@ -292,9 +315,8 @@ impl Body<'_> {
         let Ok(Ok(room)) = room else {
             return Err(Refusal::busy("too many bodies are being read"));
         };
-        let reading = Limited::new(self.incoming, most).collect();
-        match timeout(BODY_LIMIT, reading).await {
-            Ok(Ok(body)) => Ok(Packed { bytes: body.to_bytes(), _room: room }),
+        match timeout(BODY_LIMIT, read(self.incoming, size)).await {
+            Ok(Ok(bytes)) => Ok(Packed { bytes, _room: room }),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
             Ok(Err(_)) => Err(malformed("the body is cut off")),
             Err(_) => Err(Refusal::new(
@@ -305,6 +327,20 @@ impl Body<'_> {
             )),
         }
     }
+}
+
+/// Copies a body of at most so many bytes: as it comes, each of its pieces keeps
+/// the connection's buffer, which is larger.
+async fn read(incoming: Incoming, size: usize) -> Result<Vec<u8>, BoxError> {
+    let mut body = Limited::new(incoming, size);
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Ok(piece) = frame?.into_data() {
+            bytes.extend_from_slice(&piece);
+        }
+    }
+    bytes.shrink_to_fit();
+    Ok(bytes)
 }
 
 impl Packed<'_> {
