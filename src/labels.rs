@@ -5,6 +5,7 @@
 //! As in ssh_config(5), the first rule that says something about a thing is
 //! the one that counts, for name, role and group each.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -164,6 +165,14 @@ impl Labels {
     /// Whether some rule gives this name, role or group.
     pub fn gives(&self, word: &str) -> bool {
         self.rules.iter().any(|rule| is_any(&rule.name, &rule.role, &rule.group, word))
+    }
+
+    /// The names, roles and groups that have a text in them, in any case, sorted.
+    pub fn with(&self, text: &str) -> BTreeSet<Arc<str>> {
+        let text = text.to_lowercase();
+        let words = self.rules.iter().flat_map(|rule| [&rule.name, &rule.role, &rule.group]);
+        let words = words.flatten().filter(|word| word.to_lowercase().contains(&text));
+        words.cloned().collect()
     }
 
     /// What a thing is called, if it is called anything.

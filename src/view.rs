@@ -1,9 +1,11 @@
 //! Prints an answer. It cannot query, and it knows no clock: ages are counted
 //! to the moment the answer has in it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::graph::Graph;
 use crate::graph::group::{By, Common, Groups};
@@ -52,6 +54,14 @@ pub enum Format {
     Grafana,
     /// For browsers and documents: a picture.
     Svg,
+}
+
+/// What there is to say of a part of a graph to who reads it by a program: that
+/// nothing is known of it, or what is left out.
+pub fn remarks(answer: &Answer) -> Vec<String> {
+    let nothing = answer.walk.roots.is_empty() && answer.part.is_none_or(|part| part.total == 0);
+    let nothing = nothing.then(|| footer::nothing(answer)).into_iter().flatten();
+    nothing.chain(footer::limits(answer)).collect()
 }
 
 /// A word that names no format.
@@ -149,6 +159,10 @@ pub fn group_word(graph: &Graph, common: &Common) -> String {
 
 /// What a search found, as JSON: selectors with how many hosts each means, and
 /// names.
-pub fn search(meant: &[(Selector, usize)], names: &Names) -> io::Result<String> {
-    json::search::search(meant, names)
+pub fn search(
+    meant: &[(Selector, usize)],
+    labels: &BTreeSet<Arc<str>>,
+    names: &Names,
+) -> io::Result<String> {
+    json::search::search(meant, labels, names)
 }

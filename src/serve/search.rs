@@ -28,10 +28,11 @@ pub(crate) async fn answer(state: &State, caller: Caller, query: &str) -> Result
             meant.push((selector, found.hosts.len()));
         }
     }
+    let labels = state.labels.now().with(&text);
     let names = cmdb.names(&text).await.map_err(of_cmdb)?;
     state.metrics.questions.add(1);
     reply::printed("application/json", |text| {
-        text.write_all(view::search(&meant, &names)?.as_bytes())
+        text.write_all(view::search(&meant, &labels, &names)?.as_bytes())
     })
 }
 

@@ -167,7 +167,7 @@ pub(crate) fn sheet(outcome: &Outcome, moments: &Moments, found: &Difference) ->
     let Moments { from, to, window, .. } = moments;
     let minutes = window.as_secs() / 60;
     let mut notes = vec![format!(
-        "between {from} and {to}, each by the {minutes} minutes before it, as far as they are not shared"
+        "between {from:.0} and {to:.0}, each by the {minutes} minutes before it, as far as they are not shared"
     )];
     let mut unheard: Vec<(bool, String, usize)> = found
         .unheard
@@ -183,7 +183,7 @@ pub(crate) fn sheet(outcome: &Outcome, moments: &Moments, found: &Difference) ->
     unheard.sort();
     notes.extend(listed(unheard.into_iter().map(|(later, name, things)| {
         let at = if later { to } else { from };
-        format!("unknown: {things} of {name}, of which nothing was heard at {at}")
+        format!("unknown: {things} of {name}, of which nothing was heard at {at:.0}")
     })));
     for (count, what) in [
         (found.occasional, "come and go so rarely that one moment says nothing"),

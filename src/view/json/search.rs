@@ -1,6 +1,8 @@
 //! What a search found, for programs and for the page: docs/groups-json.md.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -25,8 +27,15 @@ struct FoundView<'a> {
     hosts: Option<Count>,
 }
 
-/// Selectors, with how many hosts each means, and names, as one document.
-pub(crate) fn search(meant: &[(Selector, usize)], names: &Names) -> io::Result<String> {
+/// Most labels that are told.
+const LABELS: usize = 20;
+
+/// Selectors, with how many hosts each means, labels and names, as one document.
+pub(crate) fn search(
+    meant: &[(Selector, usize)],
+    labels: &BTreeSet<Arc<str>>,
+    names: &Names,
+) -> io::Result<String> {
     let selectors: Vec<_> = meant
         .iter()
         .map(|(meant, hosts)| (selector(meant), *hosts))
@@ -37,6 +46,12 @@ pub(crate) fn search(meant: &[(Selector, usize)], names: &Names) -> io::Result<S
         value: value.clone(),
         name: value,
         hosts: Some(count(*hosts)),
+    });
+    let called = labels.iter().take(LABELS).map(|word| FoundView {
+        kind: "label",
+        value: word.to_string(),
+        name: word,
+        hosts: None,
     });
     let hosts = names.hosts.iter().map(|(name, id)| FoundView {
         kind: "host",
@@ -50,7 +65,7 @@ pub(crate) fn search(meant: &[(Selector, usize)], names: &Names) -> io::Result<S
         name,
         hosts: Some(Count(*hosts)),
     });
-    let found: Vec<FoundView<'_>> = meant.chain(hosts).chain(processes).collect();
+    let found: Vec<FoundView<'_>> = meant.chain(called).chain(hosts).chain(processes).collect();
     let size = 128 * found.len();
-    one_line(&Document { schema: SCHEMA, found, more: names.more }, size)
+    one_line(&Document { schema: SCHEMA, found, more: names.more || labels.len() > LABELS }, size)
 }
