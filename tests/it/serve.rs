@@ -132,6 +132,10 @@ fn each_inquiry_is_answered_over_http_as_by_its_command() {
                 document.as_object_mut().unwrap().remove("to");
                 document.as_object_mut().unwrap().remove("notes");
                 document.as_object_mut().unwrap().remove("next");
+                // The first line of a policy says until when.
+                if let Some(text) = document["text"].as_str() {
+                    document["text"] = text.split_once('\n').unwrap().1.into();
+                }
                 if words == ["failing"] {
                     document["query"].as_object_mut().unwrap().remove("since");
                 }
