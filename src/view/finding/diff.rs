@@ -210,7 +210,8 @@ pub(crate) fn sheet(outcome: &Outcome, moments: &Moments, found: &Difference) ->
         );
         format!("all is known of {name} from {since:.0} on only: nobody watched before, or 'shawk prune' forgot it")
     });
-    notes.extend(listed(forgotten));
+    let forgotten: BTreeSet<String> = forgotten.collect();
+    notes.extend(listed(forgotten.into_iter()));
     for (count, what) in [
         (found.occasional, "come and go so rarely that one moment says nothing"),
         (found.undecided, "come and go, and may still come again"),
