@@ -212,6 +212,9 @@ async fn look(options: LookOptions) -> Result<()> {
     cmdb.close().await;
     if let Some(page) = asked.page {
         answer.turn(&page);
+        for remark in view::remarks(&answer) {
+            info!("{remark}");
+        }
     }
     let (mut stdout, colour) = stdout();
     view::write(&answer, options.format, colour, &mut stdout).context("write the answer")

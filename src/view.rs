@@ -55,6 +55,14 @@ pub enum Format {
     Svg,
 }
 
+/// What there is to say of a part of a graph to who reads it by a program: that
+/// nothing is known of it, or what is left out.
+pub fn remarks(answer: &Answer) -> Vec<String> {
+    let nothing = answer.walk.roots.is_empty() && answer.part.is_none_or(|part| part.total == 0);
+    let nothing = nothing.then(|| footer::nothing(answer)).into_iter().flatten();
+    nothing.chain(footer::limits(answer)).collect()
+}
+
 /// A word that names no format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownFormat(String);

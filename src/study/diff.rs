@@ -14,6 +14,7 @@ use crate::recall::{HostKey, Window};
 use crate::study::diff::identity::{EdgeKey, Grade, ListenerKey, Name};
 use crate::study::diff::presence::Around;
 use crate::study::diff::side::{Fact, Side};
+use crate::study::doubt::{hosts_of, watched_since};
 
 pub mod identity;
 pub mod presence;
@@ -52,6 +53,9 @@ pub struct Difference {
     /// was heard at the other: how many, by host and whether it is the later
     /// moment.
     pub unheard: BTreeMap<(bool, HostKey), usize>,
+    /// Hosts that had spoken by the earlier moment, and of which all is known
+    /// only from then on: what ended before may be forgotten.
+    pub forgotten: BTreeMap<HostKey, Timestamp>,
 }
 
 /// One difference.
@@ -196,6 +200,7 @@ impl Difference {
                 (None, None) => {}
             }
         }
+        difference.forgotten = forgotten(moments, [before, after]);
         difference.judge_left(moments, ((before, &was), (after, &is)), left);
         difference.sort(before, after);
         difference
@@ -236,7 +241,8 @@ impl Difference {
 
     /// Whether anything differs, or cannot be told.
     pub fn is_told_by(&self, moments: &Moments) -> u8 {
-        match (moments.exit_code, self.entries.is_empty(), self.unheard.is_empty()) {
+        let known = self.unheard.is_empty() && self.forgotten.is_empty();
+        match (moments.exit_code, self.entries.is_empty(), known) {
             (false, ..) | (true, true, true) => 0,
             (true, false, _) => 3,
             (true, true, false) => 4,
@@ -322,6 +328,21 @@ impl Difference {
             (entry.change.clone(), key)
         });
     }
+}
+
+/// Of the hosts that are meant, those that `prune` may have taken something
+/// from since the earlier moment.
+fn forgotten(moments: &Moments, answers: [&Answer; 2]) -> BTreeMap<HostKey, Timestamp> {
+    let hosts = answers.into_iter().flat_map(|answer| {
+        let meant = hosts_of(answer, &answer.walk.roots).into_iter();
+        meant.filter_map(|host| answer.graph.hosts.get(&host))
+    });
+    let tolerance = answers[0].question.tolerance;
+    let young = hosts.filter_map(|host| Some((host, watched_since(host)?)));
+    let young = young.filter(|(host, since)| {
+        host.first_seen <= moments.from && since.duration_since(moments.from) > tolerance
+    });
+    young.map(|(host, since)| (host.key, since)).collect()
 }
 
 /// What is at one moment only by its exact key, or ended after the first one:

@@ -4,6 +4,7 @@
 mod audit;
 mod diff;
 mod drain;
+mod failing;
 mod history;
 mod impact;
 mod listeners;

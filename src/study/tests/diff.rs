@@ -286,3 +286,26 @@ fn of_what_nobody_knows_nothing_is_green() {
     assert_eq!(code(&failing, "a", 2100), 4, "a silent host may fail");
     assert_eq!(code(&About::Failing(false), "a", 2100), 0);
 }
+
+#[test]
+fn what_was_forgotten_since_the_first_moment_is_not_called_the_same() {
+    let text = "host a
+        a has 10.0.0.1 0-2000
+        a tcp 0.0.0.0:22 listens sshd/1 0-2000";
+    let window = SignedDuration::from_secs(600);
+    let moments = Moments { from: second(1000), to: second(2000), window, exit_code: true };
+    let since = |from: i64| {
+        let mut records = records(text);
+        for host in &mut records.hosts {
+            host.watched = vec![(second(from), second(2000))];
+            host.last_seen = second(2000);
+        }
+        let outcome = outcome_at(&records, Selector::All, About::Diff(moments), second(2000));
+        let code = outcome.exit_code();
+        let Finding::Diff(_, found) = outcome.finding else { panic!("another finding") };
+        (code, found.forgotten.len())
+    };
+    assert_eq!(since(900), (0, 0));
+    assert_eq!(since(1020), (0, 0), "as near as a probe's restart");
+    assert_eq!(since(1500), (4, 1));
+}

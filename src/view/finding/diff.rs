@@ -56,7 +56,16 @@ struct More<'a> {
     undecided: Count,
     unheard: Vec<Unheard<'a>>,
     unheard_total: Count,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    forgotten: Vec<Forgotten<'a>>,
     cut_before: CutView,
+}
+
+#[derive(Serialize)]
+struct Forgotten<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    since: Timestamp,
 }
 
 #[derive(Serialize)]
@@ -83,6 +92,15 @@ pub(crate) fn json(outcome: &Outcome, moments: &Moments, found: &Difference) -> 
         undecided: count(found.undecided),
         unheard: unheard.take(BESIDE).collect(),
         unheard_total: count(found.unheard.len()),
+        forgotten: found
+            .forgotten
+            .iter()
+            .take(BESIDE)
+            .map(|(key, since)| Forgotten {
+                host: record(outcome, *key).map(|(_, name)| name),
+                since: *since,
+            })
+            .collect(),
         cut_before: json::cut(&outcome.answers[0].cut),
     };
     document(outcome, "shawk.diff/1", items, more)
@@ -170,7 +188,7 @@ pub(crate) fn sheet(outcome: &Outcome, moments: &Moments, found: &Difference) ->
     let Moments { from, to, window, .. } = moments;
     let minutes = window.as_secs() / 60;
     let mut notes = vec![format!(
-        "between {from} and {to}, each by the {minutes} minutes before it, as far as they are not shared"
+        "between {from:.0} and {to:.0}, each by the {minutes} minutes before it, as far as they are not shared"
     )];
     let mut unheard: Vec<(bool, String, usize)> = found
         .unheard
@@ -186,8 +204,17 @@ pub(crate) fn sheet(outcome: &Outcome, moments: &Moments, found: &Difference) ->
     unheard.sort();
     notes.extend(listed(unheard.into_iter().map(|(later, name, things)| {
         let at = if later { to } else { from };
-        format!("unknown: {things} of {name}, of which nothing was heard at {at}")
+        format!("unknown: {things} of {name}, of which nothing was heard at {at:.0}")
     })));
+    let forgotten = found.forgotten.iter().map(|(key, since)| {
+        let name = record(outcome, *key).map_or_else(
+            || format!("host {key:x}"),
+            |(answer, _)| host(&answer.graph, *key),
+        );
+        format!("all is known of {name} from {since:.0} on only: nobody watched before, or 'shawk prune' forgot it")
+    });
+    let forgotten: BTreeSet<String> = forgotten.collect();
+    notes.extend(listed(forgotten.into_iter()));
     for (count, what) in [
         (found.occasional, "come and go so rarely that one moment says nothing"),
         (found.undecided, "come and go, and may still come again"),
@@ -200,7 +227,11 @@ pub(crate) fn sheet(outcome: &Outcome, moments: &Moments, found: &Difference) ->
     Sheet {
         columns: &COLUMNS,
         rows: page.iter().map(|entry| row(outcome, entry)).collect(),
-        none: if found.unheard.is_empty() { "no difference" } else { "nothing is known to differ" },
+        none: if found.unheard.is_empty() && found.forgotten.is_empty() {
+            "no difference"
+        } else {
+            "nothing is known to differ"
+        },
         notes,
     }
 }

@@ -131,9 +131,10 @@ fn summary(answer: &Answer, found: &Drain) -> String {
         length(until.duration_since(since))
     });
     let quiet = quiet.unwrap_or_else(|| "an unknown time".to_owned());
+    let nobody = if found.excepted.is_empty() { "nobody" } else { "nobody who counts" };
     match found.state {
-        State::Drained => format!("DRAINED: nobody connected for {quiet} (asked for {time})"),
-        State::Quiet => format!("not drained: nobody connected for {quiet} so far, of {time}"),
+        State::Drained => format!("DRAINED: {nobody} connected for {quiet} (asked for {time})"),
+        State::Quiet => format!("not drained: {nobody} connected for {quiet} so far, of {time}"),
         State::InUse => {
             let open = found.callers.iter().filter(|caller| caller.open).count();
             let recent = found.callers.len() - open;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use expect_test::{Expect, expect};
 
 use crate::graph::tests::notation::{process, records, second};
+use crate::labels::Label;
 use crate::recall::{Records, Selector};
 use crate::study::policy::{Plan, Syntax};
 use crate::study::tests::{outcome, outcome_at};
@@ -161,6 +162,33 @@ fn a_policy_for_iptables_has_one_family() {
             -A SHAWK-IN -j DROP
             COMMIT"#]],
     );
+}
+
+#[test]
+fn a_policy_for_kubernetes_is_of_the_pods_that_labels_name() {
+    let selector = |name: Option<&str>, role: Option<&str>| {
+        let about = About::Policy(plan(Syntax::Kubernetes));
+        let mut outcome = outcome(WORLD, Selector::Process("nginx".to_owned()), about);
+        let text = |text: Option<&str>| text.map(Arc::from);
+        let label = Label { name: text(name), role: text(role), group: None };
+        let answer = &mut outcome.answers[0];
+        for root in &answer.walk.roots {
+            answer.graph.nodes[*root].label = Some(label.clone());
+        }
+        let text = print(&outcome, Format::Table);
+        let (_, after) = text.split_once("matchLabels:\n").unwrap();
+        let (labels, _) = after.split_once("  policyTypes").unwrap();
+        labels.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(
+        selector(Some("shop"), Some("web")),
+        r#"app.kubernetes.io/name: "shop" app.kubernetes.io/component: "web""#
+    );
+    // Kubernetes takes no such value, and half of a name selects others.
+    for name in ["my shop", "shop\"\n", "-shop", "é", &"a".repeat(64)] {
+        let placeholder = r#"shawk.example/replace-these-labels: "true""#;
+        assert_eq!(selector(Some(name), Some("web")), placeholder, "{name}");
+    }
 }
 
 #[test]

@@ -151,6 +151,16 @@ fn a_service_is_drained_once_its_clients_are_gone_and_its_probe_went_on() {
         if names == both && code == 3 { Ok(()) } else { Err(format!("{names:?} {code}")) }
     });
 
+    // One of two does not count; then neither, though both are there.
+    let (names, code) = drain(&["--except", "redis-cli"]);
+    assert_eq!((names, code), (BTreeSet::from(["client-1/python3".to_owned()]), 3));
+    wait::until("it to be drained but for a host", LIMIT, || {
+        let words = ["drain", "6379", "--for", "2s", "--except", "client-1"];
+        let (document, code) = cmdb.asks(&words);
+        let left = document["not_counted"].as_array().map_or(0, Vec::len);
+        if (code, left) == (0, 2) { Ok(()) } else { Err(format!("{code} {document:#}")) }
+    });
+
     let mut watching =
         cmdb.command(&["drain", "6379", "--for", "6s", "--watch", "--interval", "300ms"]);
     let watching = thread::spawn(move || wait::output(&mut watching, LIMIT));

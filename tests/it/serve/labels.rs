@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::cmdb::{open, report, with_addresses};
+use crate::cmdb::{open, over, report, with_addresses};
 use crate::serve::collector::{Collector, said, shawk, until};
 
 const FILE: &str =
@@ -64,4 +64,55 @@ fn labels_are_shown_asked_for_and_read_again() {
         groups("host=web")[0].contains("store")
     });
     assert!(collector.log().contains("the labels stay as they were"), "{}", collector.log());
+}
+
+/// Whatever names something says what people call it.
+#[test]
+fn labels_stand_in_every_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
+    let file = directory.path().join("labels.toml");
+    fs::write(&file, FILE).unwrap();
+    let labels = file.to_str().unwrap();
+    let collector = Collector::start(&cmdb, &["--labels", labels]);
+    let mut dead = open("10.0.0.1 > 10.0.0.2:99 curl", 0, 60);
+    dead.flow.counters.connecting = dead.flow.counters.open;
+    let flows = vec![
+        open("10.0.0.1:22 . sshd", 0, 60),
+        open("10.0.0.1:22 < 10.0.0.2 sshd", 0, 60),
+        over("10.0.0.1 > 10.0.0.2:98 wget", 0, 30),
+        dead,
+    ];
+    let told = with_addresses(report("web", 0, 1, 60, flows), &["10.0.0.1"]);
+    assert_eq!(collector.report(&[&told]).status, 200);
+    let since = "2027-01-15T00:00:00Z";
+    for (words, query) in [
+        (&["listeners"][..], "listeners"),
+        (&["failing", "--since", since], "failing?since=2027-01-15T00:00:00Z"),
+        (&["unexplained", "--since", since], "unexplained?since=2027-01-15T00:00:00Z"),
+        (&["impact", "shop"], "impact?what=shop"),
+        (&["drain", "shop", "--for", "87600h"], "drain?what=shop&for=87600h"),
+        (&["policy", "shop"], "policy?what=shop"),
+        (
+            &["diff", "--from", "2027-01-15T08:00:10Z", "--to", "2027-01-15T08:01:00Z"],
+            "diff?from=2027-01-15T08:00:10Z&to=2027-01-15T08:01:00Z",
+        ),
+        (&["look", "shop"], "look?what=shop"),
+        (&["export", "-o", "csv"], "export?output=csv"),
+        (&["export", "-o", "dot"], "export?output=dot"),
+        (&["export", "-o", "mermaid"], "export?output=mermaid"),
+        (&["export", "-o", "graphml"], "export?output=graphml"),
+        (&["export", "-o", "grafana"], "export?output=grafana"),
+        (&["export"], "export"),
+    ] {
+        let asked = ["--labels", labels, "--cmdb", &cmdb];
+        let output = shawk(&[words, &asked].concat()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("ledger"), "{words:?}: {text}");
+        let answer = collector.get(&format!("/api/v1/{query}"));
+        assert!(answer.text().contains("ledger"), "{query}: {}", answer.text());
+    }
+    let found = collector.get("/api/v1/search?q=Ledg").json()["found"].clone();
+    let expected = serde_json::json!([{"kind": "label", "value": "ledger", "name": "ledger"}]);
+    assert_eq!(found, expected);
 }

@@ -3,6 +3,9 @@
 //! Peers are blocks of addresses: which labels the pods have that had these
 //! addresses, nobody here knows.
 
+use std::collections::BTreeSet;
+
+use crate::labels::Label;
 use crate::study::policy::{Hook, Rule, Subject};
 use crate::view::finding::policy::Text;
 use crate::view::label::host;
@@ -12,9 +15,15 @@ const NAME: usize = 63;
 
 /// The document.
 pub(crate) fn rules(text: &Text<'_>) -> String {
-    let mut out = text.heading(&[
-        "The podSelector selects nothing as it stands: put the labels of the pods there. From then on, what has no rule is refused.",
-    ]);
+    let labels = pod_labels(text);
+    let mut out = text.heading(&[match labels.is_empty() {
+        true => "The podSelector selects nothing as it stands: put the labels of the pods there. From then on, what has no rule is refused.",
+        false => "The podSelector is made of what the file of labels calls it: see that these pods have these labels, and no others do. What has no rule is refused of them.",
+    }]);
+    let labels = match labels.is_empty() {
+        true => "      shawk.example/replace-these-labels: \"true\"\n".to_owned(),
+        false => labels.iter().map(|(key, value)| format!("      {key}: \"{value}\"\n")).collect(),
+    };
     let types: Vec<&str> = [(Hook::Input, "Ingress"), (Hook::Output, "Egress")]
         .into_iter()
         .filter(|(hook, _)| text.has(*hook))
@@ -28,7 +37,7 @@ pub(crate) fn rules(text: &Text<'_>) -> String {
          spec:\n\
          \x20 podSelector:\n\
          \x20   matchLabels:\n\
-         \x20     shawk.example/replace-these-labels: \"true\"\n\
+         {labels}\
          \x20 policyTypes: [{}]\n",
         name(text),
         types.join(", ")
@@ -48,6 +57,37 @@ pub(crate) fn rules(text: &Text<'_>) -> String {
         }
     }
     out
+}
+
+/// What people call it, where that is one thing, by the keys that Kubernetes
+/// recommends (kubernetes.io/docs, recommended labels).
+fn pod_labels(text: &Text<'_>) -> Vec<(&'static str, String)> {
+    let Subject::Place(place) = &text.policy.subject else { return Vec::new() };
+    let nodes = text.answer.walk.roots.iter().map(|root| &text.answer.graph.nodes[*root]);
+    let here = nodes.filter(|node| node.identity.place() == Some(place));
+    let called: BTreeSet<Option<&Label>> = here.map(|node| node.label.as_ref()).collect();
+    let Some(Some(label)) = called.first().filter(|_| called.len() == 1) else { return Vec::new() };
+    let parts = [
+        ("app.kubernetes.io/name", &label.name),
+        ("app.kubernetes.io/component", &label.role),
+        ("app.kubernetes.io/part-of", &label.group),
+    ];
+    let values = parts.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?)));
+    let values: Vec<(&str, &str)> = values.collect();
+    // Another value than it is called would select other pods.
+    match values.iter().all(|(_, value)| is_label(value)) {
+        true => values.into_iter().map(|(key, value)| (key, value.to_owned())).collect(),
+        false => Vec::new(),
+    }
+}
+
+/// Whether Kubernetes takes it as a label's value.
+fn is_label(value: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let ends = [value.bytes().next(), value.bytes().last()];
+    value.len() <= NAME
+        && value.bytes().all(inner)
+        && ends.into_iter().all(|end| end.is_some_and(|byte| byte.is_ascii_alphanumeric()))
 }
 
 fn rule(rule: &Rule, key: &str) -> String {
