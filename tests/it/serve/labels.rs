@@ -113,6 +113,8 @@ fn labels_stand_in_every_answer() {
         assert!(answer.text().contains("ledger"), "{query}: {}", answer.text());
     }
     let found = collector.get("/api/v1/search?q=Ledg").json()["found"].clone();
-    let expected = serde_json::json!([{"kind": "label", "value": "ledger", "name": "ledger"}]);
+    let expected = serde_json::json!([
+        {"kind": "label", "value": "ledger", "name": "ledger", "as": ["name"]}
+    ]);
     assert_eq!(found, expected);
 }
