@@ -215,7 +215,8 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
   function plain(): void {
     const at = new Map(scene.nodes.map((node) => [node.key, node]))
     const focus = selected !== null && near.has(selected) ? selected : null
-    const ranked: PlainLine[][] = [[], [], []]
+    // What is pale lies below, what fails and what is meant above.
+    const ranked: PlainLine[][] = [[], [], [], []]
     for (const line of scene.lines) {
       const [from, to] = [at.get(line.active), at.get(line.passive)]
       if (from === undefined || to === undefined) continue
@@ -223,7 +224,7 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
       const pale = isIdle(line) || (focus !== null && line.active !== focus && line.passive !== focus)
       const colour = lineColour(line, colours)
       const drawn = { from, to, colour: meant ? colours.select : pale ? faded(colour, colours.back) : colour }
-      ranked[meant ? 2 : line.state === 'failing' || (focus !== null && !pale) ? 1 : 0]?.push(drawn)
+      ranked[meant ? 3 : pale ? 0 : line.state === 'failing' || focus !== null ? 2 : 1]?.push(drawn)
     }
     many.show(ranked.flat())
   }
