@@ -80,11 +80,25 @@ fn a_process_killed_at_any_statement_leaves_a_postgres_scheme_at_a_step() {
         assert!(statements.len() > 10);
         for (version, statement) in statements {
             let words: Vec<&str> = statement.split_whitespace().collect();
-            let ["CREATE", "TABLE" | "INDEX", name, ..] = words[..] else {
-                panic!("what is made here? {statement}");
+            // What is in its way, and what it would leave.
+            let (name, taken, made) = match words[..] {
+                ["CREATE", "TABLE" | "INDEX", name, ..] => (
+                    name,
+                    format!("CREATE TABLE shawk.{name} (a int)"),
+                    format!("AND c.relname = '{name}'"),
+                ),
+                ["ALTER", "TABLE", table, "ADD", "COLUMN", name, ..] => (
+                    name,
+                    format!("LOCK TABLE shawk.{table}"),
+                    format!(
+                        "AND EXISTS (SELECT FROM pg_attribute a
+                            WHERE a.attrelid = c.oid AND a.attname = '{name}')"
+                    ),
+                ),
+                _ => panic!("what is made here? {statement}"),
             };
             let mut blocker = postgres::connect(url).await;
-            let taken = format!("BEGIN; CREATE TABLE shawk.{name} (a int)");
+            let taken = format!("BEGIN; {taken}");
             blocker.execute(sqlx::raw_sql(AssertSqlSafe(taken))).await.expect("take the name");
             let mut child = create_scheme(&place, &[]).spawn().expect("spawn");
             let waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'shawk'
@@ -99,11 +113,7 @@ fn a_process_killed_at_any_statement_leaves_a_postgres_scheme_at_a_step() {
             let left =
                 "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                 WHERE n.nspname = 'shawk'";
-            let left = if version == 0 {
-                left.to_owned()
-            } else {
-                format!("{left} AND c.relname = '{name}'")
-            };
+            let left = if version == 0 { left.to_owned() } else { format!("{left} {made}") };
             assert_eq!(count(&mut watcher, &left).await, 0, "left after {name}");
             if version > 0 {
                 let found = "SELECT value FROM shawk.meta WHERE name = 'version'";
@@ -112,7 +122,7 @@ fn a_process_killed_at_any_statement_leaves_a_postgres_scheme_at_a_step() {
         }
         assert_eq!(
             Cmdb::create_scheme(&place.url, &LIMITS).await.expect("create").change,
-            Change::Migrated { from: 1, to: 2 }
+            Change::Migrated { from: 2, to: 3 }
         );
         Cmdb::open(&place.url, &LIMITS).await.expect("open").close().await;
     });

@@ -164,6 +164,9 @@ async fn an_older_scheme_gets_tokens_and_keeps_what_it_has(place: Place) {
     cmdb.close().await;
     let before = place.dump().await;
     place.raw("DROP TABLE token").await;
+    for column in ["polled", "blind", "unowned"] {
+        place.raw(&format!("ALTER TABLE epoch DROP COLUMN {column}")).await;
+    }
     place.raw("UPDATE meta SET value = 1 WHERE name = 'version'").await;
     if !place.is_sqlite() {
         let refusal = Cmdb::open(&place.url, &LIMITS).await.err().expect("refused");
