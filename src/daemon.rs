@@ -12,6 +12,8 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::debug;
 
+use crate::prometheus::Text;
+
 /// SIGTERM and SIGINT.
 pub struct Signals {
     terminate: Signal,
@@ -48,33 +50,28 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Name, kind and meaning of a number, and the number.
-pub type Fact = (&'static str, &'static str, &'static str, f64);
-
-/// What every exporter tells of its own process, by the names that all have for
-/// it.
-pub fn facts() -> Vec<Fact> {
+/// What every exporter tells of its own process, by the names that all have for it.
+pub fn tell_of_process(text: &mut Text) {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let seconds = time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
     let what = "Total user and system CPU time spent in seconds.";
-    let mut facts = vec![("process_cpu_seconds_total", "counter", what, seconds)];
+    text.named("process_cpu_seconds_total", "counter", what, seconds);
     let pages = std::fs::read_to_string("/proc/self/statm").ok().and_then(|statm| {
         let resident = statm.split_whitespace().nth(1)?;
         resident.parse::<u64>().ok()
     });
     if let Some(pages) = pages {
-        let bytes = (pages * rustix::param::page_size() as u64) as f64;
+        let bytes = pages * rustix::param::page_size() as u64;
         let what = "Resident memory size in bytes.";
-        facts.push(("process_resident_memory_bytes", "gauge", what, bytes));
+        text.named("process_resident_memory_bytes", "gauge", what, bytes);
     }
     if let Ok(files) = std::fs::read_dir("/proc/self/fd") {
         // Of these, one is how it is counted.
-        let open = files.count().saturating_sub(1) as f64;
-        facts.push(("process_open_fds", "gauge", "Number of open file descriptors.", open));
+        let open = files.count().saturating_sub(1);
+        text.named("process_open_fds", "gauge", "Number of open file descriptors.", open);
     }
     if let Some(most) = getrlimit(Resource::Nofile).current {
         let what = "Maximum number of open file descriptors.";
-        facts.push(("process_max_fds", "gauge", what, most as f64));
+        text.named("process_max_fds", "gauge", what, most);
     }
-    facts
 }

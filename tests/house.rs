@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &str)] = &[
     ("flow", ""),
     ("probe", "flow"),
-    ("daemon", ""),
     ("prometheus", ""),
+    ("daemon", "prometheus"),
     ("recall", "flow"),
     ("wire", "flow recall"),
     ("cmdb", "flow recall wire"),

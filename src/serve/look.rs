@@ -11,6 +11,7 @@ use crate::cli::args::{
 };
 use crate::cli::{self, Asked, inquiry};
 use crate::graph::group::{self, By};
+use crate::graph::page::Page;
 use crate::graph::search::Answer;
 use crate::look;
 use crate::recall::Role;
@@ -47,22 +48,13 @@ pub(crate) async fn answer(
     let (by, group) = (words.by.unwrap_or(By::Host), words.group.clone());
     let _turn = recall::turn(state).await?;
     let page = words.asked.page;
-    let mut answer = find(state, words.asked, now).await?;
-    let mut next = None;
-    let reply = reply::printed(format.media_type(), |text| {
-        if let Some(group) = group {
-            group::narrow(&mut answer, by, |graph, common| {
-                view::group_word(graph, common) == group
-            });
-        }
-        if let Some(page) = page {
-            answer.turn(&page);
-        }
-        next = answer.part.and_then(|part| part.next);
-        view::write(&answer, format, false, text)
-    });
+    let answer = find(state, words.asked, now).await?;
     let path = if format == Format::Svg { "/api/v1/look.svg" } else { "/api/v1/look" };
-    reply.map(|reply| reply::with_next(reply, path, query, next))
+    paged(answer, page, format, (path, query), |answer| {
+        if let Some(group) = group {
+            group::narrow(answer, by, |graph, common| view::group_word(graph, common) == group);
+        }
+    })
 }
 
 /// `GET /api/v1/export`: the same of everything at once, in any format that is
@@ -81,9 +73,21 @@ pub(crate) async fn export(
     let format = only.unwrap_or(format);
     let page = asked.page;
     let _turn = recall::turn(state).await?;
-    let mut answer = find(state, asked, now).await?;
+    let answer = find(state, asked, now).await?;
+    paged(answer, page, format, (path, query), |_| {})
+}
+
+/// The page that is asked for, of what `narrow` leaves, and where the next is.
+fn paged(
+    mut answer: Answer,
+    page: Option<Page>,
+    format: Format,
+    (path, query): (&str, &str),
+    narrow: impl FnOnce(&mut Answer),
+) -> Result<Reply, Refusal> {
     let mut next = None;
     let reply = reply::printed(format.media_type(), |text| {
+        narrow(&mut answer);
         if let Some(page) = page {
             answer.turn(&page);
         }

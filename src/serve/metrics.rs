@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::daemon::facts;
+use crate::daemon::tell_of_process;
 use crate::prometheus::{Count, Text};
 
 /// What is counted.
@@ -67,9 +67,7 @@ impl Metrics {
         text.head("build_info", "gauge", "The version that runs.");
         text.line("build_info", concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}"), 1);
         text.one("cmdb_up", "gauge", "Whether the CMDB answers.", u8::from(ready));
-        for (name, kind, help, value) in facts() {
-            text.named(name, kind, help, value);
-        }
+        tell_of_process(&mut text);
         text.head("http_requests_total", "counter", "Requests answered, by class of status.");
         for (class, count) in ["2xx", "4xx", "5xx"].into_iter().zip(&self.requests) {
             text.line("http_requests_total", &format!("{{status=\"{class}\"}}"), count.get());

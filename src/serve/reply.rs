@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 
-use http_body_util::{BodyExt, Collected, Full};
+use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
@@ -124,7 +124,7 @@ pub(crate) fn unpacks(headers: &hyper::HeaderMap) -> bool {
 
 /// A text that is not small, packed. JSON becomes a tenth, in a few
 /// milliseconds a megabyte.
-pub(crate) async fn packed(reply: Reply) -> Reply {
+pub(crate) fn packed(reply: Reply) -> Reply {
     let (mut head, body) = reply.into_parts();
     let kind = head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let text = kind.is_some_and(|kind| {
@@ -134,10 +134,10 @@ pub(crate) async fn packed(reply: Reply) -> Reply {
     });
     // What has a tag is kept by browsers, under that tag.
     let kept = head.headers.contains_key(header::ETAG);
-    let Ok(bytes) = body.collect().await.map(Collected::to_bytes);
     if !text || kept {
-        return Response::from_parts(head, Full::new(bytes));
+        return Response::from_parts(head, body);
     }
+    let bytes = body.into_inner().unwrap_or_default();
     head.headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     if bytes.len() < WORTH_PACKING {
         return Response::from_parts(head, Full::new(bytes));

@@ -100,10 +100,8 @@ pub(crate) struct Packed<'a> {
 /// The answer to a request, whatever it is.
 pub(crate) async fn answer(state: &State, peer: &Peer, request: Request<Incoming>) -> Reply {
     let unpacks = reply::unpacks(request.headers());
-    let reply = match carry_out(state, peer, request).await {
-        Ok(reply) if unpacks => Ok(reply::packed(reply).await),
-        reply => reply,
-    };
+    let reply = carry_out(state, peer, request).await;
+    let reply = reply.map(|reply| if unpacks { reply::packed(reply) } else { reply });
     let reply = reply.and_then(|reply| state.answers.hold(reply)).unwrap_or_else(|refusal| {
         tracing::debug!("{} {}: {}", refusal.status, refusal.code, refusal.error);
         state.metrics.refusal(refusal.code);

@@ -100,18 +100,15 @@ impl Drain {
         let calls = calls(answer).into_iter().map(|edge| caller(answer, edge));
         let (excepted, counted): (Vec<Caller>, Vec<Caller>) =
             calls.partition(|caller| except.means(answer, caller));
-        let excepted: Vec<Caller> = excepted
-            .into_iter()
-            .filter(|caller| answer.graph.edges[caller.edge].last_seen >= since)
-            .collect();
-        let mut edges: Vec<EdgeId> = counted.iter().map(|caller| caller.edge).collect();
-        edges.sort_by_key(|edge| (std::cmp::Reverse(answer.graph.edges[*edge].last_seen), *edge));
-        let last = edges.first().map(|edge| answer.graph.edges[*edge].last_seen);
-        let recent: Vec<EdgeId> =
-            edges.into_iter().filter(|edge| answer.graph.edges[*edge].last_seen >= since).collect();
-        let mut callers: Vec<Caller> = recent.iter().map(|edge| caller(answer, *edge)).collect();
+        let last_seen = |caller: &Caller| answer.graph.edges[caller.edge].last_seen;
+        let last = counted.iter().map(last_seen).max();
+        let recent = |callers: Vec<Caller>| -> Vec<Caller> {
+            callers.into_iter().filter(|caller| last_seen(caller) >= since).collect()
+        };
+        let (excepted, mut callers) = (recent(excepted), recent(counted));
         callers.sort_by_cached_key(|one| (!one.open, reading(answer, one.node), one.edge));
-        let all = doubts(answer, Watch { since: end, polled: false }, &recent);
+        let edges: Vec<EdgeId> = callers.iter().map(|caller| caller.edge).collect();
+        let all = doubts(answer, Watch { since: end, polled: false }, &edges);
         let (blind, notes): (BTreeSet<Doubt>, BTreeSet<Doubt>) =
             all.into_iter().filter(|doubt| !is_of_history(doubt)).partition(is_blind);
         let quiet_since = watched_from(answer).map(|from| last.map_or(from, |last| last.max(from)));

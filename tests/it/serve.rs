@@ -94,15 +94,21 @@ fn through_a_collector_everything_is_as_in_the_database() {
     }
 }
 
+/// A collector that was told of this machine's sockets.
+fn with_this_host(cmdb: &str) -> Collector {
+    let collector = Collector::start(cmdb, &[]);
+    let probe = shawk(&["probe", "--once", "--mode", "netlink", "--cmdb", &collector.url()]);
+    let output = { probe }.output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    collector
+}
+
 #[test]
 fn each_inquiry_is_answered_over_http_as_by_its_command() {
     let directory = tempfile::tempdir().unwrap();
     let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
     let _connected = connected();
-    let collector = Collector::start(&cmdb, &[]);
-    let probe = shawk(&["probe", "--once", "--mode", "netlink", "--cmdb", &collector.url()]);
-    let output = { probe }.output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    let collector = with_this_host(&cmdb);
     for (words, query, total) in [
         (&["listeners"][..], "listeners", 1..),
         (&["impact", "--host", "served"], "impact?host=served", 0..),
@@ -169,10 +175,7 @@ fn an_export_is_the_same_by_both_ways_and_other_programs_read_it() {
     let directory = tempfile::tempdir().unwrap();
     let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
     let _connected = connected();
-    let collector = Collector::start(&cmdb, &[]);
-    let probe = shawk(&["probe", "--once", "--mode", "netlink", "--cmdb", &collector.url()]);
-    let output = { probe }.output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
+    let collector = with_this_host(&cmdb);
     let export = |format: &str| {
         let mut command = shawk(&["export", "--host", "served", "-o", format, "--cmdb", &cmdb]);
         let output = command.output().unwrap();

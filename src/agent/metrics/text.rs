@@ -1,7 +1,7 @@
 //! Numbers → lines.
 
 use crate::agent::metrics::Sources;
-use crate::daemon::{facts, lock};
+use crate::daemon::{lock, tell_of_process};
 use crate::flow::host::{Coverage, Rung};
 use crate::flow::tally::count::{Dropped, Spans};
 use crate::prometheus::Text;
@@ -23,9 +23,7 @@ pub(crate) fn write(sources: &Sources) -> String {
     write_spool(&mut text, sources);
     let what = "Lines on standard error that nobody read in time";
     text.one("log_lines_dropped_total", "counter", what, sources.log.dropped());
-    for (name, kind, help, value) in facts() {
-        text.named(name, kind, help, value);
-    }
+    tell_of_process(&mut text);
     text.into_string()
 }
 
