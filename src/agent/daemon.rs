@@ -46,7 +46,7 @@ pub async fn run(probe: Probe, recorder: Option<Recorder>, plan: Plan) -> Result
     if begun {
         tokio::select! {
             () = telling.go_on(&mut scans) => {}
-            () = metrics::serve(listener, &sources) => {}
+            () = metrics::serve(listener, sources) => {}
             () = signals.stop() => {}
         }
     }

@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -29,9 +30,13 @@ use crate::prometheus;
 /// Largest headers of a request; hyper asks for this much at least.
 const MAX_REQUEST: usize = 8 << 10;
 
-/// Longest time one request may take. They are answered one after the other,
-/// so that scrapes cost a bounded part of a processor.
+/// Longest time one request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);
+
+/// Connections at once; further ones wait in the kernel. Enough that who
+/// connects and says nothing keeps no scraper waiting, few enough to be a
+/// quarter of a MiB at the most.
+const MAX_CONNECTIONS: usize = 16;
 
 /// What is told of.
 pub(crate) struct Sources {
@@ -49,15 +54,23 @@ pub(crate) async fn listen(at: Option<SocketAddr>) -> Result<Option<TcpListener>
 }
 
 /// Answers, for ever.
-pub(crate) async fn serve(listener: Option<TcpListener>, sources: &Sources) {
+pub(crate) async fn serve(listener: Option<TcpListener>, sources: Sources) {
     let Some(listener) = listener else { return std::future::pending().await };
-    loop {
+    let sources = Arc::new(sources);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
-            Ok((stream, _)) => match timeout(REQUEST_LIMIT, answer(stream, sources)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => debug!("a scrape: {error}"),
-                Err(_) => debug!("a scrape took too long"),
-            },
+            Ok((stream, _)) => {
+                let sources = Arc::clone(&sources);
+                tokio::spawn(async move {
+                    match timeout(REQUEST_LIMIT, answer(stream, &sources)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => debug!("a scrape: {error}"),
+                        Err(_) => debug!("a scrape took too long"),
+                    }
+                    drop(place);
+                });
+            }
             // Out of descriptors, most likely; others give theirs back.
             Err(error) => {
                 debug!("accept a scrape: {error}");

@@ -1,7 +1,7 @@
 //! The spool under the real binary: what was synced survives any kill, full
 //! and read-only disks, and a second process.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
@@ -95,9 +95,14 @@ impl Probe {
         self
     }
 
+    /// Calls, and says nothing yet.
+    pub(crate) fn connect(&self) -> io::Result<TcpStream> {
+        TcpStream::connect(self.metrics)
+    }
+
     /// One scrape, if it answers.
     pub(crate) fn scrape(&self) -> Option<Metrics> {
-        let mut stream = TcpStream::connect(self.metrics).ok()?;
+        let mut stream = self.connect().ok()?;
         stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").ok()?;
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;

@@ -1,7 +1,9 @@
-//! A daemon whose standard error is a full pipe that nobody reads.
+//! A daemon whose standard error is a full pipe that nobody reads, or whom
+//! others call and say nothing.
 
 use std::fs::OpenOptions;
-use std::io::{PipeReader, Write};
+use std::io::{ErrorKind, PipeReader, Read, Write};
+use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
@@ -9,7 +11,7 @@ use std::process::Stdio;
 use rustix::fs::OFlags;
 
 use crate::serve::collector::{Collector, until};
-use crate::spool::{Probe, free_port, scratch};
+use crate::spool::{Probe, away, free_port, scratch};
 
 /// A pipe with no room for a byte.
 fn full() -> (PipeReader, Stdio) {
@@ -56,4 +58,20 @@ fn a_log_that_nobody_reads_stops_neither_probe_nor_collector() {
     let (status, _) = collector.ended();
     assert!(status.success(), "{status}");
     drop((probe_says, collector_says));
+}
+
+/// Nobody's silence is waited for: the scrape is answered while all of them are
+/// still connected.
+#[test]
+fn who_connects_and_says_nothing_keeps_no_scraper_waiting() {
+    let directory = scratch();
+    let probe = Probe::start_by(&[], &away(), &directory.path().join("spool"));
+    probe.until("it listens", |_| true);
+    let silent: Vec<TcpStream> = (0..15).map(|_| probe.connect().unwrap()).collect();
+    probe.scrape().unwrap();
+    for mut stream in &silent {
+        stream.set_nonblocking(true).unwrap();
+        let ended = stream.read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(ended, Err(ErrorKind::WouldBlock));
+    }
 }
