@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
 use tracing::warn;
 
-use crate::agent::scan::{Recorder, Scanner};
+use crate::agent::recorder::Recorder;
+use crate::agent::scan::Scanner;
 use crate::agent::spool::SpoolPlan;
 use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
@@ -28,6 +29,7 @@ mod delivery;
 mod journal;
 pub mod meter;
 mod metrics;
+pub mod recorder;
 pub mod replay;
 pub mod scan;
 pub mod spool;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use tracing::info;
 
+use crate::agent::recorder::Recorder;
 use crate::agent::{self, Plan};
 use crate::ask;
 use crate::cli::inquiry::InquiryOptions;
@@ -165,7 +166,7 @@ async fn probe(options: ProbeOptions, log: &Log) -> Result<()> {
         .map_err(|why| anyhow::anyhow!("this host cannot be probed that way: {why}"))?;
     info!("{}", choice.line(&support));
     let probe = Probe::open(&config, choice.rung, loaded)?;
-    let recorder = options.record.as_deref().map(agent::scan::open_recorder).transpose()?;
+    let recorder = options.record.as_deref().map(Recorder::open).transpose()?;
     if options.once {
         let report = agent::once(probe, recorder, &plan).await?;
         summary(&report, &plan.cmdb);

@@ -11,7 +11,8 @@ use tokio::sync::watch;
 use crate::agent::Plan;
 use crate::agent::meter::Meter;
 use crate::agent::metrics::{self, Sources};
-use crate::agent::scan::{Recorder, Scanner};
+use crate::agent::recorder::Recorder;
+use crate::agent::scan::Scanner;
 use crate::agent::telling::Telling;
 use crate::daemon::{Signals, notify};
 use crate::flow::tally::Tally;
@@ -28,6 +29,7 @@ pub async fn run(probe: Probe, recorder: Option<Recorder>, plan: Plan) -> Result
     let meter = Arc::new(Meter::default());
     let (stop, stopped) = mpsc::channel();
     let (scanned, mut scans) = watch::channel(());
+    let recorder = recorder.map(Recorder::of_daemon);
     let scanner = Scanner { probe, recorder, filter: plan.filter, unrecorded: None };
     let (shared, measured, interval) = (Arc::clone(&tally), Arc::clone(&meter), plan.interval);
     let thread = std::thread::Builder::new()

@@ -1,38 +1,23 @@
-//! The thread that looks, and the recording of what it saw. It must not know
-//! the CMDB.
+//! The thread that looks. It must not know the CMDB.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::agent::meter::Meter;
+use crate::agent::recorder::Recorder;
 use crate::daemon::lock;
 use crate::flow::filter::Filter;
 use crate::flow::key::Observation;
 use crate::flow::tally::Tally;
-use crate::probe::{Probe, record};
+use crate::probe::Probe;
 
 /// Scans take at most one part in so many of one processor.
 const MAX_SHARE: u32 = 4;
-
-/// Where `--record` writes every snapshot.
-pub type Recorder = Box<dyn Write + Send>;
-
-/// Opens the file that `--record` names; `-` is standard output.
-pub fn open_recorder(path: &Path) -> Result<Recorder> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdout()));
-    }
-    let file = File::create(path).with_context(|| format!("create '{}'", path.display()))?;
-    Ok(Box::new(BufWriter::new(file)))
-}
 
 /// The thread that looks: everything it needs, and nothing that can wait for a
 /// network.
@@ -106,11 +91,8 @@ impl Scanner {
         let observation = match &mut self.recorder {
             Some(recorder) => {
                 let snapshot = self.probe.snapshot()?;
-                let written = record::write(&snapshot, &mut *recorder)
-                    .and_then(|()| recorder.flush().context("flush"))
-                    .context("record the snapshot");
                 // A full disk for a recording must not cost the CMDB anything.
-                if let Err(error) = written {
+                if let Err(error) = recorder.record(&snapshot) {
                     warn!("recording ends here: {error:#}");
                     self.recorder = None;
                     self.unrecorded = Some(error);

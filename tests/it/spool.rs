@@ -78,7 +78,7 @@ impl Probe {
     }
 
     /// Reads what it says until it says that.
-    fn says(&mut self, what: &str) {
+    pub(crate) fn says(&mut self, what: &str) {
         let says = self.says.as_mut().unwrap();
         let mut said = String::new();
         while !said.contains(what) {

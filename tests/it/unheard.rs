@@ -1,12 +1,11 @@
-//! A daemon whose standard error is a full pipe that nobody reads, or whom
-//! others call and say nothing.
+//! A daemon that writes into a full pipe that nobody reads, or that is called
+//! by who then says nothing.
 
 use std::fs::OpenOptions;
-use std::io::{ErrorKind, PipeReader, Read, Write};
+use std::io::{ErrorKind, PipeReader, PipeWriter, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::process::Stdio;
 
 use rustix::fs::OFlags;
 
@@ -14,7 +13,7 @@ use crate::serve::collector::{Collector, until};
 use crate::spool::{Probe, away, free_port, scratch};
 
 /// A pipe with no room for a byte.
-fn full() -> (PipeReader, Stdio) {
+fn full() -> (PipeReader, PipeWriter) {
     let (reader, writer) = std::io::pipe().unwrap();
     // Opened anew, so that only filling it does not wait.
     let own = format!("/proc/self/fd/{}", writer.as_raw_fd());
@@ -23,7 +22,7 @@ fn full() -> (PipeReader, Stdio) {
     for piece in [4096, 1] {
         while filling.write_all(&vec![b'.'; piece]).is_ok() {}
     }
-    (reader, writer.into())
+    (reader, writer)
 }
 
 /// Scans, deliveries and recording go on, what is not heard is counted, and both
@@ -34,10 +33,11 @@ fn a_log_that_nobody_reads_stops_neither_probe_nor_collector() {
     let cmdb = format!("sqlite:{}", directory.path().join("cmdb.db").display());
     let (collector_says, stderr) = full();
     let talkative = [("SHAWK_DEBUG", "true")];
-    let collector = Collector::start_to(stderr, free_port(), &cmdb, &talkative);
+    let collector = Collector::start_to(stderr.into(), free_port(), &cmdb, &talkative);
     let (probe_says, stderr) = full();
     let (before, spool) = (["env", "SHAWK_DEBUG=true"], directory.path().join("spool"));
-    let mut probe = Probe::start_to(stderr, "netlink", "100ms", &before, &collector.url(), &spool);
+    let mut probe =
+        Probe::start_to(stderr.into(), "netlink", "100ms", &before, &collector.url(), &spool);
 
     let unheard = probe.until("it drops lines", |m| m.get("log_lines_dropped_total") > 0.0);
     probe.until("it goes on", |metrics| {
@@ -58,6 +58,22 @@ fn a_log_that_nobody_reads_stops_neither_probe_nor_collector() {
     let (status, _) = collector.ended();
     assert!(status.success(), "{status}");
     drop((probe_says, collector_says));
+}
+
+/// What nobody reads of a recording is given up, and costs the CMDB nothing.
+#[test]
+fn a_recording_that_nobody_reads_ends_and_scans_go_on() {
+    let directory = scratch();
+    let (reader, writer) = full();
+    let pipe = format!("/proc/{}/fd/{}", std::process::id(), writer.as_raw_fd());
+    let script = format!("exec \"$0\" \"$@\" --record {pipe}");
+    let cmdb = format!("sqlite:{}", directory.path().join("cmdb.db").display());
+    let before = ["sh", "-c", script.as_str()];
+    let mut probe = Probe::start_by(&before, &cmdb, &directory.path().join("spool"));
+    probe.says("recording ends here: record the snapshot: write snapshot: nobody read it for 5 s");
+    probe.until("it goes on", |metrics| metrics.get("scans_total") > 5.0);
+    assert_eq!(probe.stop(), Some(0));
+    drop((reader, writer));
 }
 
 /// Nobody's silence is waited for: the scrape is answered while all of them are
