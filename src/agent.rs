@@ -14,6 +14,7 @@ use tracing::warn;
 use crate::agent::recorder::Recorder;
 use crate::agent::scan::Scanner;
 use crate::agent::spool::SpoolPlan;
+use crate::agent::spool::payload::{REPORT_BYTES, REPORT_FLOWS};
 use crate::cmdb::Cmdb;
 use crate::cmdb::connect::Limits;
 use crate::cmdb::url::CmdbUrl;
@@ -72,12 +73,19 @@ pub async fn once(probe: Probe, recorder: Option<Recorder>, plan: &Plan) -> Resu
 }
 
 pub(crate) async fn deliver(cmdb: &Cmdb, tally: &mut Tally) -> Result<Report> {
-    let mut report = tally.take().context("there is nothing to report")?;
-    report.sent = Timestamp::now();
-    let recorded = cmdb.record(&[&report]).await?;
+    let report = tally.take().context("there is nothing to report")?;
+    let next = &mut || tally.next_sequence();
+    let mut told: Option<Report> = None;
+    for mut part in report.split(REPORT_FLOWS, REPORT_BYTES, next) {
+        part.sent = Timestamp::now();
+        say_what_was_refused(&cmdb.record(&[&part]).await?);
+        match &mut told {
+            Some(told) => told.flows.append(&mut part.flows),
+            None => told = Some(part),
+        }
+    }
     tally.acknowledge();
-    say_what_was_refused(&recorded);
-    Ok(report)
+    told.context("there is nothing to report")
 }
 
 /// A row the CMDB cannot store does not keep its neighbours out, nor pass

@@ -62,22 +62,13 @@ impl std::error::Error for WireError {}
 pub struct Decoded {
     /// The reports.
     pub reports: Vec<Report>,
-    /// It goes on with a report whose first part was in the batch before: what
-    /// it has is not new by its sequence, but by what it is about.
-    pub continues: bool,
     /// Flows and addresses left out, as they could not be understood.
     pub refused: u64,
 }
 
 /// Reports as a batch.
 pub fn encode(reports: &[&Report]) -> Vec<u8> {
-    report::encode(reports, false)
-}
-
-/// As [`encode`], of the second and further parts of a report that was too
-/// large for one batch.
-pub fn encode_continued(part: &Report) -> Vec<u8> {
-    report::encode(&[part], true)
+    report::encode(reports)
 }
 
 /// The inverse of [`encode`]. `limit` is the most reports, flows, addresses,

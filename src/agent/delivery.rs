@@ -126,23 +126,21 @@ impl Delivery {
 
     async fn deliver(&mut self, part: Part, limit: Duration) -> Result<()> {
         let cmdb = self.connected(limit).await?;
-        let parts = {
+        let (part, parts) = {
             let mut tally = lock(&self.tally);
+            // What is told beside a journal is told whole, since the number it is
+            // told under takes the place of all that was journaled before.
+            let part = if self.has_journal(&tally) { Part::Whole } else { part };
             let report = match part {
                 Part::Whole => tally.take(),
                 Part::News => tally.take_news(),
             };
             let next = &mut || tally.next_sequence();
-            report.map(|report| report.split(REPORT_FLOWS, REPORT_BYTES, next)).unwrap_or_default()
+            let split = report.map(|report| report.split(REPORT_FLOWS, REPORT_BYTES, next));
+            (part, split.unwrap_or_default())
         };
-        if parts.len() > 1
-            && let Some(journal) = &self.journal
-            && journal.gauge.has_journal()
-        {
-            let written = timeout(LIMIT, journal.write_before_parts(&self.tally)).await;
-            if !matches!(written, Ok(Ok(()))) {
-                debug!("the journal could not be written before a report in parts");
-            }
+        if parts.len() > 1 {
+            self.renew_journal().await;
         }
         let mut sequence = self.acknowledged;
         for mut report in parts {
@@ -161,6 +159,24 @@ impl Delivery {
         }
         self.cmdb = Some(cmdb);
         Ok(())
+    }
+
+    /// Whether the disk has a journal of this run, or is getting one.
+    fn has_journal(&self, tally: &Tally) -> bool {
+        let journal = self.journal.as_ref();
+        journal.is_some_and(|journal| journal.gauge.has_journal() || tally.is_journaling())
+    }
+
+    /// Before something is told that is not all: see [`Journal::renew`].
+    async fn renew_journal(&self) {
+        let Some(journal) = &self.journal else { return };
+        if !self.has_journal(&lock(&self.tally)) {
+            return;
+        }
+        let written = timeout(LIMIT, journal.renew(&self.tally)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            debug!("the journal could not be written before a report that is not all");
+        }
     }
 
     /// Connects. A CMDB that does not know what it acknowledged is another one
@@ -244,9 +260,12 @@ impl Delivery {
         }
         if let Some(mut report) = merge(group) {
             if own {
-                let mut tally = lock(&self.tally);
-                tally.refresh(&mut report);
-                report.sequence = tally.next_sequence();
+                report.sequence = {
+                    let mut tally = lock(&self.tally);
+                    tally.refresh(&mut report);
+                    tally.next_sequence()
+                };
+                self.renew_journal().await;
             } else {
                 report.sequence = report.sequence.max(known + 1);
             }
@@ -283,3 +302,6 @@ async fn ask(journal: &Journal, job: Job) -> Result<Reply> {
 fn late(limit: Duration) -> anyhow::Error {
     anyhow!("no answer within {limit:?}")
 }
+
+#[cfg(test)]
+mod tests;

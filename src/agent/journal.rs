@@ -99,9 +99,9 @@ impl Journal {
     }
 
     /// Writes all that the CMDB does not have, under numbers higher than any
-    /// that was taken, before a report that travels in parts: if we die between
-    /// two of them, the CMDB's last number is no proof that it has it all.
-    pub(crate) async fn write_before_parts(&self, tally: &Mutex<Tally>) -> Result<()> {
+    /// that was taken, before something is told that is not all: if we die after
+    /// it, the CMDB's last number is no proof that it has what was journaled.
+    pub(crate) async fn renew(&self, tally: &Mutex<Tally>) -> Result<()> {
         let mut spool = self.spool.lock().await;
         write(&mut spool, tally, true).await
     }

@@ -27,8 +27,8 @@ use crate::recall::{Found, HostKey, Records, Selector, Traffic, Window};
 use crate::wire;
 use crate::wire::recall::{Answer, Question, decode_answer, encode_question};
 
-/// Most flows in one request. A collector takes four times as many; a part that
-/// is too large for it all the same is halved.
+/// Most flows and addresses in one request of several reports. A collector takes
+/// four times as many things.
 const MAX_FLOWS: usize = 16_384;
 
 /// Largest answer, inflated: what [`crate::cmdb::read`] allows of records.
@@ -74,14 +74,14 @@ impl Remote {
         }
     }
 
-    /// See [`crate::cmdb::Cmdb::record`]. A report that is large goes in parts,
-    /// each of which is recorded for itself.
+    /// See [`crate::cmdb::Cmdb::record`]. A report is recorded whole or not at
+    /// all, so it goes in one request; who makes it keeps it small enough.
     pub(crate) async fn record(&self, reports: &[&Report]) -> Result<Recorded> {
         let until = Instant::now() + self.limits.write;
         let recording = async {
             let mut recorded = Recorded::default();
             let mut rest = reports;
-            while let Some(first) = rest.first() {
+            while !rest.is_empty() {
                 let mut flows = 0;
                 let fits = rest.iter().take_while(|report| {
                     flows += report.flows.len() + report.addresses.len();
@@ -89,60 +89,22 @@ impl Remote {
                 });
                 let (together, others) = rest.split_at(fits.count().max(1));
                 rest = others;
-                if together.len() == 1 {
-                    recorded.refused += self.send_in_parts(first, until).await?;
-                } else {
-                    let body = wire::pack(&wire::encode(together));
-                    recorded.refused += self.deliver(body.into(), until).await?.unwrap_or(0);
-                }
+                let body = wire::pack(&wire::encode(together));
+                recorded.refused += self.deliver(body.into(), until).await?;
             }
             Ok::<_, Fault>(recorded)
         };
         recording.await.with_context(|| format!("record in the CMDB {}", self.url))
     }
 
-    /// Sends a report, halved as often as is needed; how many rows were refused.
-    async fn send_in_parts(&self, report: &Report, until: Instant) -> Result<u64, Fault> {
-        let mut refused = 0;
-        let mut left = vec![report.clone()];
-        let mut continues = false;
-        while let Some(part) = left.pop() {
-            let whole = part.flows.len() <= MAX_FLOWS;
-            let taken = if whole {
-                let bytes =
-                    if continues { wire::encode_continued(&part) } else { wire::encode(&[&part]) };
-                self.deliver(wire::pack(&bytes).into(), until).await?
-            } else {
-                None
-            };
-            match taken {
-                Some(rows) => {
-                    refused += rows;
-                    continues = true;
-                }
-                None => match halves(part) {
-                    Some((first, second)) => left.extend([second, first]),
-                    None => {
-                        let text =
-                            "the collector takes no report as large as one flow of this host";
-                        return Err(Fault::Refused(text.to_owned()));
-                    }
-                },
-            }
-        }
-        Ok(refused)
-    }
-
-    /// Delivers a batch; how many rows were refused, or none where the batch is
-    /// too large for the collector.
-    async fn deliver(&self, body: Bytes, until: Instant) -> Result<Option<u64>, Fault> {
+    /// Delivers a batch; how many rows and flows were refused.
+    async fn deliver(&self, body: Bytes, until: Instant) -> Result<u64, Fault> {
         let request = Request { path: "/v1/reports", body };
         let reply = self.exchange(&request, until).await?;
         match reply.status {
-            StatusCode::OK => Ok(Some(reply.number("refused_rows"))),
+            StatusCode::OK => Ok(reply.number("refused_rows") + reply.number("refused_flows")),
             // A request whose answer was lost has come twice.
-            StatusCode::CONFLICT if reply.code() == "already_recorded" => Ok(Some(0)),
-            StatusCode::PAYLOAD_TOO_LARGE => Ok(None),
+            StatusCode::CONFLICT if reply.code() == "already_recorded" => Ok(0),
             _ => Err(fault_of(&reply)),
         }
     }
@@ -275,27 +237,6 @@ fn opening(url: &CmdbUrl) -> String {
 
 fn strange() -> Fault {
     Fault::Refused("it answers another question than was asked: is it a collector?".to_owned())
-}
-
-/// A report in two, the second without what stands in the first already. Spans
-/// of one flow stay together: one request tells which of them is the newest.
-fn halves(mut report: Report) -> Option<(Report, Report)> {
-    let mut middle = report.flows.len() / 2;
-    while middle > 0 && report.flows[middle].flow.key == report.flows[middle - 1].flow.key {
-        middle -= 1;
-    }
-    if middle == 0 {
-        return None;
-    }
-    let flows = report.flows.split_off(middle);
-    let second = Report {
-        host: report.host.clone(),
-        coverage: report.coverage.clone(),
-        addresses: Vec::new(),
-        flows,
-        ..report
-    };
-    Some((report, second))
 }
 
 /// What a reply that is no answer means. The collector's words are somebody

@@ -42,7 +42,6 @@ const ROOM_LIMIT: Duration = Duration::from_secs(8);
 /// A request's reports, and who waits for what becomes of them.
 pub(crate) struct Entry {
     reports: Vec<Report>,
-    continues: bool,
     /// Sent by who may report about one host, whose word of its addresses is
     /// held against the others'.
     bound: bool,
@@ -115,7 +114,6 @@ impl Queue {
         &self,
         turn: Turn<'_>,
         reports: Vec<Report>,
-        continues: bool,
         bound: bool,
     ) -> Result<Receipt, Refusal> {
         let hosts = self.claim(&reports)?;
@@ -127,7 +125,7 @@ impl Queue {
         };
         drop(turn);
         let (answer, answered) = oneshot::channel();
-        let entry = Entry { reports, continues, bound, answer, _room: room, _hosts: hosts };
+        let entry = Entry { reports, bound, answer, _room: room, _hosts: hosts };
         let sent = lock(&self.entries).as_ref().is_some_and(|entries| entries.send(entry).is_ok());
         if !sent {
             return Err(Refusal::busy("the collector is stopping"));
@@ -215,8 +213,7 @@ async fn store(state: &State, cmdb: &Cmdb, mut batch: Vec<Entry>) {
     let mut new = Vec::with_capacity(batch.len());
     for (entry, contested) in batch.iter().zip(&contested) {
         // Nothing is new of who claims what another host has.
-        let is_fresh =
-            |report: &&Report| contested.is_none() && is_new(entry.continues, report, &known);
+        let is_fresh = |report: &&Report| contested.is_none() && is_new(report, &known);
         new.push(entry.reports.iter().filter(is_fresh).collect::<Vec<_>>());
     }
     let all: Vec<&Report> = new.iter().flatten().copied().collect();
@@ -266,8 +263,8 @@ async fn contested(
 ) -> anyhow::Result<Vec<Option<Refusal>>> {
     let mut asked: Vec<Vec<&mut Report>> = Vec::with_capacity(batch.len());
     for entry in batch {
-        let Entry { reports, continues, bound, .. } = entry;
-        let is_asked = |report: &&mut Report| *bound && is_new(*continues, report, known);
+        let Entry { reports, bound, .. } = entry;
+        let is_asked = |report: &&mut Report| *bound && is_new(report, known);
         asked.push(reports.iter_mut().filter(is_asked).collect());
     }
     claims::contested(state, cmdb, &mut asked).await
@@ -299,14 +296,9 @@ async fn known(cmdb: &Cmdb, batch: &[Entry]) -> anyhow::Result<HashMap<Run, u64>
     cmdb.last_sequences(runs.into_iter().collect()).await
 }
 
-/// Whether the CMDB does not have a report. A further part of one has the
-/// sequence of the first, which is recorded.
-fn is_new(continues: bool, report: &Report, known: &HashMap<Run, u64>) -> bool {
-    match known.get(&(report.host.hash(), report.epoch)) {
-        Some(last) if continues => report.sequence >= *last,
-        Some(last) => report.sequence > *last,
-        _ => true,
-    }
+/// Whether the CMDB does not have a report.
+fn is_new(report: &Report, known: &HashMap<Run, u64>) -> bool {
+    known.get(&(report.host.hash(), report.epoch)).is_none_or(|last| report.sequence > *last)
 }
 
 fn already_recorded() -> Refusal {

@@ -32,7 +32,7 @@ pub(crate) async fn answer(state: &State, caller: Caller, body: Body) -> Result<
         return Err(Refusal::new(StatusCode::BAD_REQUEST, "malformed", "there is no report", ""));
     }
     let bound = caller.host.is_some();
-    let receipt = state.queue.record(turn, decoded.reports, decoded.continues, bound).await?;
+    let receipt = state.queue.record(turn, decoded.reports, bound).await?;
     state.metrics.flows_not_understood.add(decoded.refused);
     let object = json!({
         "recorded": receipt.recorded,

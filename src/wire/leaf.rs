@@ -46,8 +46,6 @@ fn append_key(tag: u8, length: usize, to: &mut Vec<u8>) {
 pub(crate) struct Batch {
     #[prost(uint32, tag = "1")]
     pub(crate) version: u32,
-    #[prost(bool, tag = "3")]
-    pub(crate) continues: bool,
 }
 
 /// A report without its lists.

@@ -15,8 +15,8 @@ const PROCESSES: u8 = 10;
 const ADDRESSES: u8 = 11;
 const FLOWS: u8 = 12;
 
-pub(crate) fn encode(reports: &[&Report], continues: bool) -> Vec<u8> {
-    let mut bytes = leaf::Batch { version: VERSION, continues }.encode_to_vec();
+pub(crate) fn encode(reports: &[&Report]) -> Vec<u8> {
+    let mut bytes = leaf::Batch { version: VERSION }.encode_to_vec();
     for report in reports {
         leaf::append_bytes(REPORTS, &encode_one(report), &mut bytes);
     }
@@ -65,7 +65,7 @@ pub(crate) fn decode(bytes: &[u8], limit: usize) -> Result<Decoded, WireError> {
         .map_err(|_| WireError::Malformed("it is no batch of reports"))?;
     check(numbers.version)?;
     let mut allowance = Allowance(limit);
-    let mut decoded = Decoded { continues: numbers.continues, ..Decoded::default() };
+    let mut decoded = Decoded::default();
     for field in fields(bytes) {
         let field = field?;
         if field.tag == u32::from(REPORTS) {

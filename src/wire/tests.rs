@@ -18,7 +18,7 @@ use crate::recall::{
 use crate::wire::recall::{
     Answer, Question, decode_answer, decode_question, encode_answer, encode_question,
 };
-use crate::wire::{VERSION, WireError, decode, encode, encode_continued, leaf, pack, unpack};
+use crate::wire::{VERSION, WireError, decode, encode, leaf, pack, unpack};
 
 const LIMIT: usize = 10_000;
 
@@ -167,7 +167,7 @@ fn any_report_comes_back_as_it_went() {
         let packed = pack(&encode(&borrowed));
         let decoded = decode(&unpack(&packed, 1 << 20).unwrap(), LIMIT).unwrap();
         assert_eq!(decoded.reports, reports);
-        assert_eq!((decoded.refused, decoded.continues), (0, false));
+        assert_eq!(decoded.refused, 0);
     }
 }
 
@@ -293,13 +293,6 @@ fn a_flow_that_is_not_understood_leaves_its_neighbours() {
     let decoded = decode(&batch, LIMIT).unwrap();
     assert_eq!(decoded.refused, 9);
     assert_eq!(decoded.reports, [good]);
-}
-
-#[test]
-fn a_part_says_that_it_goes_on() {
-    let decoded = decode(&encode_continued(&example()), LIMIT).unwrap();
-    assert!(decoded.continues);
-    assert_eq!(decoded.reports, [example()]);
 }
 
 #[test]

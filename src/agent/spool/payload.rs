@@ -6,15 +6,16 @@ use std::hash::{BuildHasher, RandomState};
 use anyhow::Result;
 
 use crate::flow::report::Report;
-use crate::wire;
+use crate::wire::{self, Decoded};
 
 /// Most flows and bytes (before compression) of one record.
 pub(crate) const RECORD_FLOWS: usize = 4096;
 pub(crate) const RECORD_BYTES: usize = 1 << 20;
 
-/// Most flows and bytes of one report, for whoever receives it: less than the
-/// 4 MiB that a collector takes, also where nothing can be compressed.
-pub(crate) const REPORT_FLOWS: usize = 32_768;
+/// Most flows and bytes of one report, which whoever receives it takes whole:
+/// less than a collector's 65,536 things, where each flow has a process of its
+/// own, and less than its 4 MiB, also where nothing can be compressed.
+pub(crate) const REPORT_FLOWS: usize = 16_384;
 pub(crate) const REPORT_BYTES: usize = 3 << 20;
 
 /// What a record may inflate to, and how many things are in it: far more than
@@ -35,7 +36,7 @@ pub(crate) struct Content {
     pub(crate) groups: Vec<Vec<Report>>,
     /// How many spans of flows, each once.
     pub(crate) spans: u64,
-    /// Records that could not be understood.
+    /// Records, and flows of a record, that could not be understood.
     pub(crate) refused: u64,
 }
 
@@ -44,10 +45,12 @@ pub(crate) fn decode(payloads: &[&[u8]]) -> Content {
     let mut content = Content::default();
     let (mut group, mut bytes, mut flows) = (Vec::new(), 0, 0);
     for payload in payloads {
-        let Ok((reports, size)) = decode_one(payload) else {
+        let Ok((decoded, size)) = decode_one(payload) else {
             content.refused += 1;
             continue;
         };
+        content.refused += decoded.refused;
+        let reports = decoded.reports;
         let more: usize = reports.iter().map(|report| report.flows.len()).sum();
         if bytes + size > REPORT_BYTES || flows + more > REPORT_FLOWS {
             content.groups.push(std::mem::take(&mut group));
@@ -62,9 +65,9 @@ pub(crate) fn decode(payloads: &[&[u8]]) -> Content {
     content
 }
 
-fn decode_one(payload: &[u8]) -> Result<(Vec<Report>, usize)> {
+fn decode_one(payload: &[u8]) -> Result<(Decoded, usize)> {
     let bytes = wire::unpack(payload, MAX_INFLATED)?;
-    Ok((wire::decode(&bytes, MAX_THINGS)?.reports, bytes.len()))
+    Ok((wire::decode(&bytes, MAX_THINGS)?, bytes.len()))
 }
 
 /// Spans, each once.

@@ -47,6 +47,11 @@ impl Tally {
         }
     }
 
+    /// Whether something is on its way to the journal.
+    pub fn is_journaling(&self) -> bool {
+        self.journaling
+    }
+
     /// Whether the journal has nothing that the CMDB has not, so that it may
     /// be emptied. If so, nothing counts as journaled any more.
     pub fn empty_journal(&mut self) -> bool {

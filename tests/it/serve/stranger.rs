@@ -1,12 +1,14 @@
 //! What comes from anybody: too large, too slow, not understood, hostile.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use shawk::cmdb::Cmdb;
 use shawk::cmdb::connect::Limits;
+use shawk::cmdb::fault::is_refused;
 use shawk::cmdb::url::CmdbUrl;
+use shawk::flow::report::FlowReport;
 use shawk::recall::{Selector, Window};
 use shawk::wire;
 
@@ -112,6 +114,36 @@ fn a_report_that_was_recorded_counts_as_delivered() {
     });
     assert_eq!(collector.metric("shawk_reports_total{outcome=\"recorded\"}"), 1.0);
     assert_eq!(collector.metric("shawk_reports_total{outcome=\"already_recorded\"}"), 1.0);
+}
+
+/// What a probe tells at once is taken at once, and what is too much is refused
+/// as a whole: no part of a report is ever taken for all of it.
+#[test]
+fn a_report_is_recorded_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    let (collector, _) = on_sqlite(&directory);
+    let flows = |count: u32| -> Vec<FlowReport> {
+        let flow = |number| {
+            let peer = Ipv4Addr::from(0x0a01_0000 + number);
+            open(&format!("10.0.0.1 -> {peer}:443 app{number}"), 0, 60)
+        };
+        (0..count).map(flow).collect()
+    };
+    let url = CmdbUrl::parse(&collector.url()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let cmdb = Cmdb::open(&url, &Limits::STANDARD).await.unwrap();
+        let most = report("web", 0, 1, 60, flows(16_384));
+        assert_eq!(cmdb.record(&[&most]).await.unwrap().refused, 0);
+        assert_eq!(collector.metric("shawk_reports_total{outcome=\"recorded\"}"), 1.0);
+        assert_eq!(collector.metric("shawk_flows_recorded_total"), 16_384.0);
+
+        let more = report("web", 0, 2, 60, flows(65_537));
+        let refused = cmdb.record(&[&more]).await.unwrap_err();
+        assert!(is_refused(&refused), "{refused:#}");
+        assert_eq!(cmdb.last_sequence(more.host.hash(), more.epoch).await.unwrap(), Some(1));
+    });
+    assert_eq!(collector.metric("shawk_flows_recorded_total"), 16_384.0);
 }
 
 #[test]
