@@ -101,7 +101,11 @@ impl Identities {
         let exe = procfs::read_link(&below, "../exe", &mut self.link).ok().map(|target| {
             // What the kernel says of a file that was replaced since, as an
             // upgrade does; the program is the same.
-            decode(target.strip_suffix(b" (deleted)").unwrap_or(target))
+            let mut path = decode(target.strip_suffix(b" (deleted)").unwrap_or(target));
+            // Each byte that is no text has become four, and whoever receives a
+            // longer path has no place for it, nor for its flows.
+            path.truncate(path.floor_char_boundary(LINK));
+            path
         });
         let user = procfs::read(&below, "../status", &mut self.file)
             .ok()
@@ -166,6 +170,7 @@ impl Users {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
     use std::fs;
+    use std::os::unix::ffi::OsStrExt;
 
     use super::*;
 
@@ -196,6 +201,18 @@ mod tests {
             let stat = Stat { comm, pgrp: 1, start_ticks: 5 };
             self.identities.process(below, 1, &stat, age_ticks)
         }
+    }
+
+    #[test]
+    fn a_long_path_of_what_is_no_text_stays_as_short_as_any() {
+        let mut fake = Fake::new();
+        let exe = fake.directory.path().join("exe");
+        fs::remove_file(&exe).unwrap();
+        let path = [b"/".as_slice(), &[0xff; 3000]].concat();
+        std::os::unix::fs::symlink(std::ffi::OsStr::from_bytes(&path), &exe).unwrap();
+        fake.identities.begin();
+        let exe = fake.process(b"web", 10).exe.clone().unwrap();
+        assert!(exe.len() == LINK && exe.starts_with("/\\xff\\xff"), "{exe}");
     }
 
     #[test]

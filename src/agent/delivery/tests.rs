@@ -1,14 +1,26 @@
+//! What is told, and under which number, step by step on a real disk and a real
+//! CMDB.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jiff::SignedDuration;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::*;
+use crate::agent::delivery::{Delivery, Part};
+use crate::agent::journal::{Going, Journal};
+use crate::agent::meter::Meter;
+use crate::agent::spool::disk::{Job, Reply};
 use crate::agent::spool::tests::{FLUSH, at, number, observation, process};
 use crate::agent::spool::{Spool, SpoolPlan};
+use crate::cmdb::Cmdb;
+use crate::cmdb::connect::Limits;
+use crate::cmdb::url::CmdbUrl;
+use crate::daemon::lock;
+use crate::flow::tally::Tally;
 use crate::recall::{Selector, Window};
 
 const LONG: Duration = Duration::from_secs(20);
