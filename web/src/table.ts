@@ -2,7 +2,7 @@
 // the tab key; the arrows go from row to row, Enter opens.
 
 import { type Child, h, put } from './dom.ts'
-import type { Edge, Model, Node } from './model.ts'
+import { bytesOf, type Edge, type Model, type Node } from './model.ts'
 import { age, bytes, number, rtt } from './text.ts'
 
 interface Column {
@@ -41,11 +41,6 @@ function wordsOf(node: Node | undefined): string {
 
 function nodeCell(node: Node | undefined): Child {
   return h('span', {}, node?.title ?? '', h('small', {}, node?.place ?? ''))
-}
-
-function total(edge: Edge): number | undefined {
-  const [to, from] = [number(edge.look?.bytes_to_passive), number(edge.look?.bytes_to_active)]
-  return to === undefined && from === undefined ? undefined : (to ?? 0) + (from ?? 0)
 }
 
 const ends = (which: 'active' | 'passive'): Column => ({
@@ -108,9 +103,9 @@ const PLAIN: Column[] = [
     name: 'Bytes',
     about: 'payload, both ways',
     numeric: true,
-    order: (edge) => total(edge) ?? -1,
+    order: (edge) => bytesOf(edge) ?? -1,
     cell: (edge) => {
-      const count = total(edge)
+      const count = bytesOf(edge)
       return count === undefined ? '' : bytes(count)
     },
   },
