@@ -48,8 +48,10 @@ pub(crate) fn graphml(answer: &Answer) -> String {
         }
     }
     out.push_str("  <graph edgedefault=\"directed\">\n");
-    for note in limits(answer) {
-        writeln!(out, "    <!-- {note} -->").ok();
+    // A note names flags, and two hyphens may not stand in a comment of XML.
+    let notes: Vec<String> = limits(answer).iter().map(|note| escape::xml(note)).collect();
+    if !notes.is_empty() {
+        writeln!(out, "    <desc>{}</desc>", notes.join("\n")).ok();
     }
     let numbers = numbers(answer);
     let used = used(answer);

@@ -103,6 +103,12 @@ fn the_page_tells_two_times_apart() {
         let reply = collector.report(&[&told]);
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
+    // Somebody looked at another once, and watches it only since.
+    for (begun, until) in [(0, 1), (1800, late)] {
+        let flows = vec![open("10.0.0.2 > 192.0.2.3:53 named", begun, until)];
+        let told = with_addresses(report("db", begun, 1, until, flows), &["10.0.0.2"]);
+        assert_eq!(collector.report(&[&told]).status, 200);
+    }
     let (then, now) = (at(300).to_string(), at(late).to_string());
     browse("times", &[&collector.url(), &then, &now]);
 }

@@ -170,6 +170,17 @@ import sys, collections, xml.etree.ElementTree as tree
 found = collections.Counter(e.tag.split('}')[1] for e in tree.parse(sys.stdin).iter())
 print(found['graphml'], found['graph'], found['node'], found['edge'])";
 
+/// What another program reads in it; what is no XML fails.
+fn read_xml(document: &[u8]) -> String {
+    let mut python = Command::new("python3");
+    let mut python =
+        python.args(["-c", READ_XML]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    python.stdin.take().unwrap().write_all(document).unwrap();
+    let read = python.wait_with_output().unwrap();
+    assert!(read.status.success(), "no XML: {}", String::from_utf8_lossy(document));
+    String::from_utf8(read.stdout).unwrap()
+}
+
 #[test]
 fn an_export_is_the_same_by_both_ways_and_other_programs_read_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -196,13 +207,9 @@ fn an_export_is_the_same_by_both_ways_and_other_programs_read_it() {
     assert_eq!(grafana["edges"].as_array().unwrap().len(), edges);
     let all: Value = serde_json::from_slice(&export("grafana").0).unwrap();
     assert_eq!(all["edges"].as_array().unwrap().len(), edges);
-    let mut python = Command::new("python3");
-    let mut python =
-        python.args(["-c", READ_XML]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    python.stdin.take().unwrap().write_all(&export("graphml").0).unwrap();
-    let read = python.wait_with_output().unwrap();
+    let read = read_xml(&export("graphml").0);
     let nodes = grafana["nodes"].as_array().unwrap().len();
-    assert_eq!(String::from_utf8(read.stdout).unwrap(), format!("1 1 {nodes} {edges}\n"));
+    assert_eq!(read, format!("1 1 {nodes} {edges}\n"));
 }
 
 #[test]

@@ -153,7 +153,17 @@ async function theKeyboardIsEnough(open) {
   const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle)
   assert.equal(outline, 'solid')
   await page.getByRole('button', { name: 'Bytes' }).click()
-  assert.equal(await page.getByRole('columnheader', { name: /Bytes/ }).getAttribute('aria-sort'), 'ascending')
+  const bytes = page.getByRole('columnheader', { name: /Bytes/ })
+  assert.equal(await bytes.getAttribute('aria-sort'), 'ascending')
+  // The rows have other places, and the keyboard has not lost its own.
+  await page.getByRole('button', { name: 'Bytes' }).focus()
+  for (const order of ['descending', 'ascending']) {
+    await page.keyboard.press('Enter')
+    assert.equal(await bytes.getAttribute('aria-sort'), order)
+    assert.match(await page.evaluate(() => document.activeElement.closest('th')?.textContent ?? 'elsewhere'), /^Bytes/)
+  }
+  await page.keyboard.press('Tab')
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'RTT')
 }
 
 async function itIsDarkWhereThatIsPreferred(open) {

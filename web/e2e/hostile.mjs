@@ -9,6 +9,15 @@ import { accessible, browse, drawn, rows } from './browser.mjs'
 
 const [, , url] = process.argv
 
+/** What the page says with a character in it that nobody sees. */
+async function hidden(page) {
+  return page.evaluate(() => {
+    const names = ['title', 'aria-label', 'aria-valuetext', 'alt']
+    const said = [...document.querySelectorAll('*')].flatMap((one) => names.map((name) => one.getAttribute(name) ?? ''))
+    return [document.title, document.body.innerText, ...said].filter((text) => /[\u0000-\u0008\u202a-\u202e\u2066-\u2069\u200b]/.test(text))
+  })
+}
+
 async function noNameIsRun(open) {
   for (const path of ['', '?by=unit', '?what=*', '?what=*&gl=off']) {
     const page = await open(path)
@@ -32,9 +41,47 @@ async function noNameIsRun(open) {
     const state = await page.evaluate(() => ({
       pwned: window.__pwned,
       elements: document.querySelectorAll('script:not([src]), iframe, object, embed, base, form[action], img[onerror], svg').length,
-      raw: /[\u0000-\u0008\u202a-\u202e\u2066-\u2069\u200b]/.test(document.body.innerText),
     }))
-    assert.deepEqual(state, { pwned: undefined, elements: 0, raw: false }, path)
+    assert.deepEqual(state, { pwned: undefined, elements: 0 }, path)
+    assert.deepEqual(await hidden(page), [], path)
+  }
+}
+
+async function whatIsHiddenIsShownWhereALinkLeads(open) {
+  const said = '\\u{202e}gnp.exe'
+  const shown = async (page, what) => {
+    assert.deepEqual(await hidden(page), [], what)
+    for (const text of [await page.locator('h1').innerText(), await page.title()]) assert.ok(text.includes(said), `${text} at ${what}`)
+  }
+  for (const path of ['?by=host', '?by=unit', '?by=container', '?by=process']) {
+    const page = await open(path)
+    await drawn(page)
+    await page.locator('tbody tr', { hasText: said }).first().click()
+    await page.locator('#detail').getByRole('link', { name: `Open ${said}` }).first().click()
+    await page.waitForURL(/(host|process|group)=/)
+    await drawn(page)
+    await shown(page, path)
+  }
+  const page = await open('?what=*')
+  await drawn(page)
+  for (const link of [`Focus on ${said}`, 'All that it needs', 'Its whole host']) {
+    await page.locator('tbody tr', { hasText: said }).first().click()
+    await page.locator('#detail .links a', { hasText: said }).first().click()
+    await page.locator('#detail').getByRole('link', { name: link }).click()
+    await page.waitForURL(/(node|host)=/)
+    await drawn(page)
+    await shown(page, link)
+    await page.goto(`${url}/?what=*`)
+    await drawn(page)
+  }
+}
+
+async function whatIsHiddenInAnAddressIsShown(open) {
+  const hostile = encodeURIComponent('\u202egnp\u200b')
+  for (const path of [`?host=${hostile}`, `?what=${hostile}`, `?ip=${hostile}`, `?what=*&node=${hostile}`, `?by=unit&group=unit:${hostile}`, `?what=*&f=failed:>${hostile}`]) {
+    const page = await open(path)
+    await page.waitForFunction(() => document.body.getAttribute('aria-busy') === null)
+    assert.deepEqual(await hidden(page), [], path)
   }
 }
 
@@ -68,7 +115,9 @@ async function itStaysUsable(open) {
 
 for (const [scenario, options] of [
   [noNameIsRun],
+  [whatIsHiddenIsShownWhereALinkLeads],
   // The words of some of these are refused by the collector.
+  [whatIsHiddenInAnAddressIsShown, { expected: /Failed to load resource/ }],
   [anAddressOfThePageIsNoProgram, { expected: /Failed to load resource/ }],
   [itStaysUsable],
 ]) {

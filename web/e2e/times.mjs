@@ -51,6 +51,15 @@ async function whoWasNotHeardIsNotGone(open) {
   assert.match(await page.locator('#coverage').innerText(), /unknown: \d of web, which was not heard then/)
 }
 
+async function whatIsForgottenIsSaid(open) {
+  for (const path of ['?host=db', '?by=host']) {
+    const page = await open(`${path}&span=5m&to=${now}&vs=${then}`)
+    await drawn(page)
+    const said = await page.locator('#coverage .warn').allInnerTexts()
+    assert.equal(said.filter((note) => /^unknown: what was of db before .*: nobody watched it, or 'shawk prune' forgot it$/.test(note)).length, 1, said.join('\n'))
+  }
+}
+
 async function theSliderGoesBack(open) {
   const page = await open(`?host=web&span=5m&to=${now}`)
   await drawn(page)
@@ -70,7 +79,7 @@ async function theSliderGoesBack(open) {
   await page.locator('tbody tr', { hasText: 'tcp/8082' }).waitFor()
 }
 
-for (const scenario of [whatChangedIsSaid, whoWasNotHeardIsNotGone, theSliderGoesBack]) {
+for (const scenario of [whatChangedIsSaid, whoWasNotHeardIsNotGone, whatIsForgottenIsSaid, theSliderGoesBack]) {
   const begun = Date.now()
   await browse(url, scenario)
   console.log(`${scenario.name}: ${Date.now() - begun} ms`)

@@ -4,7 +4,11 @@
 
 import { bitsOf } from './filter.ts'
 import { type Change, type Edge, keyOf, type Model, type Node, titleOf, placeOf } from './model.ts'
-import type { Diff, Difference, Who } from './types.ts'
+import { moment, visible } from './text.ts'
+import type { Cut, Diff, Difference, Who } from './types.ts'
+
+/** Hosts that are named one by one. */
+const LISTED = 8
 
 /** What the picture of two times leaves out, in words. */
 export interface Compared {
@@ -197,11 +201,30 @@ function ofGroups(nodes: Node[], at: Map<string, number>, edges: Edge[], diff: D
   return outside
 }
 
+/** A line a host for the first of them; how many there are beyond is counted. */
+function listed<T extends { host?: string }>(all: T[], total: number, line: (one: T, host: string) => string): string[] {
+  const lines = all.slice(0, LISTED).map((one) => `unknown: ${line(one, one.host === undefined ? 'a host' : visible(one.host))}`)
+  return total > LISTED ? [...lines, `unknown: and of ${total - LISTED} more`] : lines
+}
+
+/** What limits left out of one of the two times, before they were compared. */
+function cut({ hosts, addresses, edges, window }: Cut, when: string): string[] {
+  return [
+    ...(Number(hosts) > 0 ? [`cut: ${hosts} hosts were not looked at ${when}: too many`] : []),
+    ...(Number(addresses) > 0 ? [`cut: ${addresses} addresses without a probe were not looked at ${when}: too many`] : []),
+    ...(Number(edges) > 0 ? [`cut: ${edges} edges were not compared ${when}: too many`] : []),
+    ...(window === true ? [`cut: what was counted ${when} is too much; choose a shorter time`] : []),
+  ]
+}
+
 function notes(diff: Diff, outside: number, dropped: number): string[] {
-  const all = diff.unheard.map((one) => {
-    const when = one.at === diff.to ? 'now' : 'then'
-    return `unknown: ${one.things} of ${one.host ?? 'a host'}, which was not heard ${when}`
-  })
+  const forgotten = diff.forgotten ?? []
+  const all = [
+    ...listed(diff.unheard, Number(diff.unheard_total), ({ at, things }, host) => `${things} of ${host}, which was not heard ${at === diff.to ? 'now' : 'then'}`),
+    ...listed(forgotten, forgotten.length, ({ since }, host) => `what was of ${host} before ${moment(since)}: nobody watched it, or 'shawk prune' forgot it`),
+    ...cut(diff.cut, 'now'),
+    ...cut(diff.cut_before, 'then'),
+  ]
   const untold = Number(diff.total) - diff.items.length
   if (untold > 0) all.push(`cut: ${plural(untold, 'difference is', 'differences are')} not shown; choose less`)
   if (outside > 0) all.push(`${plural(outside, 'difference is', 'differences are')} outside of what is shown`)

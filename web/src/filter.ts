@@ -10,7 +10,7 @@
 //   -process:ssh          not
 //   "a b"                 with spaces
 
-import type { Edge, EdgeState, Model, Node } from './model.ts'
+import { bytesOf, type Edge, type EdgeState, type Model, type Node } from './model.ts'
 import { number } from './text.ts'
 
 /** One word of a filter. */
@@ -41,11 +41,6 @@ const counted =
 
 const BYTES = { k: 1e3, kb: 1e3, m: 1e6, mb: 1e6, g: 1e9, gb: 1e9, t: 1e12, tb: 1e12, b: 1 }
 const TIMES = { s: 1e3, m: 60e3, h: 3600e3, d: 86400e3 }
-
-function bytesOf(edge: Edge): number | undefined {
-  const [to, from] = [number(edge.look?.bytes_to_passive), number(edge.look?.bytes_to_active)]
-  return to === undefined && from === undefined ? undefined : (to ?? 0) + (from ?? 0)
-}
 
 /** Every field, as the page explains them. */
 export const FIELDS: Record<string, Field> = {

@@ -14,7 +14,7 @@ import { type Hub, MAX_FINE, type Scene, scene } from './scene.ts'
 import { search } from './search.ts'
 import { BYS, MAX_DEPTH, path, paths, read, type State, WAYS, write } from './state.ts'
 import { table } from './table.ts'
-import { age, moment, short } from './text.ts'
+import { age, moment, short, visible } from './text.ts'
 import { timeControls } from './time.ts'
 import type { Answer, Diff } from './types.ts'
 
@@ -133,7 +133,7 @@ async function load(again = false): Promise<void> {
 function problem(text: string | null): void {
   const place = byId('problem', HTMLElement)
   place.hidden = text === null
-  place.textContent = text === null ? '' : short(text, 400)
+  place.textContent = text === null ? '' : short(visible(text), 400)
 }
 
 function askForToken(): void {
@@ -322,6 +322,7 @@ function segments<T extends string | number>(name: string, all: readonly T[], no
   )
 }
 
+/** It may be the words of an address that somebody else wrote. */
 function whatIsSeen(): string {
   if (state.node !== null) {
     const node = loaded?.model.nodes[loaded.model.at.get(state.node) ?? -1]
@@ -350,10 +351,11 @@ function controls(): void {
     },
     ...['', ...BYS].map((one) => h('option', { value: one, selected: one === (state.group === null ? (state.by ?? '') : '') }, one === '' ? 'nothing' : one === 'auto' ? `what fits${state.by === 'auto' && loaded?.model.folded === true ? `: ${loaded.model.by}` : ''}` : one)),
   )
-  document.title = `${short(whatIsSeen(), 60)} – shawk`
+  const seen = visible(whatIsSeen())
+  document.title = `${short(seen, 60)} – shawk`
   put(
     bar,
-    h('h1', { class: 'where' }, short(whatIsSeen(), 80)),
+    h('h1', { class: 'where' }, short(seen, 80)),
     h('label', {}, 'Group by ', by),
     walks && segments('Steps', Array.from({ length: MAX_DEPTH }, (_, step) => step + 1), state.depth, (depth) => go({ depth }), String),
     walks && segments('Ways', WAYS, state.ways as (typeof WAYS)[number], (ways) => go({ ways }), (one) => ({ both: 'both', up: 'who depends on it', down: 'what it needs' })[one]),
@@ -417,7 +419,7 @@ function saidOfFilter(filter: Filter, left: number): void {
   said.className = wrong ? 'wrong' : ''
   const all = shown?.model.edges.length ?? 0
   const what = shown?.model.folded === true ? 'links' : 'edges'
-  said.textContent = wrong ? `${filter.error}. Nothing is filtered.` : state.filter === '' ? '' : `${left} of ${all} ${what} pass.`
+  said.textContent = wrong ? `${visible(filter.error)}. Nothing is filtered.` : state.filter === '' ? '' : `${left} of ${all} ${what} pass.`
   if (document.activeElement !== filterInput) filterInput.value = state.filter
 }
 

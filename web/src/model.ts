@@ -119,6 +119,12 @@ export function placeOf(node: LookNode): string {
   return node.scope === undefined || node.scope === '' ? host : `${host} [${visible(node.scope).slice(0, 24)}]`
 }
 
+/** Payload both ways, as far as it is counted. */
+export function bytesOf({ look }: Edge): number | undefined {
+  const [to, from] = [number(look?.bytes_to_passive), number(look?.bytes_to_active)]
+  return to === undefined && from === undefined ? undefined : (to ?? 0) + (from ?? 0)
+}
+
 /** What an edge was like at the end of the window, not now. */
 function stateOf(edge: LookEdge, until: number | null): EdgeState {
   if (until === null) return edge.state

@@ -2,7 +2,7 @@
 // the tab key; the arrows go from row to row, Enter opens.
 
 import { type Child, h, put } from './dom.ts'
-import type { Edge, Model, Node } from './model.ts'
+import { bytesOf, type Edge, type Model, type Node } from './model.ts'
 import { age, bytes, number, rtt } from './text.ts'
 
 interface Column {
@@ -41,11 +41,6 @@ function wordsOf(node: Node | undefined): string {
 
 function nodeCell(node: Node | undefined): Child {
   return h('span', {}, node?.title ?? '', h('small', {}, node?.place ?? ''))
-}
-
-function total(edge: Edge): number | undefined {
-  const [to, from] = [number(edge.look?.bytes_to_passive), number(edge.look?.bytes_to_active)]
-  return to === undefined && from === undefined ? undefined : (to ?? 0) + (from ?? 0)
 }
 
 const ends = (which: 'active' | 'passive'): Column => ({
@@ -108,9 +103,9 @@ const PLAIN: Column[] = [
     name: 'Bytes',
     about: 'payload, both ways',
     numeric: true,
-    order: (edge) => total(edge) ?? -1,
+    order: (edge) => bytesOf(edge) ?? -1,
     cell: (edge) => {
-      const count = total(edge)
+      const count = bytesOf(edge)
       return count === undefined ? '' : bytes(count)
     },
   },
@@ -161,6 +156,8 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
   let selected: string | null = null
   let page = 0
   let hidden = 0
+  /** What sorts by each column. */
+  const heads = new Map<string, HTMLElement>()
 
   function ordered(all: Edge[], of: Model): Edge[] {
     const down = sort.startsWith('-')
@@ -192,12 +189,16 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
     if (of === null) return
     const begin = page * PAGE
     const some = rows.slice(begin, begin + PAGE)
+    // All is made anew, the header that was pressed as well.
+    const pressed = columns.find((column) => document.activeElement === heads.get(column.name))
     const current = Math.max(0, focus ?? some.findIndex((edge) => edge.key === selected))
     const head = columns.map((column) => {
       const active = sort === column.name ? 'ascending' : sort === `-${column.name}` ? 'descending' : 'none'
       const click = (): void => watcher.sort(active === 'ascending' ? `-${column.name}` : column.name)
       const sign = active === 'ascending' ? ' ▲' : active === 'descending' ? ' ▼' : ''
-      return h('th', { scope: 'col', 'aria-sort': active, title: column.about }, h('button', { type: 'button', click }, column.name + sign))
+      const button = h('button', { type: 'button', click }, column.name + sign)
+      heads.set(column.name, button)
+      return h('th', { scope: 'col', 'aria-sort': active, title: column.about }, button)
     })
     const body = some.map((edge, row) =>
       h(
@@ -238,6 +239,7 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
         h('button', { type: 'button', disabled: page >= pages - 1, click: turn(1) }, 'Next'),
       )
     put(place, grid, pager)
+    if (pressed !== undefined) heads.get(pressed.name)?.focus()
   }
 
   function key(event: KeyboardEvent, row: number): void {

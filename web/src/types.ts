@@ -203,6 +203,11 @@ export interface Diff {
   occasional: Count
   undecided: Count
   unheard: { host?: string; at: string; things: Count }[]
+  unheard_total: Count
+  forgotten?: { host?: string; since: string }[]
+  /** Of the later time, and of the earlier one. */
+  cut: Cut
+  cut_before: Cut
 }
 
 export type Answer = Look | Groups

@@ -4,6 +4,7 @@ import { test } from 'node:test'
 import { compare } from '../src/compare.ts'
 import { type Model, modelOf } from '../src/model.ts'
 import { scene } from '../src/scene.ts'
+import { moment } from '../src/text.ts'
 import type { Diff, Difference, Groups, Who } from '../src/types.ts'
 import { look, NOW } from './fleet.ts'
 
@@ -28,6 +29,8 @@ const item = (change: Difference['change'], active: string | null, passive: stri
   first_seen: FROM,
 })
 
+const WHOLE = { hosts: 0, addresses: 0, edges: 0 }
+
 const diff = (items: Difference[], more: Partial<Diff> = {}): Diff => ({
   schema: 'shawk.diff/1',
   generated: TO,
@@ -39,6 +42,9 @@ const diff = (items: Difference[], more: Partial<Diff> = {}): Diff => ({
   occasional: 0,
   undecided: 0,
   unheard: [],
+  unheard_total: more.unheard?.length ?? 0,
+  cut: WHOLE,
+  cut_before: WHOLE,
   ...more,
 })
 
@@ -91,6 +97,28 @@ test('a listener that differs is a row, and no line', () => {
 test('what is beyond the answer is counted', () => {
   const { notes } = compare(modelOf(look(NEXT)), modelOf(look(NEXT)), diff([], { total: 7 }))
   assert.deepEqual(notes, ['cut: 7 differences are not shown; choose less'])
+})
+
+test('what the collector does not know is said, whatever it is called', () => {
+  const unheard = Array.from({ length: 9 }, (_, host) => ({ host: `${host}\u202e`, at: TO, things: 2 }))
+  const { notes } = compare(modelOf(look(NEXT)), modelOf(look(NEXT)), diff([], {
+    unheard,
+    unheard_total: 1200,
+    forgotten: [{ host: 'db\u202e', since: TO }, { since: TO }],
+    cut: { ...WHOLE, hosts: 3, edges: '4' },
+    cut_before: { ...WHOLE, addresses: 5, window: true },
+  }))
+  const since = moment(TO)
+  assert.deepEqual(notes, [
+    ...Array.from({ length: 8 }, (_, host) => `unknown: 2 of ${host}\\u{202e}, which was not heard now`),
+    'unknown: and of 1192 more',
+    `unknown: what was of db\\u{202e} before ${since}: nobody watched it, or 'shawk prune' forgot it`,
+    `unknown: what was of a host before ${since}: nobody watched it, or 'shawk prune' forgot it`,
+    'cut: 3 hosts were not looked at now: too many',
+    'cut: 4 edges were not compared now: too many',
+    'cut: 5 addresses without a probe were not looked at then: too many',
+    'cut: what was counted then is too much; choose a shorter time',
+  ])
 })
 
 const groups = (by: string, links: [string, string][], others = false): Groups => {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::cmdb::{open, over, report, with_addresses};
 use crate::serve::collector::{Collector, Reply};
+use crate::serve::read_xml;
 
 /// What a page's things are, without what differs from page to page: the
 /// numbers of nodes.
@@ -113,6 +114,13 @@ fn pages_of_any_format_lead_on_and_a_list_that_changed_says_so() {
         let rest = collector.get(&next(&reply).expect("a next page"));
         assert_eq!((rest.status, next(&rest)), (200, None), "{format}: {}", rest.text());
     }
+    // What a page says of itself is XML, too.
+    let page = collector.get("/api/v1/export?output=graphml&limit=3");
+    assert!(page.text().contains("; --after "), "{}", page.text());
+    assert!(read_xml(&page.body).ends_with(" 3\n"), "{}", page.text());
+    let page = collector.get("/api/v1/look.svg?host=web&limit=3");
+    assert!(page.text().contains("; --after "), "{}", page.text());
+    read_xml(&page.body);
     // What has no edge is on the first page, and there only.
     let nodes = |reply: &Reply| reply.json()["nodes"].as_array().map(Vec::len);
     let first = collector.get("/api/v1/export?limit=1");
