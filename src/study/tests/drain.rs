@@ -134,6 +134,35 @@ fn a_probe_that_is_silent_or_was_down_drains_nothing() {
 }
 
 #[test]
+fn a_connection_that_its_host_sees_is_in_use_whichever_silent_caller_has_it() {
+    let silent = |more: &str| {
+        let mut records = world(&format!(
+            "a tcp 10.0.0.1:80 <- 10.0.0.2 nginx/4 0-600
+            b tcp 10.0.0.2 -> 10.0.0.1:80 wrk/9 100-200{more}"
+        ));
+        let b = records.hosts.iter().position(|host| host.name == "b").unwrap();
+        records.hosts[b].last_seen = second(200);
+        records.hosts[b].watched = vec![(second(0), second(200))];
+        records
+    };
+    let found = drain(&silent(""), 150);
+    assert_eq!((found.state, found.callers.len()), (State::InUse, 1));
+    // The one flow that the host sees may be of either.
+    for curl in ["100-200", "100-150."] {
+        let either = silent(&format!("\nb tcp 10.0.0.2 -> 10.0.0.1:80 curl/8 {curl}"));
+        let found = drain(&either, 150);
+        assert_eq!((found.state, found.callers.len()), (State::InUse, 2), "{curl}");
+        let except = vec![Selector::Process("wrk".to_owned())];
+        assert_eq!(drain_except(&either, &[except]).state, State::InUse, "{curl}");
+    }
+    // Nor is a caller silent whose clock is behind.
+    let mut behind = silent("\nb tcp 10.0.0.2 -> 10.0.0.1:80 curl/8 100-200");
+    let b = behind.hosts.iter().position(|host| host.name == "b").unwrap();
+    behind.hosts[b].skew = SignedDuration::from_secs(-400);
+    assert_eq!(drain(&behind, 150).state, State::InUse);
+}
+
+#[test]
 fn what_nobody_looks_at_is_not_drained() {
     let mut records = world("");
     records.hosts.clear();
