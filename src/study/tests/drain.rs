@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use crate::flow::host::Rung;
+use crate::flow::host::{Coverage, Rung};
 use crate::graph::tests::notation::{records, second};
 use crate::recall::{Records, Selector};
 use crate::study::doubt::Doubt;
@@ -184,4 +184,41 @@ fn what_nobody_looks_at_is_not_drained() {
     let found = drain(&polled, 60);
     assert_eq!(found.state, State::Drained);
     assert!(matches!(found.notes.first(), Some(Doubt::Polled(_))), "{:?}", found.notes);
+}
+
+#[test]
+fn a_probe_that_leaves_out_a_kind_of_caller_drains_nothing() {
+    let with = |change: fn(&mut Coverage)| {
+        let mut records = world("");
+        let a = records.hosts.iter_mut().find(|host| host.name == "a").unwrap();
+        change(&mut a.coverage);
+        drain(&records, 150)
+    };
+    let blind: [fn(&mut Coverage); 3] = [
+        |coverage| coverage.filtered = true,
+        |coverage| coverage.namespaces_unreadable = 1,
+        |coverage| coverage.flows_dropped = 1,
+    ];
+    for change in blind {
+        let found = with(change);
+        assert_eq!(found.state, State::Unknown);
+        let said: Vec<&Doubt> = found.blind.iter().collect();
+        assert!(matches!(said[..], [Doubt::Unseen { .. }]) && found.notes.is_empty(), "{said:?}");
+    }
+    // What may have been missed now and then is said, and that a host is a pid
+    // namespace.
+    let missed: [fn(&mut Coverage); 3] = [
+        |coverage| coverage.scans_skipped = 1,
+        |coverage| coverage.updates_lost = 1,
+        |coverage| coverage.confined = true,
+    ];
+    for change in missed {
+        let found = with(change);
+        assert_eq!((found.state, found.blind.len(), found.notes.len()), (State::Drained, 0, 1));
+    }
+    // Who is seen is seen.
+    let mut used = world("a tcp 10.0.0.1:80 <- 10.0.0.9 nginx/4 100-600");
+    used.hosts[0].coverage.filtered = true;
+    used.hosts[1].coverage.filtered = true;
+    assert_eq!(drain(&used, 150).state, State::InUse);
 }
