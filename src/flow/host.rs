@@ -123,6 +123,12 @@ impl Coverage {
         Coverage { processes_unreadable: 0, sockets_unattributed: 0, ..self.clone() }
     }
 
+    /// Whether flows that last are out of its sight where it looks, and not just
+    /// what a moment hid.
+    pub fn is_partial(&self) -> bool {
+        self.filtered || self.namespaces_unreadable > 0 || self.flows_dropped > 0
+    }
+
     /// What was not seen, in words; nothing if everything was.
     pub fn unseen(&self) -> Option<String> {
         let counts = [

@@ -27,7 +27,7 @@ pub fn join(records: &Records, tolerance: SignedDuration) -> Graph {
 
     let rungs: Map<HostKey, Rung> =
         records.hosts.iter().map(|host| (host.key, host.rung)).collect();
-    let mut merging = Merging::default();
+    let mut merging = Merging::new(tolerance);
     let mut seen = Seen::default();
     for (me, sighting) in (0..).zip(&index.sightings) {
         let rung = rungs.get(&sighting.record.host).copied();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use smallvec::SmallVec;
 
 use crate::flow::host::Rung;
@@ -26,9 +26,11 @@ struct EdgeKey {
 }
 
 /// All that was told, edge by edge once it is sorted.
-#[derive(Default)]
 pub(crate) struct Merging<'r> {
+    /// Sighting by sighting, and what one says by when it last was.
     told: Vec<Told<'r>>,
+    /// How far apart in time two ends' words may be.
+    tolerance: SignedDuration,
 }
 
 /// The records that told of an edge.
@@ -46,6 +48,8 @@ struct Told<'r> {
     sure: Option<Life>,
     /// From all ranges.
     any: Life,
+    /// It can mean other edges, but its end may be this one's.
+    last: bool,
     met: bool,
     ambiguous: bool,
     /// Edges that share its numbers.
@@ -164,13 +168,24 @@ impl Life {
         let later = if (other.last, other.ended) > (self.last, self.ended) { other } else { self };
         Life { first: self.first.min(other.first), ..later }
     }
+
+    /// From when it was, until when either was.
+    fn until(self, other: Life) -> Life {
+        Life { first: self.first, ..self.and(other) }
+    }
 }
 
 impl<'r> Merging<'r> {
+    /// Nothing yet.
+    pub(crate) fn new(tolerance: SignedDuration) -> Self {
+        Merging { told: Vec::new(), tolerance }
+    }
+
     /// Takes what a sighting says.
     pub(crate) fn tell(&mut self, sighting: &Sighting<'r>, rung: Option<Rung>, saying: Saying) {
         let ranges = saying.ranges;
-        let all = saying.fold();
+        let mut all = saying.fold();
+        all.sort_by_key(|said| said.any.last);
         let shared = u32::try_from(all.len()).unwrap_or(u32::MAX);
         for said in all {
             let (mut any, mut sure) = (said.any, said.sure);
@@ -188,6 +203,7 @@ impl<'r> Merging<'r> {
                 rung,
                 sure,
                 any,
+                last: false,
                 met: said.met,
                 ambiguous: said.ambiguous,
                 shared,
@@ -205,6 +221,7 @@ impl<'r> Merging<'r> {
         let mut order: Vec<(EdgeKey, usize)> =
             self.told.iter().enumerate().map(|(at, told)| (told.edge, at)).collect();
         order.sort_unstable();
+        self.share_ends(&order);
         let edges = order.chunk_by(|a, b| a.0 == b.0);
         edges
             .filter_map(|told| {
@@ -213,6 +230,40 @@ impl<'r> Merging<'r> {
                 Some((parts.edge(nodes)?, parts.tellers()))
             })
             .unzip()
+    }
+
+    /// Says whose the end of a flow is that stands for several edges: theirs
+    /// whose other ends spoke last. Where a service saw it for longer than all
+    /// its callers told, each may have fallen silent and be there still, so it
+    /// is everyone's; but of processes that serve one port the last one has it.
+    fn share_ends(&mut self, order: &[(EdgeKey, usize)]) {
+        if self.told.iter().all(|told| told.sure.is_some()) {
+            return;
+        }
+        // When the other end of each telling's edge last spoke.
+        let mut others: Vec<Option<Timestamp>> = vec![None; self.told.len()];
+        for edge in order.chunk_by(|a, b| a.0 == b.0) {
+            let told = || edge.iter().map(|(_, at)| (*at, &self.told[*at]));
+            let last_of = |by_active| {
+                let told = told().filter(|(_, told)| told.by_active == by_active);
+                told.map(|(_, told)| told.any.last).max()
+            };
+            let [active, passive] = [true, false].map(last_of);
+            for (at, told) in told().filter(|(_, told)| told.sure.is_none()) {
+                others[at] = if told.by_active { passive } else { active };
+            }
+        }
+        let mut others = &others[..];
+        for same in self.told.chunk_by_mut(|a, b| (a.at, a.any.last) == (b.at, b.any.last)) {
+            let (here, rest) = others.split_at(same.len());
+            others = rest;
+            let Some(latest) = here.iter().copied().flatten().max() else { continue };
+            let later = same[0].any.last.duration_since(latest) > self.tolerance;
+            let everyones = later && !same[0].by_active;
+            for (told, other) in same.iter_mut().zip(here) {
+                told.last = told.sure.is_none() && (everyones || *other == Some(latest));
+            }
+        }
     }
 }
 
@@ -230,10 +281,11 @@ impl Parts<'_, '_> {
     fn edge(&self, nodes: &[Node]) -> Option<Edge> {
         let key = self.told.first()?.edge;
         // A long passive flow that stands for several processes' connections
-        // says nothing of when each of them had its own.
+        // says nothing of when each of them had its own, but for its end.
         let sure = self.told.iter().filter_map(|told| told.sure).reduce(Life::and);
         let any = self.told.iter().map(|told| told.any).reduce(Life::and);
-        let life = sure.or(any)?;
+        let last = self.told.iter().filter(|told| told.last).map(|told| told.any);
+        let life = sure.map(|sure| last.fold(sure, Life::until)).or(any)?;
         let by_active = self.told.iter().any(|told| told.by_active);
         let by_passive = self.told.iter().any(|told| !told.by_active);
         let told_by = match (by_active, by_passive) {

@@ -109,8 +109,10 @@ impl Drain {
         callers.sort_by_cached_key(|one| (!one.open, reading(answer, one.node), one.edge));
         let edges: Vec<EdgeId> = callers.iter().map(|caller| caller.edge).collect();
         let all = doubts(answer, Watch { since: end, polled: false }, &edges);
-        let (blind, notes): (BTreeSet<Doubt>, BTreeSet<Doubt>) =
-            all.into_iter().filter(|doubt| !is_of_history(doubt)).partition(is_blind);
+        let (blind, notes): (BTreeSet<Doubt>, BTreeSet<Doubt>) = all
+            .into_iter()
+            .filter(|doubt| !is_of_history(doubt))
+            .partition(|doubt| is_blind(answer, doubt));
         let quiet_since = watched_from(answer).map(|from| last.map_or(from, |last| last.max(from)));
         // Who connected before a host fell silent may be gone since; what the
         // callers' own hosts tell is as good as ever.
@@ -212,8 +214,11 @@ fn is_of_history(doubt: &Doubt) -> bool {
 
 /// Whether a doubt means that nobody looks, and not just that somebody may
 /// have missed something.
-fn is_blind(doubt: &Doubt) -> bool {
+fn is_blind(answer: &Answer, doubt: &Doubt) -> bool {
     match doubt {
+        Doubt::Unseen { host, .. } => {
+            answer.graph.hosts.get(host).is_some_and(|host| host.coverage.is_partial())
+        }
         Doubt::Unknown
         | Doubt::NoProbe(_)
         | Doubt::Silent { .. }
@@ -224,7 +229,6 @@ fn is_blind(doubt: &Doubt) -> bool {
         | Doubt::Cut => true,
         Doubt::Young { .. }
         | Doubt::Gap { .. }
-        | Doubt::Unseen { .. }
         | Doubt::Polled(_)
         | Doubt::WasPolled { .. }
         | Doubt::WasUnseen { .. }

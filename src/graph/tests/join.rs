@@ -173,6 +173,51 @@ fn two_processes_share_the_one_passive_flow_but_not_its_time() {
 }
 
 #[test]
+fn what_a_service_saw_after_its_callers_last_words_may_be_any_of_them() {
+    // At 80 nobody spoke any more, at 81 one did, at 82 just before.
+    check(
+        "host a
+        host b
+        a has 10.0.0.1
+        b has 10.0.0.2
+        a tcp 10.0.0.1 -> 10.0.0.2:80 curl/1 0-5.
+        a tcp 10.0.0.1 -> 10.0.0.2:80 wget/2 3-20
+        b tcp 10.0.0.2:80 <- 10.0.0.1 nginx/3 0-60
+        a tcp 10.0.0.1 -> 10.0.0.2:81 curl/1 0-5.
+        a tcp 10.0.0.1 -> 10.0.0.2:81 wget/2 3-60
+        b tcp 10.0.0.2:81 <- 10.0.0.1 nginx/3 0-40.
+        a tcp 10.0.0.1 -> 10.0.0.2:82 curl/1 0-56.
+        a tcp 10.0.0.1 -> 10.0.0.2:82 wget/2 3-58
+        b tcp 10.0.0.2:82 <- 10.0.0.1 nginx/3 0-60",
+        expect![[r#"
+            a curl/1 10.0.0.1 -> b nginx/3 10.0.0.2:80 tcp both, confirmed 0-60
+            a curl/1 10.0.0.1 -> b nginx/3 10.0.0.2:81 tcp both, confirmed 0-5.
+            a curl/1 10.0.0.1 -> b nginx/3 10.0.0.2:82 tcp both, confirmed 0-56.
+            a wget/2 10.0.0.1 -> b nginx/3 10.0.0.2:80 tcp both, confirmed 3-60
+            a wget/2 10.0.0.1 -> b nginx/3 10.0.0.2:81 tcp both, confirmed 3-60
+            a wget/2 10.0.0.1 -> b nginx/3 10.0.0.2:82 tcp both, confirmed 3-60
+        "#]],
+    );
+}
+
+#[test]
+fn what_a_caller_saw_after_its_services_last_words_is_of_the_latest() {
+    check(
+        "host a
+        host b
+        a has 10.0.0.1
+        b has 10.0.0.2
+        a tcp 10.0.0.1 -> 10.0.0.2:80 app/1 0-60
+        b tcp 10.0.0.2:80 <- 10.0.0.1 nginx/3 0-20.
+        b tcp 10.0.0.2:80 <- 10.0.0.1 haproxy/4 21-40",
+        expect![[r#"
+            a app/1 10.0.0.1 -> b haproxy/4 10.0.0.2:80 tcp both, confirmed 21-60
+            a app/1 10.0.0.1 -> b nginx/3 10.0.0.2:80 tcp both, confirmed 0-20.
+        "#]],
+    );
+}
+
+#[test]
 fn flows_too_short_for_both_scans_are_still_one_edge() {
     check(
         "host a

@@ -177,6 +177,17 @@ impl Check<'_> {
         }
     }
 
+    /// Each flow was last seen as late as its end saw it, by one edge at least.
+    fn last_words(&self, text: &str) {
+        for (at, record) in (0..).zip(&self.all.flows) {
+            let edges = self.graph.edges.iter().zip(&self.graph.tellers);
+            let mut told = edges.filter(|(_, by)| by.iter().any(|teller| teller.record == at));
+            let last = record.spans.iter().map(|span| times(span).1).max();
+            let known = |(edge, _): (&Edge, _)| Some(edge.last_seen) >= last;
+            assert!(record.flow.key.peer.is_none() || told.any(known), "{record:?}\n{text}");
+        }
+    }
+
     /// Whether a host saw the other end of a flow at about that time.
     fn seen(&self, host: i64, record: &FlowRecord) -> bool {
         self.all.flows.iter().any(|other| {
@@ -210,6 +221,7 @@ fn each_edge_stands_up_to_a_look_at_every_record() {
             graph.tellers.iter().flatten().map(|teller| teller.record).collect();
         let with_peer = all.flows.iter().filter(|record| record.flow.key.peer.is_some());
         assert_eq!(telling.len(), with_peer.count(), "{text}");
+        check.last_words(&text);
         let mut backwards = all.clone();
         backwards.flows.reverse();
         backwards.addresses.reverse();

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use crate::flow::host::Rung;
+use crate::flow::host::{Coverage, Rung};
 use crate::graph::tests::notation::{records, second};
 use crate::recall::{Records, Selector};
 use crate::study::doubt::Doubt;
@@ -134,6 +134,35 @@ fn a_probe_that_is_silent_or_was_down_drains_nothing() {
 }
 
 #[test]
+fn a_connection_that_its_host_sees_is_in_use_whichever_silent_caller_has_it() {
+    let silent = |more: &str| {
+        let mut records = world(&format!(
+            "a tcp 10.0.0.1:80 <- 10.0.0.2 nginx/4 0-600
+            b tcp 10.0.0.2 -> 10.0.0.1:80 wrk/9 100-200{more}"
+        ));
+        let b = records.hosts.iter().position(|host| host.name == "b").unwrap();
+        records.hosts[b].last_seen = second(200);
+        records.hosts[b].watched = vec![(second(0), second(200))];
+        records
+    };
+    let found = drain(&silent(""), 150);
+    assert_eq!((found.state, found.callers.len()), (State::InUse, 1));
+    // The one flow that the host sees may be of either.
+    for curl in ["100-200", "100-150."] {
+        let either = silent(&format!("\nb tcp 10.0.0.2 -> 10.0.0.1:80 curl/8 {curl}"));
+        let found = drain(&either, 150);
+        assert_eq!((found.state, found.callers.len()), (State::InUse, 2), "{curl}");
+        let except = vec![Selector::Process("wrk".to_owned())];
+        assert_eq!(drain_except(&either, &[except]).state, State::InUse, "{curl}");
+    }
+    // Nor is a caller silent whose clock is behind.
+    let mut behind = silent("\nb tcp 10.0.0.2 -> 10.0.0.1:80 curl/8 100-200");
+    let b = behind.hosts.iter().position(|host| host.name == "b").unwrap();
+    behind.hosts[b].skew = SignedDuration::from_secs(-400);
+    assert_eq!(drain(&behind, 150).state, State::InUse);
+}
+
+#[test]
 fn what_nobody_looks_at_is_not_drained() {
     let mut records = world("");
     records.hosts.clear();
@@ -155,4 +184,41 @@ fn what_nobody_looks_at_is_not_drained() {
     let found = drain(&polled, 60);
     assert_eq!(found.state, State::Drained);
     assert!(matches!(found.notes.first(), Some(Doubt::Polled(_))), "{:?}", found.notes);
+}
+
+#[test]
+fn a_probe_that_leaves_out_a_kind_of_caller_drains_nothing() {
+    let with = |change: fn(&mut Coverage)| {
+        let mut records = world("");
+        let a = records.hosts.iter_mut().find(|host| host.name == "a").unwrap();
+        change(&mut a.coverage);
+        drain(&records, 150)
+    };
+    let blind: [fn(&mut Coverage); 3] = [
+        |coverage| coverage.filtered = true,
+        |coverage| coverage.namespaces_unreadable = 1,
+        |coverage| coverage.flows_dropped = 1,
+    ];
+    for change in blind {
+        let found = with(change);
+        assert_eq!(found.state, State::Unknown);
+        let said: Vec<&Doubt> = found.blind.iter().collect();
+        assert!(matches!(said[..], [Doubt::Unseen { .. }]) && found.notes.is_empty(), "{said:?}");
+    }
+    // What may have been missed now and then is said, and that a host is a pid
+    // namespace.
+    let missed: [fn(&mut Coverage); 3] = [
+        |coverage| coverage.scans_skipped = 1,
+        |coverage| coverage.updates_lost = 1,
+        |coverage| coverage.confined = true,
+    ];
+    for change in missed {
+        let found = with(change);
+        assert_eq!((found.state, found.blind.len(), found.notes.len()), (State::Drained, 0, 1));
+    }
+    // Who is seen is seen.
+    let mut used = world("a tcp 10.0.0.1:80 <- 10.0.0.9 nginx/4 100-600");
+    used.hosts[0].coverage.filtered = true;
+    used.hosts[1].coverage.filtered = true;
+    assert_eq!(drain(&used, 150).state, State::InUse);
 }

@@ -1,6 +1,7 @@
 //! What depends on something, held against a model that knows the world and
 //! searches it in the plainest way.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
@@ -11,8 +12,9 @@ use crate::graph::search::Answer;
 use crate::graph::tests::notation::{records, second};
 use crate::graph::tests::truth::Dice;
 use crate::graph::{Graph, NodeId};
-use crate::recall::{Dim, Records, Selector, Span};
+use crate::recall::{Dim, FlowRecord, Records, Selector, Span};
 use crate::study::doubt::Doubt;
+use crate::study::drain::{Quiet, State};
 use crate::study::impact::{Decommission, Impact, Verdict};
 use crate::study::period::Pattern;
 use crate::study::tests::outcome_at;
@@ -64,6 +66,15 @@ fn world(calls: &[Call]) -> Records {
     }
     text.extend(calls.iter().map(line_of));
     let mut records = records(&text);
+    // A service sees one flow of all processes that call it from one host.
+    let mut flows: BTreeMap<_, FlowRecord> = BTreeMap::new();
+    for record in records.flows.drain(..) {
+        match flows.entry((record.host, record.flow.key.clone())) {
+            Entry::Vacant(entry) => drop(entry.insert(record)),
+            Entry::Occupied(mut entry) => entry.get_mut().spans.extend(record.spans),
+        }
+    }
+    records.flows = flows.into_values().collect();
     for host in &mut records.hosts {
         host.last_seen = second(NOW);
         host.watched = vec![(second(0), second(NOW))];
@@ -237,6 +248,64 @@ fn generated_verdicts_are_the_models_and_blindness_never_makes_it_safe() {
         }
     }
     assert!(verdicts.len() == 3 && verdicts.values().all(|count| *count > 50), "{verdicts:?}");
+}
+
+/// Nothing is known of a host from then on.
+fn silence(records: &mut Records, host: usize, at: i64) {
+    let name = format!("h{host}");
+    let record = records.hosts.iter_mut().find(|host| host.name == name).unwrap();
+    record.last_seen = second(at);
+    record.watched = vec![(second(0), second(at))];
+    let key = record.key;
+    for record in records.addresses.iter_mut().filter(|record| record.host == key) {
+        record.until = second(at);
+    }
+    for record in records.flows.iter_mut().filter(|record| record.host == key) {
+        record.spans.retain(|span| span.since <= second(at));
+        for span in record.spans.iter_mut().filter(|span| span.until > second(at)) {
+            *span = Span { until: second(at), ended: false, ..*span };
+        }
+    }
+    records.flows.retain(|record| !record.spans.is_empty());
+}
+
+#[test]
+fn who_calls_is_known_of_the_host_that_is_called_whichever_callers_are_silent() {
+    let mut dice = Dice(23);
+    let (mut used_by_silent, mut unused) = (0, 0);
+    for round in 0..400 {
+        let root = dice.below(PROCESSES);
+        // From two hosts, so that several share what the root's host sees.
+        let calls = calls(&mut dice, |_| 2).into_iter().take(1 + dice.below(3));
+        let calls = calls.map(|call| Call { from: call.from % 4, to: root, ..call });
+        let calls: Vec<Call> = calls.collect();
+        let mut records = world(&calls);
+        let mut silent = BTreeSet::new();
+        for host in (0..PROCESSES / 2).filter(|host| *host != root / 2) {
+            if dice.chance(6) {
+                silent.insert(host);
+                silence(&mut records, host, i64::try_from(100 + dice.below(880)).unwrap());
+            }
+        }
+        let others = calls.iter().filter(|call| call.from != root);
+        let users: Vec<&Call> = others.filter(|call| call.until >= SINCE).collect();
+        let expected = match users.is_empty() {
+            false => (Verdict::Unsafe, State::InUse),
+            true => (Verdict::Safe, State::Drained),
+        };
+        let outcome = ask(&records, selector(root), true);
+        let verdict = impact(&outcome).judgement.as_ref().unwrap().verdict;
+        let time = SignedDuration::from_secs(NOW - SINCE);
+        let quiet = Quiet { time, except: Vec::new() };
+        let outcome = outcome_at(&records, selector(root), About::Drain(quiet), second(NOW));
+        let Finding::Drain(found) = &outcome.finding else { panic!("not a drain") };
+        let said = (verdict, found.state);
+        assert_eq!(said, expected, "round {round}: {root} {calls:?} {silent:?}");
+        let all_silent = users.iter().all(|call| silent.contains(&(call.from / 2)));
+        used_by_silent += usize::from(!users.is_empty() && all_silent);
+        unused += usize::from(users.is_empty());
+    }
+    assert!(used_by_silent > 50 && unused > 50, "{used_by_silent} {unused}: proves nothing");
 }
 
 #[test]
