@@ -186,7 +186,11 @@ fn url(word: &str) {
         hidden(format!("postgres://user:{word}{CANARY}@host/database"));
         hidden(format!("postgres://user:{CANARY}{word}@host/database"));
         hidden(format!("postgres://host/{word}?password={CANARY}"));
+        hidden(format!("postgres://host/{word}?password=x&{CANARY}"));
+        hidden(format!("postgres://host/x?password=x&{CANARY}{word}"));
+        hidden(format!("postgres://host/x?password={word}@{CANARY}"));
         hidden(format!("https://{CANARY}{word}@host"));
+        hidden(format!("https://host/{word}?{CANARY}"));
     }
 }
 

@@ -57,6 +57,8 @@ const PARAMETERS: [&str; 18] = [
     "user",
 ];
 
+const PASSWORD: &str = "password";
+
 /// What to do instead, at the end of each refusal.
 const REMEDY: &str = "use sqlite:PATH, postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full or https://COLLECTOR:PORT";
 
@@ -157,14 +159,8 @@ fn postgres(text: &str) -> Result<Place, String> {
         return Err(unclear());
     }
     // Asked before the driver is, which would log an unknown parameter's value.
-    for key in query.split('&').filter(|pair| !pair.is_empty()).map(key_of) {
-        if !PARAMETERS.contains(&key) && !key.starts_with("options[") {
-            return Err(format!(
-                "has an unknown parameter {key:?}: known are {}",
-                PARAMETERS.join(", ")
-            ));
-        }
-    }
+    let is_known = |key: &str| PARAMETERS.contains(&key) || key.starts_with("options[");
+    knows_all(query, is_known, &PARAMETERS)?;
     // The driver's own words are not passed on: they may quote what they could
     // not parse.
     match text.parse::<PgConnectOptions>() {
@@ -182,10 +178,32 @@ fn key_of(pair: &str) -> &str {
     pair.split('=').next().unwrap_or(pair)
 }
 
+/// Refuses what is no parameter. By its name only where it has one, and no
+/// password stands before it: `password=a&b` may be the password `a&b`.
+fn knows_all(query: &str, is_known: impl Fn(&str) -> bool, known: &[&str]) -> Result<(), String> {
+    let mut after_password = false;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let key = key_of(pair);
+        if is_known(key) {
+            after_password |= key == PASSWORD;
+            continue;
+        }
+        let what = if after_password || !pair.contains('=') {
+            "something in its query that is no parameter (a password's & must be percent-encoded)"
+                .to_owned()
+        } else {
+            format!("an unknown parameter {key:?}")
+        };
+        return Err(format!("has {what}: known are {}", known.join(", ")));
+    }
+    Ok(())
+}
+
 /// The text without what may be a password: all from the first colon after
 /// the scheme to the last `@` (a password that was not percent-encoded may
-/// hold any character), a "port" that is no number, and the value of every
-/// parameter that is not known to be harmless.
+/// hold any character), a "port" that is no number, the value of every
+/// parameter that is not known to be harmless, and all but the known ones
+/// behind a password.
 fn masked(text: &str) -> String {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
@@ -199,6 +217,10 @@ fn masked(text: &str) -> String {
         Some((user, after)) => (Some(user), after),
         None => (None, rest),
     };
+    // The @ is one of a parameter, which may be a password to the end.
+    if before.is_some_and(|before| before.contains(['?', '#'])) {
+        return format!("{scheme}***");
+    }
     // A collector knows no users, so what stands there may well be a token.
     let known_users = !scheme.starts_with("http");
     let before = before.map(|user| if known_users { user } else { "***" });
@@ -238,10 +260,14 @@ fn masked_port(place: &str) -> String {
 }
 
 fn masked_query(query: &str) -> String {
+    let mut after_password = false;
     let shown = |pair: &str| match key_of(pair) {
-        "password" | "options" => format!("{}=***", key_of(pair)),
+        key @ (PASSWORD | "options") => {
+            after_password |= key == PASSWORD;
+            format!("{key}=***")
+        }
         key if PARAMETERS.contains(&key) || site::is_parameter(key) => pair.to_owned(),
-        key if pair.contains('=') => format!("{key}=***"),
+        key if pair.contains('=') && !after_password => format!("{key}=***"),
         _ => "***".to_owned(),
     };
     // A second question mark was meant as an ampersand.
@@ -275,6 +301,7 @@ mod tests {
             "postgres://shawk@db/cmdb?password=s3cr3t",
             "postgres:///cmdb?host=/run/postgresql&password=s3cr3t",
             "postgres:///cmdb?host=/run/postgresql?password=s3cr3t",
+            "postgres:///cmdb?password=s3?s3cr3t=",
         ] {
             let url = CmdbUrl::parse(text).unwrap();
             assert!(!format!("{url} {url:?}").contains("s3cr3t"), "{url}");
@@ -307,6 +334,14 @@ mod tests {
             ("https://collector?token=s3cr3t", "token"),
             ("https://collector?sslcert=/c", "sslkey"),
             ("https://collector/#s3cr3t", "#"),
+            // What stands after a password, or alone, may be a part of one.
+            ("postgres://db/x?password=s3&cr3t", "percent-encoded"),
+            ("postgres://db/x?password=s3&cr3t=", "percent-encoded"),
+            ("postgres://db/x?password=s3cr3t@1", "percent-encoded"),
+            ("postgres://db:5432/x?password=s3@cr3t", "percent-encoded"),
+            ("postgres://db/x?cr3t", "percent-encoded"),
+            ("https://collector?cr3t", "sslrootcert"),
+            ("https://collector?token=s3@cr3t", "user or a password"),
             ("https://coll ector", "character"),
             ("http://collector:7717", "unencrypted"),
             ("http://localhost?sslrootcert=/ca", "without TLS"),

@@ -64,7 +64,7 @@ pub(crate) fn answer(file: &File, method: &Method, asked: &HeaderMap) -> Result<
     let mut reply = if same {
         reply::body(StatusCode::NOT_MODIFIED, file.kind, "")
     } else {
-        reply::body(StatusCode::OK, file.kind, file.bytes)
+        reply::fixed(file.kind, file.bytes)
     };
     let headers = reply.headers_mut();
     headers.insert(header::ETAG, file.tag.clone());

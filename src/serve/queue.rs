@@ -24,7 +24,10 @@ pub(crate) const WRITERS: usize = 2;
 /// Most flows in one transaction, but for a single request with more.
 const MAX_BATCH: usize = 16_384;
 
-/// Most flows that wait or are being recorded, at about 500 bytes each: a batch
+/// About what a flow takes.
+const FLOW_BYTES: usize = 500;
+
+/// Most flows that wait or are being recorded, at [`FLOW_BYTES`] each: a batch
 /// for each writer, and the next one.
 const MAX_WAITING: usize = 2 * WRITERS * MAX_BATCH;
 
@@ -160,8 +163,13 @@ fn full() -> Refusal {
     Refusal::busy("too many reports wait to be recorded")
 }
 
+/// As flows: one with a long scope, which stands once in a report and in each
+/// of its rows, counts for several.
 fn size(report: &Report) -> usize {
-    1 + report.flows.len() + report.addresses.len()
+    let of = |scope: &str| 1 + scope.len() / FLOW_BYTES;
+    let flows: usize = report.flows.iter().map(|flow| of(&flow.flow.key.scope)).sum();
+    let addresses: usize = report.addresses.iter().map(|address| of(&address.scope)).sum();
+    1 + flows + addresses
 }
 
 /// Records what is there until nothing can come any more.
@@ -311,5 +319,44 @@ fn refuse(state: &State, batch: Vec<Entry>, error: &anyhow::Error) {
     let refusal = Refusal::of_cmdb(error);
     for entry in batch {
         let _ = entry.answer.send(Err(refusal.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::flow::host::{Coverage, Host, Rung};
+    use crate::flow::report::ScopedAddress;
+
+    fn told(scope: &str, addresses: usize) -> Report {
+        let at = Timestamp::from_second(1_800_000_000).unwrap();
+        let address = ScopedAddress {
+            scope: scope.into(),
+            address: [10, 0, 0, 1].into(),
+            since: at,
+            ended: None,
+        };
+        Report {
+            host: Host { id: "web".to_owned(), name: "web".to_owned() },
+            epoch: 0,
+            sequence: 1,
+            rung: Rung::Netlink,
+            from: at,
+            until: at,
+            sent: at,
+            coverage: Coverage::default(),
+            addresses: vec![address; addresses],
+            flows: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_long_scope_takes_the_room_of_its_rows() {
+        assert_eq!(size(&told("container:3f2a0c9d4b6e", 1000)), 1001);
+        let long = size(&told(&"x".repeat(1000), 1000));
+        assert!(long * FLOW_BYTES >= 1000 * (FLOW_BYTES + 1000), "{long}");
     }
 }

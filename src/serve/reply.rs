@@ -90,6 +90,18 @@ pub(crate) fn body(status: StatusCode, kind: &'static str, bytes: impl Into<Byte
     reply
 }
 
+/// Marks an answer whose bytes stand in the binary, and take no memory however
+/// many wait for their readers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fixed;
+
+/// As [`body`], of bytes that stand in the binary.
+pub(crate) fn fixed(kind: &'static str, bytes: &'static [u8]) -> Reply {
+    let mut reply = body(StatusCode::OK, kind, bytes);
+    reply.extensions_mut().insert(Fixed);
+    reply
+}
+
 /// An answer that takes a while to print, in which others are served.
 pub(crate) fn printed(
     kind: &'static str,
@@ -145,6 +157,7 @@ pub(crate) fn packed(reply: Reply) -> Reply {
     // Whoever cannot have it packed has it as it is.
     let packed = tokio::task::block_in_place(|| zstd::bulk::compress(&bytes, FAST));
     let Ok(packed) = packed else { return Response::from_parts(head, Full::new(bytes)) };
+    head.extensions.remove::<Fixed>();
     head.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("zstd"));
     Response::from_parts(head, Full::new(packed.into()))
 }

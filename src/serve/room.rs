@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::daemon::lock;
 use crate::recall::HostKey;
-use crate::serve::reply::{Refusal, Reply};
+use crate::serve::reply::{Fixed, Refusal, Reply};
 
 /// Most bytes of answers that wait for their readers to take them. One that is
 /// larger takes all of it.
@@ -74,7 +74,7 @@ impl Answers {
     pub(crate) fn hold(&self, reply: Reply) -> Result<Reply, Refusal> {
         let size = reply.body().size_hint().exact().and_then(|size| usize::try_from(size).ok());
         let size = size.unwrap_or(MAX_ANSWERS).min(MAX_ANSWERS);
-        if size < SMALL {
+        if size < SMALL || reply.extensions().get::<Fixed>().is_some() {
             return Ok(reply);
         }
         let room = Arc::clone(&self.0).try_acquire_many_owned(size as u32);
@@ -91,10 +91,10 @@ fn held(body: Full<Bytes>, room: OwnedSemaphorePermit) -> Full<Bytes> {
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may panic")]
-    use hyper::StatusCode;
+    use hyper::{HeaderMap, Method, StatusCode};
 
     use super::*;
-    use crate::serve::reply;
+    use crate::serve::{openapi, page, reply};
 
     #[test]
     fn an_answer_takes_room_until_its_bytes_are_gone() {
@@ -115,6 +115,25 @@ mod tests {
         assert_eq!(all.map(|_| ()), Err("busy"));
         drop(part);
         assert_eq!(answers.0.available_permits(), MAX_ANSWERS);
+    }
+
+    /// A stranger may ask for them, on as many connections as there are.
+    #[test]
+    fn what_stands_in_the_binary_takes_no_room() {
+        let answers = Answers::default();
+        let files = page::files();
+        let files = files.iter().map(|file| {
+            page::answer(file, &Method::GET, &HeaderMap::new()).map_err(|refusal| refusal.code)
+        });
+        for reply in files.chain([Ok(openapi::answer())]) {
+            let held = answers.hold(reply.unwrap()).map_err(|refusal| refusal.code);
+            assert_eq!((held.is_ok(), answers.0.available_permits()), (true, MAX_ANSWERS));
+        }
+        // Packed, the document is a copy; of those there are no more than
+        // connections.
+        let packed = reply::packed(openapi::answer());
+        let copy = packed.body().size_hint().exact().unwrap();
+        assert!(copy < SMALL as u64, "{copy} bytes");
     }
 
     #[test]

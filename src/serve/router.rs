@@ -148,7 +148,7 @@ async fn carry_out(
         _ => is_for_us(state, &head.headers, head.uri.authority().map(|at| at.as_str()))?,
     }
     if route == Route::OpenApi {
-        return json(StatusCode::OK, openapi::DOCUMENT.to_owned());
+        return Ok(openapi::answer());
     }
     // A CMDB that is away is what the counts are looked at for.
     let of_old = route == Route::Metrics;

@@ -21,6 +21,11 @@ const MAX_TEXT: usize = 4096;
 /// no place for one of 2,704 in an index, and the kernel none for one of 65.
 pub(crate) const MAX_NAME: usize = 1024;
 
+/// Longest name of a network namespace that is taken from a host, in bytes:
+/// `container:` and a name of 255, each of which may be written as four. It is
+/// in an index, too, and stands once in a report, but in each of its rows.
+pub(crate) const MAX_SCOPE: usize = 10 + 4 * 255;
+
 /// Stands at the end of a name that was cut.
 const CUT: &str = "…";
 
@@ -116,11 +121,12 @@ impl Names {
     pub(crate) fn add_scope(
         &mut self,
         bytes: &[u8],
+        longest: usize,
         allowance: &mut Allowance,
     ) -> Result<(), WireError> {
         allowance.take()?;
         let scope = std::str::from_utf8(bytes).ok().and_then(|scope| text(scope.to_owned()));
-        self.scopes.push(scope.map(Arc::from));
+        self.scopes.push(scope.filter(|scope| scope.len() <= longest).map(Arc::from));
         Ok(())
     }
 

@@ -194,7 +194,7 @@ fn decode_records(bytes: &[u8], mut allowance: Allowance) -> Result<Records, Wir
     for field in fields(bytes) {
         let field = field?;
         if field.tag == u32::from(SCOPES) {
-            names.add_scope(field.bytes, &mut allowance)?;
+            names.add_scope(field.bytes, usize::MAX, &mut allowance)?;
         } else if field.tag == u32::from(PROCESSES) {
             names.add_process(field.bytes, usize::MAX, &mut allowance)?;
         }

@@ -5,7 +5,7 @@ use prost::Message;
 use crate::flow::host::Host;
 use crate::flow::report::{FlowReport, Report, ScopedAddress};
 use crate::wire::fields::{Allowance, fields};
-use crate::wire::flow::{MAX_NAME, Named, Names};
+use crate::wire::flow::{MAX_NAME, MAX_SCOPE, Named, Names};
 use crate::wire::{Decoded, VERSION, WireError, check, flow, leaf};
 
 // Tags of a batch's and a report's lists; the other fields are in `leaf`.
@@ -87,7 +87,7 @@ fn decode_one(
     for field in fields(bytes) {
         let field = field?;
         if field.tag == u32::from(SCOPES) {
-            names.add_scope(field.bytes, allowance)?;
+            names.add_scope(field.bytes, MAX_SCOPE, allowance)?;
         } else if field.tag == u32::from(PROCESSES) {
             names.add_process(field.bytes, MAX_NAME, allowance)?;
         }

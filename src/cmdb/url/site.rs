@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cmdb::token::TokenSource;
-use crate::cmdb::url::query;
+use crate::cmdb::url::{knows_all, query};
 
 /// Where a collector is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,13 +76,8 @@ pub(crate) fn parse(text: &str) -> Result<Site, String> {
 
 fn parameters(text: &str, site: &mut Site) -> Result<(), String> {
     let (mut certificate, mut key) = (None, None);
+    knows_all(query(text), is_parameter, &PARAMETERS)?;
     for (name, value) in form_urlencoded::parse(query(text).as_bytes()) {
-        if !is_parameter(&name) {
-            return Err(format!(
-                "has an unknown parameter {name:?}: known are {}",
-                PARAMETERS.join(", ")
-            ));
-        }
         if !site.tls {
             return Err(format!("has {name}, which means nothing without TLS: {REMEDY}"));
         }

@@ -12,7 +12,7 @@ use shawk::flow::report::FlowReport;
 use shawk::recall::{Selector, Window};
 use shawk::wire;
 
-use crate::cmdb::{open, report, with_addresses};
+use crate::cmdb::{open, report, scoped, with_addresses};
 use crate::postgres;
 use crate::serve::collector::{Collector, said, shawk};
 
@@ -233,6 +233,16 @@ fn hostile_names_do_not_cost_the_good_ones() {
     }
 }
 
+/// Nothing that a database could make shorter.
+fn noise() -> String {
+    let mut state = 1_u64;
+    let letter = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'a' + u8::try_from((state >> 33) % 26).unwrap())
+    };
+    (0..4000).map(letter).collect()
+}
+
 /// A name that no database has room for in an index would cost a transaction of
 /// its own, and a line of the log, for each of thousands.
 #[test]
@@ -241,13 +251,7 @@ fn names_of_kilobytes_are_left_out_before_the_database_sees_them() {
     let created = shawk(&["create-scheme", "--cmdb", &postgres]).output().unwrap();
     assert!(created.status.success(), "{}", said(&created));
     let collector = Collector::start(&postgres, &[]);
-    // Nothing that a database could make shorter.
-    let mut state = 1_u64;
-    let letter = |_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        char::from(b'a' + u8::try_from((state >> 33) % 26).unwrap())
-    };
-    let noise: String = (0..4000).map(letter).collect();
+    let noise = noise();
     let flows = (0..100).map(|number| {
         let mut told = open(&format!("10.0.0.1:{number} . x"), 0, 60);
         told.flow.key.process = Some(crate::cmdb::process(&format!("{number}{noise}")));
@@ -272,6 +276,32 @@ fn names_of_kilobytes_are_left_out_before_the_database_sees_them() {
         name.len() == 1024 && name.starts_with(&noise[..1000]) && name.ends_with('…'),
         "{name}"
     );
+    assert!(!collector.log().contains("refused a row"), "{}", collector.log());
+}
+
+/// As of names; and one scope, which stands once on the wire, stands in each of
+/// a report's rows.
+#[test]
+fn scopes_of_kilobytes_are_left_out_before_the_database_sees_them() {
+    let postgres = postgres::server(15).tcp_url_for_new_database();
+    let created = shawk(&["create-scheme", "--cmdb", &postgres]).output().unwrap();
+    assert!(created.status.success(), "{}", said(&created));
+    let collector = Collector::start(&postgres, &[]);
+    let noise = noise();
+    let mut told = report("web", 0, 1, 60, vec![open("10.0.0.1:443 . nginx", 0, 60)]);
+    for number in 0..100 {
+        told.addresses.push(scoped(&format!("{number}{noise}"), "10.0.0.2", &told));
+    }
+    let mut flow = open("10.0.0.1:80 . nginx", 0, 60);
+    flow.flow.key.scope = noise.as_str().into();
+    told.flows.push(flow);
+    // The longest that a host may truly have: a name of 255 bytes, none of them
+    // text.
+    let longest = format!("container:{}", "\\xff".repeat(255));
+    told.addresses.push(scoped(&longest, "10.0.0.2", &told));
+    let reply = collector.report(&[&told]).json();
+    let refused = (&reply["refused_flows"], &reply["refused_rows"]);
+    assert_eq!(refused, (&101.into(), &0.into()), "{reply}");
     assert!(!collector.log().contains("refused a row"), "{}", collector.log());
 }
 
