@@ -11,12 +11,14 @@ use jiff::{SignedDuration, Timestamp};
 use crate::graph::search::Answer;
 use crate::graph::{EdgeId, Listen, NodeId};
 use crate::recall::{HostKey, Window};
-use crate::study::diff::identity::{EdgeKey, Grade, ListenerKey, Name};
+use crate::study::diff::identity::{EdgeKey, Ends, ListenerKey, Name};
+use crate::study::diff::kept::Kept;
 use crate::study::diff::presence::Around;
-use crate::study::diff::side::{Fact, Side};
+use crate::study::diff::side::{Fact, Side, same};
 use crate::study::doubt::{hosts_of, watched_since};
 
 pub mod identity;
+mod kept;
 pub mod presence;
 mod side;
 
@@ -171,9 +173,13 @@ impl From<Around> for Window {
 
 impl Difference {
     /// What differs between the graph before a moment and before another.
-    pub fn of(moments: &Moments, before: &Answer, after: &Answer) -> Difference {
-        let was = Side::of(before, moments.before(), moments.window);
-        let is = Side::of(after, moments.after(), moments.window);
+    pub fn of<'a>(moments: &Moments, before: &'a Answer, after: &'a Answer) -> Difference {
+        let kept = Kept::of([before, after]);
+        let ends = |answer: &'a Answer, at| Ends { graph: &answer.graph, kept: &kept, at };
+        let ends = [ends(before, moments.from), ends(after, moments.to)];
+        let [of_before, of_after] = same(ends);
+        let was = Side::of(before, of_before, moments.before(), moments.window);
+        let is = Side::of(after, of_after, moments.after(), moments.window);
         let mut difference = Difference::default();
         let mut left: BTreeMap<Key, Left> = BTreeMap::new();
         let edges = was.edges.keys().chain(is.edges.keys()).collect::<BTreeSet<_>>();
@@ -189,19 +195,19 @@ impl Difference {
                     difference.compare(old, new);
                     // It may be in a pause, or go on as another.
                     if !new.presence.is_there {
-                        left.entry(loosely(after, new)).or_default().paused += 1;
+                        left.entry(new.key.clone()).or_default().paused += 1;
                     }
                 }
                 // What ended after the first moment may go on as another.
                 (Some(old), new) => {
-                    left.entry(loosely(before, old)).or_default().old.push((old, new));
+                    left.entry(old.key.clone()).or_default().old.push((old, new));
                 }
-                (None, Some(new)) => left.entry(loosely(after, new)).or_default().new.push(new),
+                (None, Some(new)) => left.entry(new.key.clone()).or_default().new.push(new),
                 (None, None) => {}
             }
         }
         difference.forgotten = forgotten(moments, [before, after]);
-        difference.judge_left(moments, ((before, &was), (after, &is)), left);
+        difference.judge_left(moments, (&was, &is), left);
         difference.sort(before, after);
         difference
     }
@@ -211,15 +217,12 @@ impl Difference {
     fn judge_left(
         &mut self,
         moments: &Moments,
-        ((before, was), (after, is)): ((&Answer, &Side), (&Answer, &Side)),
+        (was, is): (&Side, &Side),
         left: BTreeMap<Key, Left>,
     ) {
-        let (was_loosely, is_loosely) = (was.loosely(before, false), is.loosely(after, true));
-        let at_first: BTreeSet<Key> = was
-            .facts()
-            .filter(|fact| fact.presence.is_there)
-            .map(|fact| loosely(before, fact))
-            .collect();
+        let (was_loosely, is_loosely) = (was.loosely(false), is.loosely(true));
+        let at_first = was.facts().filter(|fact| fact.presence.is_there);
+        let at_first: BTreeSet<Key> = at_first.map(|fact| fact.key.clone()).collect();
         for (key, Left { mut old, mut new, paused }) in left {
             // What had ended by the first moment and went on as another.
             old.retain(|(fact, _)| fact.presence.is_there || !at_first.contains(&key));
@@ -353,18 +356,6 @@ struct Left<'f> {
     new: Vec<&'f Fact>,
     /// How many that are at both are not there at the second moment.
     paused: usize,
-}
-
-/// What outlives a restart of something.
-fn loosely(answer: &Answer, fact: &Fact) -> Key {
-    match fact.thing {
-        Thing::Edge(id) => {
-            Key::Edge(EdgeKey::of(&answer.graph, &answer.graph.edges[id], Grade::Loose))
-        }
-        Thing::Listener(node, listen) => {
-            Key::Listener(ListenerKey::of(&answer.graph, node, &listen, Grade::Loose))
-        }
-    }
 }
 
 /// What is matched loosely.

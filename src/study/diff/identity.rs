@@ -8,11 +8,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::flow::filter::is_private;
 use crate::flow::process::Process;
 use crate::flow::socket::Protocol;
-use crate::graph::{Edge, Graph, Identity, Listen, NodeId};
+use crate::graph::{Edge, Graph, Identity, Listen, NodeId, Place};
 use crate::recall::HostKey;
+use crate::study::diff::kept::Kept;
 
 /// How much of an end is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,14 @@ pub(crate) enum Grade {
     /// Without what a restarted container has anew: the id in its scope, its
     /// unit, the address it is bound to; peers outside stand for one another.
     Loose,
+}
+
+/// A graph before a moment, and who has the addresses that nobody has in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) kept: &'a Kept<'a>,
+    pub(crate) at: Timestamp,
 }
 
 /// What an edge is known by at both moments.
@@ -75,12 +86,13 @@ pub(crate) enum Bound {
 }
 
 impl EdgeKey {
-    pub(crate) fn of(graph: &Graph, edge: &Edge, grade: Grade) -> EdgeKey {
+    pub(crate) fn of(ends: Ends<'_>, edge: &Edge) -> EdgeKey {
+        let at = edge.last_seen.min(ends.at);
         let without_process = |end| match end {
             End::Here { host, scope, .. } => End::Here { host, scope, process: None },
             other => other,
         };
-        let active = end(graph, edge.active, grade);
+        let active = ends.end(edge.active, at);
         // A client's address in the internet means nobody; a service's does.
         let active = match active {
             End::Peer(address) if edge.directed && !is_private(address) => End::Public,
@@ -88,11 +100,17 @@ impl EdgeKey {
         };
         EdgeKey {
             active,
-            passive: without_process(end(graph, edge.passive, grade)),
+            passive: without_process(ends.end(edge.passive, at)),
             protocol: edge.protocol,
             port: edge.port,
             active_port: edge.active_port,
         }
+    }
+
+    /// What of it outlives a restart.
+    pub(crate) fn loosened(&self) -> EdgeKey {
+        let (active, passive) = (self.active.loosened(), self.passive.loosened());
+        EdgeKey { active, passive, ..*self }
     }
 
     /// The same edge of whatever process.
@@ -109,6 +127,25 @@ impl EdgeKey {
     /// Whether the process at its active end was not seen.
     pub(crate) fn is_unseen(&self) -> bool {
         matches!(self.active, End::Here { process: None, .. })
+    }
+}
+
+impl End {
+    fn loosened(&self) -> End {
+        match self {
+            End::Here { host, scope: of, process } => End::Here {
+                host: *host,
+                scope: scope(of, Grade::Loose),
+                process: process.as_ref().map(|name| Name { name: name.name.clone(), unit: None }),
+            },
+            End::Peer(address) if !is_private(*address) => End::Public,
+            End::Peer(_) | End::Public => self.clone(),
+        }
+    }
+
+    /// Whether it is another one with each start.
+    pub(crate) fn is_fleeting(&self) -> bool {
+        matches!(self, End::Here { scope, .. } if is_fleeting(scope))
     }
 }
 
@@ -144,18 +181,23 @@ impl Name {
     }
 }
 
-fn end(graph: &Graph, node: NodeId, grade: Grade) -> End {
-    let identity = &graph.nodes[node].identity;
-    match (identity, identity.place()) {
-        (Identity::Peer { address, .. }, _) if grade == Grade::Exact || is_private(*address) => {
-            End::Peer(*address)
-        }
-        (_, Some(place)) => End::Here {
+impl Ends<'_> {
+    fn end(&self, node: NodeId, at: Timestamp) -> End {
+        let node = &self.graph.nodes[node];
+        let (identity, process) = (&node.identity, node.identity.process());
+        let here = |place: &Place| End::Here {
             host: place.host,
-            scope: scope(&place.scope, grade),
-            process: identity.process().map(|process| Name::of(process, grade)),
-        },
-        (_, None) => End::Public,
+            scope: Arc::clone(&place.scope),
+            process: process.map(|process| Name::of(process, Grade::Exact)),
+        };
+        match identity {
+            Identity::Peer { address, link: None, .. } if node.claimed_by.is_empty() => {
+                let kept = self.kept.place(*address, at);
+                kept.map_or(End::Peer(*address), |place| here(&place))
+            }
+            Identity::Peer { address, .. } => End::Peer(*address),
+            Identity::Process { place, .. } | Identity::Unseen { place, .. } => here(place),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::graph::search::Answer;
 use crate::graph::{EdgeId, Listen, NodeId};
 use crate::recall::{FlowRecord, HostKey, Span};
-use crate::study::diff::identity::{EdgeKey, End, Grade, ListenerKey, Name, is_fleeting};
+use crate::study::diff::identity::{EdgeKey, End, Ends, Grade, ListenerKey, Name, is_fleeting};
 use crate::study::diff::presence::{Around, Kind, Presence};
 use crate::study::diff::{Key, Thing};
 use crate::study::listeners::is_meant;
@@ -25,6 +25,8 @@ pub(crate) struct Side {
 pub(crate) struct Fact {
     /// One that stands for all that are the same.
     pub(crate) thing: Thing,
+    /// What of it outlives a restart.
+    pub(crate) key: Key,
     pub(crate) presence: Presence,
     pub(crate) first_seen: Timestamp,
     /// It is about what was asked about, and not only fetched along with it.
@@ -78,8 +80,42 @@ impl Loosely {
     }
 }
 
+/// The edges that are the same, by what they are known by.
+pub(crate) type Same = BTreeMap<EdgeKey, Vec<EdgeId>>;
+
+/// What is the same in each of two graphs. Where one process alone is known to
+/// be the active end of something, it is so too where its host does not tell.
+pub(crate) fn same(both: [Ends<'_>; 2]) -> [Same; 2] {
+    let mut same = both.map(|ends| {
+        let mut same = Same::new();
+        for (id, edge) in ends.graph.edges.iter().enumerate() {
+            same.entry(EdgeKey::of(ends, edge)).or_default().push(id);
+        }
+        same
+    });
+    let unseen: BTreeSet<EdgeKey> =
+        same.iter().flat_map(Same::keys).filter(|key| key.is_unseen()).cloned().collect();
+    let mut seen: BTreeMap<EdgeKey, BTreeSet<EdgeKey>> = BTreeMap::new();
+    for key in same.iter().flat_map(Same::keys).filter(|key| !key.is_unseen()) {
+        let anyones = key.of_any_process();
+        if unseen.contains(&anyones) {
+            seen.entry(anyones).or_default().insert(key.clone());
+        }
+    }
+    for (unseen, mut seen) in seen {
+        if let Some(only) = seen.pop_first().filter(|_| seen.is_empty()) {
+            for same in &mut same {
+                if let Some(ids) = same.remove(&unseen) {
+                    same.entry(only.clone()).or_default().extend(ids);
+                }
+            }
+        }
+    }
+    same
+}
+
 impl Side {
-    pub(crate) fn of(answer: &Answer, around: Around, window: SignedDuration) -> Side {
+    pub(crate) fn of(answer: &Answer, same: Same, around: Around, window: SignedDuration) -> Side {
         let mut side = Side {
             edges: BTreeMap::new(),
             listeners: BTreeMap::new(),
@@ -91,24 +127,20 @@ impl Side {
         };
         let walked: HashSet<EdgeId> = answer.walk.steps.iter().map(|step| step.edge).collect();
         let roots: HashSet<NodeId> = answer.walk.roots.iter().copied().collect();
-        let mut edges: BTreeMap<EdgeKey, Vec<EdgeId>> = BTreeMap::new();
-        for (id, edge) in answer.graph.edges.iter().enumerate() {
-            edges.entry(EdgeKey::of(&answer.graph, edge, Grade::Exact)).or_default().push(id);
-        }
-        for (key, ids) in edges {
+        for (key, ids) in same {
             let spans = ids.iter().flat_map(|id| side.spans(answer, *id)).collect();
             let first_seen = ids.iter().map(|id| answer.graph.edges[*id].first_seen).min();
             let latest = ids.iter().max_by_key(|id| answer.graph.edges[**id].last_seen);
             let Some((first_seen, id)) = first_seen.zip(latest) else { continue };
             let tellers =
                 ids.iter().flat_map(|id| tellers(answer, *id).map(|(record, _)| record.host));
-            let edge = &answer.graph.edges[*id];
-            let place = |node: NodeId| answer.graph.nodes[node].identity.place();
-            let mut places = [edge.active, edge.passive].into_iter().filter_map(place);
+            let fresh =
+                key.active == End::Public || key.active.is_fleeting() || key.passive.is_fleeting();
             let fact = Fact {
                 is_meant: ids.iter().any(|id| walked.contains(id)),
-                fresh: key.active == End::Public || places.any(|place| is_fleeting(&place.scope)),
+                fresh,
                 thing: Thing::Edge(*id),
+                key: Key::Edge(key.loosened()),
                 presence: present(spans, first_seen),
                 first_seen,
                 tellers: tellers.collect(),
@@ -142,6 +174,7 @@ impl Side {
                 }),
                 fresh: is_fleeting(&key.place.1),
                 thing: Thing::Listener(*node, *listen),
+                key: Key::Listener(ListenerKey::of(&answer.graph, *node, listen, Grade::Loose)),
                 presence: present(spans, first_seen),
                 first_seen,
                 tellers: BTreeSet::from([key.place.0]),
@@ -166,7 +199,7 @@ impl Side {
     }
 
     /// What is there, loosely: at any time, or so that it still goes on.
-    pub(crate) fn loosely(&self, answer: &Answer, going_on: bool) -> Loosely {
+    pub(crate) fn loosely(&self, going_on: bool) -> Loosely {
         let mut loosely = Loosely { all: BTreeSet::new(), unseen: BTreeSet::new() };
         let there = |fact: &&Fact| {
             let presence = &fact.presence;
@@ -174,11 +207,10 @@ impl Side {
             !presence.is_absent() && (goes_on || !going_on)
         };
         for fact in self.edges.values().filter(there) {
-            let Thing::Edge(id) = fact.thing else { continue };
-            let key = EdgeKey::of(&answer.graph, &answer.graph.edges[id], Grade::Loose);
+            let Key::Edge(key) = &fact.key else { continue };
             loosely.all.insert(key.of_any_process());
             if key.is_unseen() {
-                loosely.unseen.insert(key);
+                loosely.unseen.insert(key.clone());
             }
         }
         loosely

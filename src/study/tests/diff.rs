@@ -27,6 +27,7 @@ fn difference_since(from: i64, text: &str, selector: Selector) -> (Moments, Diff
         let spans = || told.clone().flat_map(|record| &record.spans);
         host.first_seen = spans().map(|span| span.since).min().unwrap();
         host.last_seen = spans().map(|span| span.until).max().unwrap();
+        host.watched = vec![(host.first_seen, host.last_seen)];
     }
     let outcome = outcome_at(&records, selector, About::Diff(moments), second(2000));
     match outcome.finding {
@@ -213,6 +214,76 @@ fn who_has_not_spoken_since_the_first_moment_has_lost_nothing() {
     let (moments, difference) = difference_since(1990, &text, Selector::All);
     assert_eq!(difference.entries.len(), 1, "{difference:?}");
     assert_eq!(difference.is_told_by(&moments), 3);
+}
+
+/// An application that calls a database for all the time, as the probes of
+/// both tell of it.
+fn call(app: &str, db: &str, more: &str) -> String {
+    format!(
+        "host app
+        host db
+        app has 10.0.0.2 {app}
+        db has 10.0.0.1 {db}
+        app tcp 0.0.0.0:22 listens sshd/1 {app}
+        app tcp 10.0.0.2 -> 10.0.0.1:5432 php/7 {app} {more}
+        db tcp 0.0.0.0:5432 listens postgres/4 {db}
+        db tcp 10.0.0.1:5432 <- 10.0.0.2 postgres/4 {db}"
+    )
+}
+
+#[test]
+fn a_probe_that_dies_makes_no_edge_gone() {
+    check(&call("0-2000", "0-1200", ""), expect!["0 occasional, 0 undecided, 1 unheard"]);
+    check(&call("0-1200", "0-2000", ""), expect!["0 occasional, 0 undecided, 1 unheard"]);
+    // Nor where the one who tells calls again and again, and goes on doing so.
+    let often: Vec<String> = (0..20).map(|n| format!("{}-{}.", n * 100, n * 100 + 5)).collect();
+    let text =
+        call("0-2000", "0-750", "").replace("php/7 0-2000", &format!("php/7 {}", often.join(" ")));
+    check(&text, expect!["1 occasional, 0 undecided, 0 unheard"]);
+}
+
+#[test]
+fn a_host_that_dies_is_called_in_vain() {
+    check(
+        &call("0-2000", "0-1200", "connecting=1"),
+        expect![[r#"
+            Fails since 0
+            0 occasional, 0 undecided, 1 unheard"#]],
+    );
+}
+
+#[test]
+fn a_probe_that_is_installed_makes_no_edge_new_or_gone() {
+    check(&call("0-2000", "1200-2000", ""), expect!["0 occasional, 0 undecided, 1 unheard"]);
+    check(&call("1200-2000", "0-2000", ""), expect!["0 occasional, 0 undecided, 1 unheard"]);
+}
+
+#[test]
+fn an_address_that_its_host_gives_up_is_anothers() {
+    let text = "host app
+        host db
+        app has 10.0.0.2 0-2000
+        db has 10.0.0.1 0-1200
+        db has 10.0.0.3 1200-2000
+        app tcp 10.0.0.2 -> 10.0.0.1:5432 php/7 0-2000
+        db tcp 0.0.0.0:5432 listens postgres/4 0-2000
+        db tcp 10.0.0.1:5432 <- 10.0.0.2 postgres/4 0-1200.";
+    let moved = expect![[r#"
+        New since 0
+        Gone since 0
+        0 occasional, 0 undecided, 0 unheard"#]];
+    check(text, moved);
+    // One that is silent has it until another host does.
+    let text = call("0-2000", "0-1200", "")
+        + "
+        host new
+        new has 10.0.0.1 1300-2000
+        new tcp 0.0.0.0:5432 listens postgres/4 0-2000";
+    let taken_over = expect![[r#"
+        New since 0
+        Gone since 0
+        0 occasional, 0 undecided, 1 unheard"#]];
+    check(&text, taken_over);
 }
 
 #[test]

@@ -290,7 +290,12 @@ fn found(outcome: &Outcome) -> BTreeSet<String> {
             (None, None) => panic!("nothing differs"),
         };
         let host = |node: NodeId| match &answer.graph.nodes[node].identity {
-            Identity::Peer { address, .. } => address.to_string(),
+            // Whose it is, everybody knows here, be it silent or not.
+            Identity::Peer { address: peer, .. } => {
+                let peer = peer.to_string();
+                let whose = HOSTS.iter().find(|name| address(name) == peer);
+                whose.map_or(peer, |name| (*name).to_owned())
+            }
             identity => answer.graph.hosts[&identity.place().unwrap().host].name.clone(),
         };
         let what = match thing {
@@ -311,19 +316,36 @@ fn found(outcome: &Outcome) -> BTreeSet<String> {
     entries.collect()
 }
 
+/// Each host has its address for as long as it says so: while it is heard.
 fn fleet(world: &World, heard: &[Seconds]) -> Records {
     let mut text = world.told.clone();
-    for (host, name) in HOSTS.iter().enumerate() {
-        writeln!(text, "host {name}\n{name} has 10.0.0.{} 127.0.0.1 0-{END}", host + 1).unwrap();
+    for (name, heard) in HOSTS.iter().zip(heard) {
+        writeln!(text, "host {name}").unwrap();
+        let address = address(name);
+        for (from, to) in ranges(heard) {
+            writeln!(text, "{name} has {address} 127.0.0.1 {from}-{to}").unwrap();
+        }
     }
     let mut records = records(&text);
-    for (host, name) in HOSTS.iter().enumerate() {
+    let at = |at: usize| second(i64::try_from(at).unwrap());
+    for (name, heard) in HOSTS.iter().zip(heard) {
         let record = records.hosts.iter_mut().find(|record| record.key == host_key(name)).unwrap();
-        let at = |at: usize| second(i64::try_from(at).unwrap());
-        record.first_seen = at(heard[host].iter().position(|heard| *heard).unwrap());
-        record.last_seen = at(heard[host].iter().rposition(|heard| *heard).unwrap());
+        record.watched = ranges(heard).map(|(from, to)| (at(from), at(to))).collect();
+        record.first_seen = record.watched[0].0;
+        record.last_seen = record.watched.last().unwrap().1;
     }
     records
+}
+
+/// The first and the last second of each time that something was so.
+fn ranges(so: &Seconds) -> impl Iterator<Item = (usize, usize)> {
+    let begins = |at: &usize| so[*at] && (*at == 0 || !so[at - 1]);
+    let end = |at: usize| (at..END).take_while(|at| so[*at]).last().unwrap();
+    (0..END).filter(begins).map(move |at| (at, end(at)))
+}
+
+fn address(name: &str) -> String {
+    format!("10.0.0.{}", HOSTS.iter().position(|host| *host == name).unwrap() + 1)
 }
 
 #[test]
