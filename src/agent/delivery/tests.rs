@@ -42,9 +42,16 @@ impl Run {
         tally.observe(observation(second, flows, &process()));
         let plan = SpoolPlan { path: directory.join("spool"), limit: 64 << 20 };
         let (mut spool, gauge) = Spool::start(&plan, tally.who().unwrap()).unwrap();
-        if let Reply::Done(spans) = spool.ask(Job::Open).await.unwrap() {
-            tally.take_over(spans);
-        }
+        // The thread of the run before may have its lock for a moment still.
+        let opened = async {
+            loop {
+                match spool.ask(Job::Open).await {
+                    Ok(Reply::Done(spans)) => break spans,
+                    _ => tokio::time::sleep(Duration::from_millis(10)).await,
+                }
+            }
+        };
+        tally.take_over(tokio::time::timeout(LONG, opened).await.unwrap());
         let tally = Arc::new(Mutex::new(tally));
         let journal = Arc::new(Journal { spool: tokio::sync::Mutex::new(spool), gauge });
         let going = watch::channel(Going { delivered: Instant::now(), failing: None }).0;
