@@ -207,7 +207,6 @@ pub fn parse(
         Some(Word::Revoke(words)) => enrol::revoke(words, &settings)?,
         Some(Word::Probe(words)) => Command::Probe(Box::new(probe::probe(words, &settings)?)),
         Some(Word::Serve(words)) => Command::Serve(Box::new(serve::serve(words, &settings)?)),
-        Some(Word::Look(words)) => Command::Look(Box::new(look(words, &settings, now)?)),
         Some(Word::Query(words)) => inquiry::command(words, &settings, now)?,
         None => return Err("no command given; see 'shawk --help'".into()),
     };

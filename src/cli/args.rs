@@ -53,8 +53,6 @@ pub struct Global {
 pub enum Word {
     /// Read this host's sockets and record its host flows in the CMDB
     Probe(ProbeArguments),
-    /// Print what depends on a host, process or port, and what it depends on
-    Look(LookArguments),
     #[command(flatten)]
     Query(QueryWord),
     /// Collect reports of many probes over HTTP, record them and answer questions

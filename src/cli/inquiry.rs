@@ -12,12 +12,12 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cli::args::inquiry::{
     DiffArguments, ExportArguments, InquiryArguments, InquiryWord, Query, QueryWord,
 };
-use crate::cli::args::{SelectorArguments, WindowArguments};
+use crate::cli::args::{LookArguments, SelectorArguments, WindowArguments};
 use crate::cli::labels::labels;
 use crate::cli::policy;
 use crate::cli::selector::{selectors, window};
 use crate::cli::settings::Settings;
-use crate::cli::{Asked, Command, LookOptions, cmdb, depth, duration, one_line};
+use crate::cli::{Asked, Command, LookOptions, cmdb, depth, duration, look, one_line};
 use crate::cmdb::url::CmdbUrl;
 use crate::graph::page::{Cursor, Page};
 use crate::graph::walk::Ways;
@@ -82,6 +82,9 @@ pub(crate) fn command(
 ) -> Result<Command, String> {
     let word = match word {
         QueryWord::Inquiry(word) => word,
+        QueryWord::Look(words) => {
+            return Ok(Command::Look(Box::new(look(words, settings, now)?)));
+        }
         QueryWord::Export(words) => {
             let options = LookOptions {
                 cmdb: cmdb(words.cmdb.cmdb.clone(), settings)?,
@@ -151,7 +154,7 @@ pub fn asked<'q>(
 ) -> Result<Inquiry, String> {
     let read = match query(name, pairs)? {
         QueryWord::Inquiry(word) => read(word, now),
-        QueryWord::Export(_) => Err("an export is no inquiry".to_owned()),
+        QueryWord::Look(_) | QueryWord::Export(_) => Err("that is no inquiry".to_owned()),
     };
     read.map(|read| read.inquiry).map_err(undashed)
 }
@@ -165,12 +168,22 @@ pub fn asked_export<'q>(
         QueryWord::Export(words) => {
             exported_format(&words).and_then(|format| Ok((exported(words, now)?, format)))
         }
-        QueryWord::Inquiry(_) => Err("an inquiry is no export".to_owned()),
+        QueryWord::Inquiry(_) | QueryWord::Look(_) => Err("that is no export".to_owned()),
     };
     read.map_err(undashed)
 }
 
-fn undashed(error: String) -> String {
+/// The words of a look, as they stand in a query.
+pub fn asked_look<'q>(
+    pairs: impl Iterator<Item = (impl AsRef<str> + 'q, impl AsRef<str> + 'q)>,
+) -> Result<LookArguments, String> {
+    match query("look", pairs)? {
+        QueryWord::Look(words) => Ok(words),
+        QueryWord::Inquiry(_) | QueryWord::Export(_) => Err("that is no look".to_owned()),
+    }
+}
+
+pub(crate) fn undashed(error: String) -> String {
     error.replace("--", "")
 }
 

@@ -6,15 +6,12 @@ use std::io::Write as _;
 
 use jiff::Timestamp;
 
-use crate::cli::args::{
-    CmdbArguments, LabelsArguments, LookArguments, SelectorArguments, WindowArguments,
-};
 use crate::cli::{self, Asked, inquiry};
 use crate::graph::group::{self, By};
 use crate::graph::page::Page;
 use crate::graph::search::Answer;
 use crate::look;
-use crate::recall::Role;
+use crate::recall::{Role, Selector};
 use crate::serve::reply::{self, Refusal, Reply};
 use crate::serve::trust::Caller;
 use crate::serve::{State, recall};
@@ -101,7 +98,7 @@ fn paged(
 pub(crate) async fn groups(state: &State, caller: Caller, query: &str) -> Result<Reply, Refusal> {
     caller.may(Role::Read)?;
     let now = Timestamp::now();
-    let words = understand(query, now, Some("*")).map_err(Refusal::of_words)?;
+    let words = understand(query, now, Some(vec![Selector::All])).map_err(Refusal::of_words)?;
     let by = words.by;
     let _turn = recall::turn(state).await?;
     let answer = find(state, words.asked, now).await?;
@@ -122,74 +119,39 @@ async fn find(state: &State, asked: Asked, now: Timestamp) -> Result<Answer, Ref
     Ok(answer)
 }
 
-/// A query's words are those of the command line, without the dashes; one
-/// without a selector means `otherwise`.
+/// A query's words are those of the command line, without the dashes, and some
+/// of its own; one without a selector means `otherwise`.
 pub(crate) fn understand(
     query: &str,
     now: Timestamp,
-    otherwise: Option<&str>,
+    otherwise: Option<Vec<Selector>>,
 ) -> Result<Words, String> {
-    let mut words = LookArguments {
-        of: SelectorArguments::default(),
-        cmdb: CmdbArguments { cmdb: None },
-        labels: LabelsArguments::default(),
-        depth: "1".to_owned(),
-        up: false,
-        down: false,
-        window: WindowArguments::default(),
-        output: Format::Json.name().to_owned(),
-    };
-    let (mut by, mut group, mut limit, mut after) = (None, None, None, None);
-    let mut selectors = 0;
+    let (mut ways, mut by, mut group, mut limit, mut after) = (None, None, None, None, None);
+    let mut rest = Vec::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let value = value.into_owned();
         let word = match name.as_ref() {
-            "what" => &mut words.of.what,
-            "ip" => &mut words.of.ip,
-            "host" => &mut words.of.host,
-            "process" => &mut words.of.process,
-            "port" => &mut words.of.port,
-            "label" => &mut words.of.label,
-            "since" => &mut words.window.since,
-            "until" => &mut words.window.until,
-            "at" => &mut words.window.at,
+            "ways" => &mut ways,
             "by" => &mut by,
-            "group" => &mut group,
             // Groups are a whole in any case.
+            "group" if otherwise.is_none() => &mut group,
             "limit" if otherwise.is_none() => &mut limit,
             "after" if otherwise.is_none() => &mut after,
-            "depth" => {
-                words.depth = value;
+            _ => {
+                rest.push((name, value));
                 continue;
             }
-            "ways" => {
-                (words.up, words.down) = match value.as_str() {
-                    "up" => (true, false),
-                    "down" => (false, true),
-                    "both" => (true, true),
-                    _ => return Err(format!("ways: '{value}' is neither up, down nor both")),
-                };
-                continue;
-            }
-            _ => return Err(format!("'{name}' is no parameter of this")),
         };
-        selectors +=
-            usize::from(["what", "ip", "host", "process", "port", "label"].contains(&&*name));
-        if word.replace(value).is_some() {
+        if word.replace(value.into_owned()).is_some() {
             return Err(format!("'{name}' stands there twice"));
         }
     }
-    if selectors == 0
-        && let Some(otherwise) = otherwise
-    {
-        words.of.what = Some(otherwise.to_owned());
-    } else if selectors != 1 {
-        return Err("give one of what, ip, host, process, port and label".to_owned());
-    }
-    let window = &words.window;
-    if window.at.is_some() && (window.since.is_some() || window.until.is_some()) {
-        return Err("give at, or since and until".to_owned());
-    }
+    let mut words = inquiry::asked_look(rest.into_iter())?;
+    (words.up, words.down) = match ways.as_deref() {
+        None | Some("both") => (true, true),
+        Some("up") => (true, false),
+        Some("down") => (false, true),
+        Some(ways) => return Err(format!("ways: '{ways}' is neither up, down nor both")),
+    };
     let by = match by.as_deref() {
         None => Some(By::Host),
         Some(AUTO) => None,
@@ -201,9 +163,76 @@ pub(crate) fn understand(
             Some(known.ok_or_else(error)?)
         }
     };
-    let undashed = |error: String| error.replace("--", "");
     let limit = limit.unwrap_or_else(|| inquiry::MAX_LINES.to_string());
-    let page = inquiry::page(&limit, after.as_deref(), now).map_err(undashed)?;
-    let asked = cli::asked(words, page.asked).map_err(undashed)?;
+    let page = inquiry::page(&limit, after.as_deref(), now).map_err(inquiry::undashed)?;
+    let mut asked = cli::asked(words, page.asked).map_err(inquiry::undashed)?;
+    if asked.selectors.is_empty() {
+        asked.selectors =
+            otherwise.ok_or("give one of what, ip, ipv4, ipv6, host, process, port and label")?;
+    }
     Ok(Words { asked: Asked { page: Some(page), ..asked }, by, group })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+    use std::collections::BTreeSet;
+
+    use super::{inquiry, understand};
+    use crate::graph::walk::Ways;
+    use crate::recall::Selector;
+    use crate::serve::openapi;
+    use jiff::Timestamp;
+
+    #[test]
+    fn the_document_names_each_word_of_a_look() {
+        let document: serde_json::Value = serde_json::from_str(openapi::DOCUMENT).unwrap();
+        for (path, own) in [
+            ("/api/v1/look", &["ways", "by", "group", "limit", "after"][..]),
+            ("/api/v1/look.svg", &["ways", "by", "group", "limit", "after"]),
+            ("/api/v1/groups", &["ways", "by"]),
+        ] {
+            let told = document["paths"][path]["get"]["parameters"].as_array().unwrap().iter();
+            let told: BTreeSet<_> =
+                told.map(|one| one["name"].as_str().unwrap().to_owned()).collect();
+            let mut known = inquiry::parameters("look");
+            known.extend(own.iter().map(|&word| word.to_owned()));
+            assert_eq!(told, known, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_word_that_is_none_or_stands_twice_is_refused() {
+        let all = || Some(vec![Selector::All]);
+        let read = |query, otherwise| understand(query, Timestamp::UNIX_EPOCH, otherwise);
+        let words = read("host=web&ways=up&depth=2&limit=9", None).unwrap();
+        assert_eq!((words.asked.ways, words.asked.depth), (Ways::Up, 2));
+        assert_eq!(words.asked.selectors, [Selector::Host("web".to_owned())]);
+        assert_eq!(words.asked.page.unwrap().limit, 9);
+        assert_eq!(read("depth=2", all()).unwrap().asked.selectors, [Selector::All]);
+        for query in [
+            "",
+            "depth=1",
+            "host=a&host=b",
+            "host=a&what=b",
+            "ip=10.0.0.1&port=80",
+            "host=a&at=1h&since=2h",
+            "host=a&depth=1&depth=2",
+            "host=a&depth=0",
+            "host=a&ways=up&ways=down",
+            "host=a&ways=sideways",
+            "host=a&by=colour",
+            "host=a&up=true",
+            "host=a&output=csv",
+            "host=a&cmdb=sqlite:/tmp/x",
+            "host=a&labels=/etc/passwd",
+            "host=a&offset=1",
+        ] {
+            assert!(read(query, None).is_err(), "{query}");
+        }
+        for query in ["limit=1", "after=1-0000000000000001-1", "group=host:a"] {
+            assert!(read(query, all()).is_err(), "{query}");
+        }
+    }
 }

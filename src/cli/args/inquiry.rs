@@ -4,7 +4,9 @@
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
-use crate::cli::args::{CmdbArguments, LabelsArguments, SelectorArguments, WindowArguments};
+use crate::cli::args::{
+    CmdbArguments, LabelsArguments, LookArguments, SelectorArguments, WindowArguments,
+};
 
 #[derive(Debug, Subcommand)]
 pub enum InquiryWord {
@@ -28,6 +30,8 @@ pub enum InquiryWord {
 /// What the command line and a query of HTTP are both asked by.
 #[derive(Debug, Subcommand)]
 pub enum QueryWord {
+    /// Print what depends on a host, process or port, and what it depends on
+    Look(LookArguments),
     #[command(flatten)]
     Inquiry(InquiryWord),
     /// Print the whole graph of a time, or what is one step from something
