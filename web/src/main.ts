@@ -406,7 +406,10 @@ function hubList(all: Hub[]): void {
 function details_(): void {
   const key = state.selected
   const all = key === null || shown === null ? null : details(key, shown.model, link)
+  // What was pressed in it is made anew, or hidden with it.
+  const within = detail.contains(document.activeElement)
   detail.hidden = all === null
+  if (within) (all === null ? byId('table', HTMLElement) : detail).focus()
   if (all === null) return
   const close = h('button', { type: 'button', 'aria-label': 'Close the details', click: () => go({ selected: null }) }, '×')
   put(detail, h('div', { class: 'head' }, all[0], close), ...all.slice(1))
