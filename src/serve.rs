@@ -45,7 +45,7 @@ use crate::daemon::{Signals, lock, notify};
 use crate::serve::labels::LabelsFile;
 use crate::serve::metrics::Metrics;
 use crate::serve::queue::Queue;
-use crate::serve::room::{Answers, Turns};
+use crate::serve::room::{Answers, Intake, Turns};
 use crate::serve::trust::tokens::Tokens;
 
 /// Most connections at once; one more is closed, and counted. An agent keeps
@@ -70,8 +70,8 @@ const MAX_BODIES: usize = 8 << 20;
 /// The same, of questions.
 const MAX_ASKED: usize = 8 << 20;
 
-/// Bodies unpacked and decoded at once.
-const MAX_DECODING: usize = 2;
+/// The same, of what probes ask: some bytes each.
+const MAX_ASKED_BY_PROBES: usize = 1 << 20;
 
 /// Questions answered at once.
 const MAX_QUESTIONS: usize = 4;
@@ -102,9 +102,10 @@ pub(crate) struct State {
     telling: Turns,
     asking: Turns,
     answers: Answers,
-    bodies: Semaphore,
-    asked: Semaphore,
-    decoding: Semaphore,
+    /// Reports; questions; what probes ask before they report.
+    told: Intake,
+    asked: Intake,
+    asked_by_probes: Intake,
     questions: Semaphore,
 }
 
@@ -136,9 +137,9 @@ pub async fn run(plan: ServeOptions, log: &Log) -> Result<()> {
         telling: Turns::default(),
         asking: Turns::default(),
         answers: Answers::default(),
-        bodies: Semaphore::new(MAX_BODIES),
-        asked: Semaphore::new(MAX_ASKED),
-        decoding: Semaphore::new(MAX_DECODING),
+        told: Intake::new(MAX_BODIES),
+        asked: Intake::new(MAX_ASKED),
+        asked_by_probes: Intake::new(MAX_ASKED_BY_PROBES),
         questions: Semaphore::new(MAX_QUESTIONS),
         plan,
         log: log.clone(),

@@ -23,7 +23,7 @@ pub(crate) async fn answer(state: &State, caller: Caller, body: Body) -> Result<
     // A host asks one thing after the other, and has no more of the CMDB.
     let _alone = state.asking.of(caller.host)?;
     let packed = body.question(state, caller).await?;
-    let question = packed.unpack(state, decode_question).await?;
+    let question = packed.unpack(decode_question).await?;
     match &question {
         // Everybody may know whether it is any use to speak.
         Question::Check => {}

@@ -22,7 +22,7 @@ pub(crate) async fn answer(state: &State, caller: Caller, body: Body) -> Result<
     let packed = body.reports(state).await?;
     state.metrics.received_bytes.add(packed.bytes.len() as u64);
     let turn = state.queue.turn().await?;
-    let decoded = packed.unpack(state, |bytes| wire::decode(bytes, MAX_ITEMS)).await;
+    let decoded = packed.unpack(|bytes| wire::decode(bytes, MAX_ITEMS)).await;
     let decoded = decoded.inspect_err(|_| state.metrics.reports_refused.add(1))?;
     for report in &decoded.reports {
         let own = caller.may_be(report.host.hash());

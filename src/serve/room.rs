@@ -11,6 +11,9 @@ use crate::daemon::lock;
 use crate::recall::HostKey;
 use crate::serve::reply::{Fixed, Refusal, Reply};
 
+/// Bodies unpacked and decoded at once, of those who share an intake.
+const MAX_DECODING: usize = 2;
+
 /// Most bytes of answers that wait for their readers to take them. One that is
 /// larger takes all of it.
 const MAX_ANSWERS: usize = 256 << 20;
@@ -18,6 +21,20 @@ const MAX_ANSWERS: usize = 256 << 20;
 /// Below which an answer is not counted: there are no more of those than
 /// connections.
 const SMALL: usize = 16 << 10;
+
+/// Where bodies are taken in, of those who wait for nobody but each other.
+pub(crate) struct Intake {
+    /// Bytes, packed.
+    pub(crate) room: Semaphore,
+    /// Bodies unpacked and decoded at once.
+    pub(crate) decoding: Semaphore,
+}
+
+impl Intake {
+    pub(crate) fn new(bytes: usize) -> Intake {
+        Intake { room: Semaphore::new(bytes), decoding: Semaphore::new(MAX_DECODING) }
+    }
+}
 
 /// Hosts of whose requests one is being carried out.
 #[derive(Default)]

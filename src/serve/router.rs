@@ -14,19 +14,46 @@ use crate::daemon::lock;
 use crate::prometheus;
 use crate::recall::Role;
 use crate::serve::reply::{self, Refusal, Reply};
+use crate::serve::room::Intake;
 use crate::serve::trust::{self, Caller, Peer};
 use crate::serve::{
-    MAX_ASKED, MAX_BODIES, State, inquiry, look, openapi, page, recall, reports, search,
+    MAX_ASKED, MAX_ASKED_BY_PROBES, MAX_BODIES, State, inquiry, look, openapi, page, recall,
+    reports, search,
 };
 use crate::view::Format;
 use crate::view::grafana::FIELDS;
 use crate::wire::{self, WireError};
 
-/// Largest body.
-const MAX_BODY: usize = 4 << 20;
+/// How large a body may be, in bytes.
+struct Most {
+    packed: usize,
+    inflated: usize,
+    /// What is said of one that is larger, and the remedy.
+    said: [&'static str; 2],
+}
 
-/// Largest body, inflated.
-const MAX_INFLATED: usize = 32 << 20;
+const REPORTS: Most = Most {
+    packed: 4 << 20,
+    inflated: 32 << 20,
+    said: [
+        "the body is larger than 4 MiB, than 32 MiB inflated, or holds more than 65536 things",
+        "send it in parts",
+    ],
+};
+
+/// Keys and addresses, which hardly inflate.
+const QUESTION: Most = Most {
+    packed: 4 << 20,
+    inflated: 4 << 20,
+    said: ["the question is larger than 4 MiB, packed or inflated", "ask about less at once"],
+};
+
+/// Of who may only ask of its own host.
+const OWN_QUESTION: Most = Most {
+    packed: 4 << 10,
+    inflated: 4 << 10,
+    said: ["the question is larger than 4 KiB, packed or inflated", "ask about one host"],
+};
 
 /// Longest time for a body to arrive, and for room to take it in.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
@@ -81,9 +108,6 @@ const ROUTES: [(&str, Method, Route); 21] = [
     ("/openapi.json", Method::GET, Route::OpenApi),
 ];
 
-/// Largest body of a question by who may only ask of its own host.
-const MAX_OWN_QUESTION: usize = 4 << 10;
-
 /// A body that has not been read.
 pub(crate) struct Body {
     /// It is said to be what we read.
@@ -94,6 +118,8 @@ pub(crate) struct Body {
 /// A body as it came, and the room that it takes.
 pub(crate) struct Packed<'a> {
     pub(crate) bytes: Vec<u8>,
+    most: &'static Most,
+    decoding: &'a Semaphore,
     _room: SemaphorePermit<'a>,
 }
 
@@ -279,21 +305,32 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 impl Body {
     /// Reads reports, as soon as there is room for them.
     pub(crate) async fn reports(self, state: &State) -> Result<Packed<'_>, Refusal> {
-        self.packed(&state.bodies, MAX_BODY).await
+        self.packed(&state.told, &REPORTS).await
     }
 
     /// Reads a question. Those who report wait for nobody who asks, so they
-    /// have room of their own; and who reports asks little.
+    /// have room and turns of their own; also for what they ask themselves,
+    /// which is little, before they report.
     pub(crate) async fn question(
         self,
         state: &State,
         caller: Caller,
     ) -> Result<Packed<'_>, Refusal> {
-        let most = if caller.role == Role::Write { MAX_OWN_QUESTION } else { MAX_BODY };
-        self.packed(&state.asked, most).await
+        let small = OWN_QUESTION.packed as u64;
+        let is_small = self.incoming.size_hint().upper().is_some_and(|size| size <= small);
+        let (intake, most) = match caller.role {
+            Role::Write => (&state.asked_by_probes, &OWN_QUESTION),
+            Role::Admin if is_small => (&state.asked_by_probes, &QUESTION),
+            Role::Admin | Role::Read => (&state.asked, &QUESTION),
+        };
+        self.packed(intake, most).await
     }
 
-    async fn packed(self, room: &Semaphore, most: usize) -> Result<Packed<'_>, Refusal> {
+    async fn packed<'a>(
+        self,
+        intake: &'a Intake,
+        most: &'static Most,
+    ) -> Result<Packed<'a>, Refusal> {
         if !self.is_packed {
             return Err(Refusal::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -304,18 +341,23 @@ impl Body {
         }
         let said = self.incoming.size_hint().upper().map(usize::try_from);
         let size = match said {
-            Some(Ok(size)) if size <= most => size,
-            Some(_) => return Err(too_large()),
-            None => most,
+            Some(Ok(size)) if size <= most.packed => size,
+            Some(_) => return Err(most.exceeded()),
+            None => most.packed,
         };
-        const { assert!(MAX_BODY <= MAX_BODIES && MAX_BODY <= MAX_ASKED) };
-        let room = timeout(BODY_LIMIT, room.acquire_many(size as u32)).await;
+        const {
+            assert!(REPORTS.packed <= MAX_BODIES && QUESTION.packed <= MAX_ASKED);
+            assert!(OWN_QUESTION.packed <= MAX_ASKED_BY_PROBES);
+        };
+        let room = timeout(BODY_LIMIT, intake.room.acquire_many(size as u32)).await;
         let Ok(Ok(room)) = room else {
             return Err(Refusal::busy("too many bodies are being read"));
         };
         match timeout(BODY_LIMIT, read(self.incoming, size)).await {
-            Ok(Ok(bytes)) => Ok(Packed { bytes, _room: room }),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
+            Ok(Ok(bytes)) => Ok(Packed { bytes, most, decoding: &intake.decoding, _room: room }),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(most.exceeded())
+            }
             Ok(Err(_)) => Err(malformed("the body is cut off")),
             Err(_) => Err(Refusal::new(
                 StatusCode::REQUEST_TIMEOUT,
@@ -345,17 +387,16 @@ impl Packed<'_> {
     /// Inflates and decodes it.
     pub(crate) async fn unpack<T>(
         self,
-        state: &State,
         decode: impl FnOnce(&[u8]) -> Result<T, WireError>,
     ) -> Result<T, Refusal> {
-        let Ok(_turn) = state.decoding.acquire().await else {
+        let Ok(_turn) = self.decoding.acquire().await else {
             return Err(Refusal::busy("the collector is stopping"));
         };
         let decoded = tokio::task::block_in_place(|| {
-            wire::unpack(&self.bytes, MAX_INFLATED).and_then(|bytes| decode(&bytes))
+            wire::unpack(&self.bytes, self.most.inflated).and_then(|bytes| decode(&bytes))
         });
         decoded.map_err(|error| match error {
-            WireError::TooLarge => too_large(),
+            WireError::TooLarge => self.most.exceeded(),
             WireError::Version(_) => Refusal::new(
                 StatusCode::BAD_REQUEST,
                 "version",
@@ -367,13 +408,11 @@ impl Packed<'_> {
     }
 }
 
-fn too_large() -> Refusal {
-    Refusal::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "too_large",
-        "the body is larger than 4 MiB, than 32 MiB inflated, or holds more than 65536 things",
-        "send it in parts",
-    )
+impl Most {
+    fn exceeded(&self) -> Refusal {
+        let [error, remedy] = self.said;
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", error, remedy)
+    }
 }
 
 fn malformed(error: &str) -> Refusal {

@@ -77,14 +77,13 @@ pub(crate) struct Window {
     pub(crate) until: Option<i64>,
 }
 
+/// Hosts and addresses, without the addresses, which are walked.
 #[derive(Clone, PartialEq, Eq, Message)]
 pub(crate) struct Around {
     #[prost(message, optional, tag = "1")]
     pub(crate) window: Option<Window>,
     #[prost(sfixed64, repeated, tag = "2")]
     pub(crate) hosts: Vec<i64>,
-    #[prost(bytes = "vec", repeated, tag = "3")]
-    pub(crate) addresses: Vec<Vec<u8>>,
 }
 
 /// An answer without its records, which are walked.

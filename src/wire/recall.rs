@@ -18,6 +18,10 @@ use crate::wire::{VERSION, WireError, asked, check, flow, leaf};
 /// Largest record of an answer: a flow with as many spans as are kept of one.
 const MAX_RECORD: usize = 16 << 20;
 
+// Tags: what is asked around, and its addresses.
+const AROUND: u8 = 5;
+const ASKED_ADDRESSES: u8 = 3;
+
 // Tags: an answer's records, and their lists.
 const RECORDS: u8 = 5;
 const SCOPES: u8 = 1;
@@ -67,22 +71,22 @@ pub fn encode_question(question: &Question) -> Vec<u8> {
             window: Some(window_message(window)),
             selector: Some(selector_message(selector)),
         }),
-        Question::Around(hosts, addresses, window) => asked::Asked::Around(asked::Around {
-            window: Some(window_message(window)),
-            hosts: hosts.clone(),
-            addresses: addresses.iter().map(|address| flow::address_bytes(*address)).collect(),
-        }),
-        Question::Traffic(hosts, window) => asked::Asked::Traffic(asked::Around {
-            window: Some(window_message(window)),
-            hosts: hosts.clone(),
-            addresses: Vec::new(),
-        }),
+        Question::Around(hosts, addresses, window) => {
+            let mut around = around_message(hosts, window).encode_to_vec();
+            for address in addresses {
+                leaf::append_bytes(ASKED_ADDRESSES, &flow::address_bytes(*address), &mut around);
+            }
+            let mut bytes = asked::Question { version: VERSION, asked: None }.encode_to_vec();
+            leaf::append_bytes(AROUND, &around, &mut bytes);
+            return bytes;
+        }
+        Question::Traffic(hosts, window) => asked::Asked::Traffic(around_message(hosts, window)),
     };
     asked::Question { version: VERSION, asked: Some(asked) }.encode_to_vec()
 }
 
 /// The inverse. The caller has limited how many bytes there are: reading takes
-/// at most twelve times as many.
+/// at most ten times as many.
 pub fn decode_question(bytes: &[u8]) -> Result<Question, WireError> {
     let strange = WireError::Malformed("a question of an unknown kind");
     let message = asked::Question::decode(bytes).map_err(|_| strange.clone())?;
@@ -96,7 +100,7 @@ pub fn decode_question(bytes: &[u8]) -> Result<Question, WireError> {
         }
         asked::Asked::Around(around) => {
             let window = window(around.window)?;
-            Question::Around(around.hosts, addresses(&around.addresses)?, window)
+            Question::Around(around.hosts, asked_addresses(bytes)?, window)
         }
         asked::Asked::Traffic(around) => Question::Traffic(around.hosts, window(around.window)?),
     })
@@ -338,9 +342,34 @@ fn network_address(bytes: &[u8]) -> Option<IpAddr> {
         .ok()
 }
 
+const NO_ADDRESS: WireError = WireError::Malformed("an address of no known length");
+
 fn addresses(list: &[Vec<u8>]) -> Result<Vec<IpAddr>, WireError> {
     let addresses: Option<Vec<IpAddr>> = list.iter().map(|bytes| flow::address(bytes)).collect();
-    addresses.ok_or(WireError::Malformed("an address of no known length"))
+    addresses.ok_or(NO_ADDRESS)
+}
+
+/// The addresses of a question, one at a time: of two bytes that claim to be
+/// one, a list would be made that takes 24.
+fn asked_addresses(question: &[u8]) -> Result<Vec<IpAddr>, WireError> {
+    let mut addresses = Vec::new();
+    for around in fields(question) {
+        let around = around?;
+        if around.tag != u32::from(AROUND) {
+            continue;
+        }
+        for field in fields(around.bytes) {
+            let field = field?;
+            if field.tag == u32::from(ASKED_ADDRESSES) {
+                addresses.push(flow::address(field.bytes).ok_or(NO_ADDRESS)?);
+            }
+        }
+    }
+    Ok(addresses)
+}
+
+fn around_message(hosts: &[HostKey], window: &Window) -> asked::Around {
+    asked::Around { window: Some(window_message(window)), hosts: hosts.to_vec() }
 }
 
 fn window_message(window: &Window) -> asked::Window {

@@ -325,6 +325,17 @@ fn any_question_comes_back_as_it_went() {
 }
 
 #[test]
+fn the_bytes_of_a_question_are_a_promise() {
+    let addresses = vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
+    let window = Window { since: Timestamp::from_second(5).ok(), until: None };
+    let bytes = encode_question(&Question::Around(vec![-1, 2], addresses, window));
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let around = "0508c096b1021210ffffffffffffffff02000000000000001a040a000001\
+        1a1000000000000000000000000000000001";
+    assert_eq!(hex, format!("08012a310a{around}"));
+}
+
+#[test]
 fn any_answer_comes_back_as_it_went() {
     let mut chance = Chance(4);
     let times = (chance.time(), chance.time());

@@ -4,6 +4,7 @@ mod claims;
 pub(crate) mod collector;
 mod labels;
 mod pages;
+mod questions;
 mod replicas;
 mod schema;
 mod stranger;

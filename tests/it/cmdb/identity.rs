@@ -15,6 +15,7 @@ on_every_engine! {
     what_a_probe_could_not_see_is_known_when_it_can_again,
     a_clock_that_is_wrong_is_noticed,
     a_clock_set_back_makes_no_negative_span,
+    a_run_that_began_before_the_newest_counts_as_over,
     a_reused_pid_is_another_instance,
 }
 
@@ -107,6 +108,38 @@ async fn a_clock_set_back_makes_no_negative_span(place: Place) {
     let spans = &records.flows[0].spans;
     assert_eq!(spans.len(), 2, "no window was lost");
     assert!(spans.iter().all(|span| span.since <= span.until), "{spans:?}");
+}
+
+/// What docs/reliability.md says of a probe that starts by a wrong clock.
+async fn a_run_that_began_before_the_newest_counts_as_over(place: Place) {
+    const DAY: i64 = 86_400;
+    let cmdb = place.cmdb().await;
+    let told = async |name: &str, from, until, flow: &str| {
+        record(&cmdb, &[named(name, report("a", from, 1, until, vec![open(flow, from, until)]))])
+            .await;
+        let records = cmdb.around(&[key("a")], &[], &Window::default()).await.expect("around");
+        let process = flow.rsplit(' ').next().expect("a process");
+        let is_it = |name: &str| name == process;
+        let found = records.flows.iter().find(|found| {
+            found.flow.key.process.as_ref().is_some_and(|process| is_it(&process.name))
+        });
+        let host = records.hosts[0].clone();
+        (found.expect("it is kept").spans.clone(), host)
+    };
+    told("first", 0, 100, "10.0.0.1:22 . sshd").await;
+    // Its clock was behind when it began, and was set soon after.
+    let (spans, host) = told("second", -600, 200, "10.0.0.1:80 . nginx").await;
+    assert_eq!((spans[0].since, spans[0].until, spans[0].ended), (at(-600), at(200), true));
+    assert_eq!((host.name.as_str(), host.last_seen), ("first", at(200)));
+    assert_eq!(host.rivals.into_iter().collect::<Vec<_>>(), ["second"]);
+    // The next run mends it, unless that one was ahead.
+    let (spans, host) = told("third", 300, 400, "10.0.0.1:81 . nginz").await;
+    assert_eq!((spans[0].ended, host.name.as_str()), (false, "third"));
+    told("ahead", 9 * DAY, 9 * DAY, "10.0.0.1:82 . curl").await;
+    let (spans, host) = told("fourth", 500, 600, "10.0.0.1:83 . wget").await;
+    assert_eq!((spans[0].ended, host.name.as_str()), (true, "ahead"));
+    let (spans, host) = told("fifth", 10 * DAY, 10 * DAY + 9, "10.0.0.1:84 . php").await;
+    assert_eq!((spans[0].ended, host.name.as_str()), (false, "fifth"));
 }
 
 async fn a_reused_pid_is_another_instance(place: Place) {

@@ -24,7 +24,7 @@ fn enrol(cmdb: &str, words: &[&str]) -> String {
     token
 }
 
-fn writer(cmdb: &str, host: &str) -> String {
+pub(crate) fn writer(cmdb: &str, host: &str) -> String {
     enrol(cmdb, &[host, "--host-id", host])
 }
 
