@@ -111,6 +111,13 @@ impl EdgeKey {
     }
 }
 
+impl Told<'_> {
+    /// Whether when it last was it can mean other edges, too.
+    fn shares_end(&self) -> bool {
+        self.sure.is_none_or(|sure| sure.last < self.any.last)
+    }
+}
+
 impl Saying {
     /// In this range the sighting was one of the edges between these nodes at
     /// its own end and at the other.
@@ -237,7 +244,7 @@ impl<'r> Merging<'r> {
     /// its callers told, each may have fallen silent and be there still, so it
     /// is everyone's; but of processes that serve one port the last one has it.
     fn share_ends(&mut self, order: &[(EdgeKey, usize)]) {
-        if self.told.iter().all(|told| told.sure.is_some()) {
+        if !self.told.iter().any(Told::shares_end) {
             return;
         }
         // When the other end of each telling's edge last spoke.
@@ -249,7 +256,7 @@ impl<'r> Merging<'r> {
                 told.map(|(_, told)| told.any.last).max()
             };
             let [active, passive] = [true, false].map(last_of);
-            for (at, told) in told().filter(|(_, told)| told.sure.is_none()) {
+            for (at, told) in told().filter(|(_, told)| told.shares_end()) {
                 others[at] = if told.by_active { passive } else { active };
             }
         }
@@ -261,7 +268,7 @@ impl<'r> Merging<'r> {
             let later = same[0].any.last.duration_since(latest) > self.tolerance;
             let everyones = later && !same[0].by_active;
             for (told, other) in same.iter_mut().zip(here) {
-                told.last = told.sure.is_none() && (everyones || *other == Some(latest));
+                told.last = told.shares_end() && (everyones || *other == Some(latest));
             }
         }
     }

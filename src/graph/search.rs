@@ -212,6 +212,14 @@ impl Search {
     }
 }
 
+impl Answer {
+    /// Whether who was last heard of then has been quiet for longer than a host
+    /// that reports ever is.
+    pub fn is_silent(&self, last: Timestamp) -> bool {
+        self.now.duration_since(last) > self.question.tolerance
+    }
+}
+
 /// Adds the records of another fetch, each kept once.
 fn add(records: &mut Records, more: Records) {
     if records.hosts.is_empty() && records.flows.is_empty() && records.addresses.is_empty() {

@@ -156,7 +156,7 @@ fn of_host(answer: &Answer, host: &HostRecord, watch: Watch) -> Vec<Doubt> {
         Some(since) if since <= watch.since => {}
         since => doubts.push(Doubt::Young { host: key, since: since.unwrap_or(host.last_seen) }),
     }
-    if answer.now.duration_since(host.last_seen) > tolerance {
+    if answer.is_silent(host.last_seen) {
         doubts.push(Doubt::Silent { host: key, since: host.last_seen });
     }
     doubts.extend(

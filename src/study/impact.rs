@@ -198,7 +198,7 @@ pub fn pattern_of(answer: &Answer, edge: EdgeId) -> Option<Pattern> {
     let records: Vec<_> =
         told.filter_map(|teller| answer.flows.get(teller.record as usize)).collect();
     let host = answer.graph.hosts.get(&records.first()?.host)?;
-    let alive = answer.now.duration_since(host.last_seen) <= answer.question.tolerance;
+    let alive = !answer.is_silent(host.last_seen);
     let spans = records.iter().flat_map(|record| record.spans.iter().copied());
     pattern(spans, &host.watched, alive, answer.now)
 }

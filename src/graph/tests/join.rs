@@ -174,7 +174,8 @@ fn two_processes_share_the_one_passive_flow_but_not_its_time() {
 
 #[test]
 fn what_a_service_saw_after_its_callers_last_words_may_be_any_of_them() {
-    // At 80 nobody spoke any more, at 81 one did, at 82 just before.
+    // At 80 nobody spoke any more, at 81 one did, at 82 just before; at 83 and
+    // 84 one called earlier, too, and alone.
     check(
         "host a
         host b
@@ -188,14 +189,24 @@ fn what_a_service_saw_after_its_callers_last_words_may_be_any_of_them() {
         b tcp 10.0.0.2:81 <- 10.0.0.1 nginx/3 0-40.
         a tcp 10.0.0.1 -> 10.0.0.2:82 curl/1 0-56.
         a tcp 10.0.0.1 -> 10.0.0.2:82 wget/2 3-58
-        b tcp 10.0.0.2:82 <- 10.0.0.1 nginx/3 0-60",
+        b tcp 10.0.0.2:82 <- 10.0.0.1 nginx/3 0-60
+        a tcp 10.0.0.1 -> 10.0.0.2:83 curl/1 30-35.
+        a tcp 10.0.0.1 -> 10.0.0.2:83 wget/2 0-10. 30-60
+        b tcp 10.0.0.2:83 <- 10.0.0.1 nginx/3 0-10. 30-60
+        a tcp 10.0.0.1 -> 10.0.0.2:84 curl/1 30-35.
+        a tcp 10.0.0.1 -> 10.0.0.2:84 wget/2 0-10. 30-40
+        b tcp 10.0.0.2:84 <- 10.0.0.1 nginx/3 0-10. 30-60",
         expect![[r#"
             a curl/1 10.0.0.1 -> b nginx/3 10.0.0.2:80 tcp both, confirmed 0-60
             a curl/1 10.0.0.1 -> b nginx/3 10.0.0.2:81 tcp both, confirmed 0-5.
             a curl/1 10.0.0.1 -> b nginx/3 10.0.0.2:82 tcp both, confirmed 0-56.
+            a curl/1 10.0.0.1 -> b nginx/3 10.0.0.2:83 tcp both, confirmed 30-35.
+            a curl/1 10.0.0.1 -> b nginx/3 10.0.0.2:84 tcp both, confirmed 30-60
             a wget/2 10.0.0.1 -> b nginx/3 10.0.0.2:80 tcp both, confirmed 3-60
             a wget/2 10.0.0.1 -> b nginx/3 10.0.0.2:81 tcp both, confirmed 3-60
             a wget/2 10.0.0.1 -> b nginx/3 10.0.0.2:82 tcp both, confirmed 3-60
+            a wget/2 10.0.0.1 -> b nginx/3 10.0.0.2:83 tcp both, confirmed 0-60
+            a wget/2 10.0.0.1 -> b nginx/3 10.0.0.2:84 tcp both, confirmed 0-60
         "#]],
     );
 }
