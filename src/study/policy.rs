@@ -11,9 +11,10 @@ use ipnet::IpNet;
 
 use crate::flow::socket::Protocol;
 use crate::graph::search::Answer;
-use crate::graph::{EdgeId, Listen, NodeId, Place};
+use crate::graph::{Edge, EdgeId, Listen, NodeId, Place};
 use crate::recall::Selector;
 use crate::study::audit::{Audit, Ruleset};
+use crate::study::failing::Answered;
 use crate::study::impact::leads_to_root;
 
 /// What is asked of a policy beside whom it is for.
@@ -83,7 +84,7 @@ pub struct Policy {
     pub whole: bool,
     /// Where something waits that nobody was seen to call.
     pub unused: Vec<(NodeId, Listen)>,
-    /// Attempts that all failed: no rule is made of them.
+    /// Attempts that surely were never answered: no rule is made of them.
     pub failed: Vec<EdgeId>,
     /// Connections inside of the place, which no rule is needed for.
     pub inside: usize,
@@ -231,8 +232,7 @@ fn packets(answer: &Answer, place: &Place, policy: &mut Policy) -> Vec<(Packet, 
         let comes = is_root(edge.passive) && leads_to_root(answer, id);
         let goes = is_root(edge.active) && !by_port(&answer.selector);
         let (into, out) = (comes && here(edge.passive), goes && here(edge.active));
-        // An attempt that was never answered says nothing of what should be.
-        if edge.failing && edge.traffic.opened.unwrap_or(0) == 0 {
+        if edge.failing && never_answered(answer, edge) {
             if into || out {
                 policy.failed.push(id);
             }
@@ -263,6 +263,36 @@ fn packets(answer: &Answer, place: &Place, policy: &mut Policy) -> Vec<(Packet, 
     }
     packets.sort_unstable();
     packets
+}
+
+/// Whether nobody was ever answered, which says nothing of what should be. A
+/// rule that is missing breaks what worked before an outage, so it must be
+/// surely so: the active end counted for all the time, or the probe of the
+/// other saw for all the time that nothing listens there.
+fn never_answered(answer: &Answer, edge: &Edge) -> bool {
+    let place = |node: NodeId| answer.graph.nodes[node].identity.place();
+    // What was counted, or seen, before a probe's last start is not known.
+    let all_along = |node| {
+        let host = place(node).and_then(|place| answer.graph.hosts.get(&place.host));
+        let run = host.and_then(|host| host.watched.last());
+        run.is_some_and(|(since, _)| *since <= edge.first_seen)
+    };
+    let listened = || {
+        answer.graph.listeners.iter().any(|listener| {
+            place(listener.node) == place(edge.passive)
+                && listener.listen.protocol == edge.protocol
+                && listener.listen.accepts(edge.passive_address, edge.port)
+        })
+    };
+    match Answered::of(std::iter::once(edge)) {
+        Answered::Before => false,
+        Answered::Never if all_along(edge.active) => true,
+        Answered::Never | Answered::Unknown => {
+            let since = answer.question.window.since;
+            let whole = since.is_none_or(|since| since <= edge.first_seen);
+            whole && all_along(edge.passive) && !listened()
+        }
+    }
 }
 
 /// A port that is asked about is one that is called; what its process calls
