@@ -7,7 +7,7 @@
 //! guess, least of all from a port number.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -300,6 +300,14 @@ impl Listen {
     /// Whether a connection to this address and port arrives here.
     pub fn accepts(&self, address: IpAddr, port: u16) -> bool {
         self.port == port && covers(self.address, address)
+    }
+
+    /// All that accept a connection to this address and port, the most exact
+    /// first.
+    pub fn accepting(protocol: Protocol, address: IpAddr, port: u16) -> impl Iterator<Item = Self> {
+        let v4 = address.is_ipv4().then_some(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let bound = [Some(address), v4, Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED))];
+        bound.into_iter().flatten().map(move |address| Listen { protocol, address, port })
     }
 }
 

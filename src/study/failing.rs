@@ -86,7 +86,8 @@ impl Answered {
         }
     }
 
-    fn of<'e>(mut edges: impl Iterator<Item = &'e Edge> + Clone) -> Answered {
+    /// Of some edges.
+    pub(crate) fn of<'e>(mut edges: impl Iterator<Item = &'e Edge> + Clone) -> Answered {
         let mut opened = edges.clone().map(|edge| edge.traffic.opened);
         if edges.any(|edge| edge.told_by != ToldBy::Active || edge.traffic.opened > Some(0)) {
             Answered::Before

@@ -126,24 +126,18 @@ pub(crate) fn is_meant(selector: &Selector, listen: &Listen) -> bool {
 }
 
 /// Who called each listener of the roots. What arrives at an address is for
-/// the listener bound to it, before those bound to all addresses: the IPv4
-/// wildcard is greater than any IPv4 address only by this order.
+/// the listener bound to it, before those bound to all addresses. Each is looked
+/// up: a media proxy has sockets and callers by the ten thousand.
 fn calls(answer: &Answer, roots: &BTreeSet<NodeId>) -> BTreeMap<(NodeId, Listen), Calls> {
     let mut calls: BTreeMap<(NodeId, Listen), Calls> = BTreeMap::new();
     for edge in answer.graph.edges.iter().filter(|edge| edge.directed) {
         if !roots.contains(&edge.passive) {
             continue;
         }
-        let listens = answer.graph.nodes[edge.passive].listens.iter();
-        let accepting = listens.filter(|listen| {
-            listen.protocol == edge.protocol && listen.accepts(edge.passive_address, edge.port)
-        });
-        let fit = |listen: &&Listen| {
-            let exact = listen.address == edge.passive_address;
-            (exact, listen.address.is_ipv4() == edge.passive_address.is_ipv4())
-        };
-        if let Some(listen) = accepting.max_by_key(fit) {
-            let call = calls.entry((edge.passive, *listen)).or_default();
+        let listens = &answer.graph.nodes[edge.passive].listens;
+        let mut accepting = Listen::accepting(edge.protocol, edge.passive_address, edge.port);
+        if let Some(listen) = accepting.find(|listen| listens.contains(listen)) {
+            let call = calls.entry((edge.passive, listen)).or_default();
             call.0.insert(edge.active);
             call.1 = call.1.max(Some(edge.last_seen));
         }

@@ -11,9 +11,10 @@ use ipnet::IpNet;
 
 use crate::flow::socket::Protocol;
 use crate::graph::search::Answer;
-use crate::graph::{EdgeId, Listen, NodeId, Place};
+use crate::graph::{Edge, EdgeId, Listen, NodeId, Place};
 use crate::recall::Selector;
 use crate::study::audit::{Audit, Ruleset};
+use crate::study::failing::Answered;
 use crate::study::impact::leads_to_root;
 
 /// What is asked of a policy beside whom it is for.
@@ -83,7 +84,7 @@ pub struct Policy {
     pub whole: bool,
     /// Where something waits that nobody was seen to call.
     pub unused: Vec<(NodeId, Listen)>,
-    /// Attempts that all failed: no rule is made of them.
+    /// Attempts that surely were never answered: no rule is made of them.
     pub failed: Vec<EdgeId>,
     /// Connections inside of the place, which no rule is needed for.
     pub inside: usize,
@@ -135,6 +136,12 @@ pub struct Packet {
     pub port: u16,
 }
 
+impl Packet {
+    fn call(&self) -> Call {
+        (self.hook, self.protocol, self.port)
+    }
+}
+
 impl Policy {
     /// From an answer that walked one step, up for what comes in and down for
     /// what goes out.
@@ -153,19 +160,33 @@ impl Policy {
         let Subject::Place(place) = policy.subject.clone() else { return policy };
         let seen = packets(answer, &place, &mut policy);
         let wanted = |hook| if hook == Hook::Input { plan.inward } else { plan.outward };
-        let mut rules: BTreeMap<(Hook, Protocol, u16), Allowed> = BTreeMap::new();
-        for (packet, edge) in seen.iter().filter(|(packet, _)| wanted(packet.hook)) {
+        let asked = || seen.iter().filter(|(packet, _)| wanted(packet.hook)).copied();
+        let unused = |called: &BTreeSet<Call>| match plan.inward {
+            true => unused(answer, &place, called),
+            false => Vec::new(),
+        };
+        let mut calls: BTreeSet<Call> = asked().map(|(packet, _)| packet.call()).collect();
+        let waiting = unused(&calls);
+        let mut allowed: BTreeSet<(Packet, EdgeId)> = asked().collect();
+        if !policy.whole {
+            // What is refused at a port is refused to every process.
+            let refused = waiting.iter().map(|(_, listen)| listen);
+            let refused = refused.map(|listen| (Hook::Input, listen.protocol, listen.port));
+            let ports = calls.iter().copied().chain(refused).collect();
+            allowed.extend(of_others(answer, &place, &ports));
+            calls.extend(allowed.iter().map(|(packet, _)| packet.call()));
+        }
+        let mut rules: BTreeMap<Call, Allowed> = BTreeMap::new();
+        for (packet, edge) in allowed {
             let peer = if packet.hook == Hook::Input { packet.source } else { packet.destination };
-            let rule = rules.entry((packet.hook, packet.protocol, packet.port)).or_default();
+            let rule = rules.entry(packet.call()).or_default();
             rule.0.insert(widened(peer, plan.prefixes));
-            rule.1.push(*edge);
+            rule.1.push(edge);
         }
         let rule =
             |((hook, protocol, port), (peers, edges))| Rule { hook, protocol, port, peers, edges };
         policy.rules = rules.into_iter().map(rule).collect();
-        if plan.inward {
-            policy.unused = unused(answer, &place, &policy.rules);
-        }
+        policy.unused = unused(&calls);
         policy.audit = plan.audit.as_ref().map(|ruleset| {
             let seen = seen.into_iter().filter(|(packet, _)| wanted(packet.hook));
             Audit::of(ruleset, seen.collect())
@@ -196,6 +217,9 @@ impl Policy {
         ports
     }
 }
+
+/// Which way, over which protocol, at which port.
+type Call = (Hook, Protocol, u16);
 
 /// Peers of a rule, and what was seen of them.
 type Allowed = (BTreeSet<IpNet>, Vec<EdgeId>);
@@ -231,38 +255,100 @@ fn packets(answer: &Answer, place: &Place, policy: &mut Policy) -> Vec<(Packet, 
         let comes = is_root(edge.passive) && leads_to_root(answer, id);
         let goes = is_root(edge.active) && !by_port(&answer.selector);
         let (into, out) = (comes && here(edge.passive), goes && here(edge.active));
-        // An attempt that was never answered says nothing of what should be.
-        if edge.failing && edge.traffic.opened.unwrap_or(0) == 0 {
+        if edge.failing && never_answered(answer, edge) {
             if into || out {
                 policy.failed.push(id);
             }
             continue;
         }
         policy.elsewhere += usize::from((comes || goes) && !into && !out);
-        let packet = |hook| Packet {
-            hook,
-            protocol: edge.protocol,
-            source: edge.active_address,
-            destination: edge.passive_address,
-            port: edge.port,
-        };
-        packets.extend(into.then(|| (packet(Hook::Input), id)));
-        packets.extend(out.then(|| (packet(Hook::Output), id)));
-        if let Some(active_port) = edge.active_port {
-            // Nothing tells who opened it, so both may have.
-            let turned = |hook| Packet {
-                source: edge.passive_address,
-                destination: edge.active_address,
-                port: active_port,
-                ..packet(hook)
-            };
-            let (into, out) = (goes && here(edge.active), comes && here(edge.passive));
-            packets.extend(into.then(|| (turned(Hook::Input), id)));
-            packets.extend(out.then(|| (turned(Hook::Output), id)));
-        }
+        packets.extend(first_packets(answer, place, id, (comes, goes)));
     }
     packets.sort_unstable();
     packets
+}
+
+/// What was seen at the place at some ports, by whatever process.
+fn of_others(answer: &Answer, place: &Place, ports: &BTreeSet<Call>) -> Vec<(Packet, EdgeId)> {
+    let mut packets = Vec::new();
+    for (id, edge) in answer.graph.edges.iter().enumerate() {
+        let here = |node: NodeId| answer.graph.nodes[node].identity.place() == Some(place);
+        if here(edge.active) == here(edge.passive) {
+            continue;
+        }
+        let mut found = first_packets(answer, place, id, (true, true));
+        found.retain(|(packet, _)| ports.contains(&packet.call()));
+        if found.is_empty() || edge.failing && never_answered(answer, edge) {
+            continue;
+        }
+        packets.extend(found);
+    }
+    packets
+}
+
+/// The first packets of an edge that comes to the place or goes from it, as far
+/// as these matter.
+fn first_packets(
+    answer: &Answer,
+    place: &Place,
+    id: EdgeId,
+    (comes, goes): (bool, bool),
+) -> Vec<(Packet, EdgeId)> {
+    let edge = &answer.graph.edges[id];
+    let here = |node: NodeId| answer.graph.nodes[node].identity.place() == Some(place);
+    let (into, out) = (comes && here(edge.passive), goes && here(edge.active));
+    let packet = |hook| Packet {
+        hook,
+        protocol: edge.protocol,
+        source: edge.active_address,
+        destination: edge.passive_address,
+        port: edge.port,
+    };
+    // Where nothing tells who opened it, both may have.
+    let turned = |hook, port| Packet {
+        source: edge.passive_address,
+        destination: edge.active_address,
+        port,
+        ..packet(hook)
+    };
+    let other = edge.active_port;
+    let all = [
+        into.then(|| packet(Hook::Input)),
+        out.then(|| packet(Hook::Output)),
+        other.filter(|_| out).map(|port| turned(Hook::Input, port)),
+        other.filter(|_| into).map(|port| turned(Hook::Output, port)),
+    ];
+    all.into_iter().flatten().map(|packet| (packet, id)).collect()
+}
+
+/// Whether nobody was ever answered, which says nothing of what should be. A
+/// rule that is missing breaks what worked before an outage, so it must be
+/// surely so: the active end counted for all the time, or the probe of the
+/// other saw for all the time that nothing listens there.
+fn never_answered(answer: &Answer, edge: &Edge) -> bool {
+    let place = |node: NodeId| answer.graph.nodes[node].identity.place();
+    // What was counted, or seen, before a probe's last start is not known.
+    let all_along = |node| {
+        let host = place(node).and_then(|place| answer.graph.hosts.get(&place.host));
+        let run = host.and_then(|host| host.watched.last());
+        run.is_some_and(|(since, _)| *since <= edge.first_seen)
+    };
+    let listened = || {
+        answer.graph.listeners.iter().any(|listener| {
+            place(listener.node) == place(edge.passive)
+                && listener.listen.protocol == edge.protocol
+                && listener.listen.accepts(edge.passive_address, edge.port)
+        })
+    };
+    match Answered::of(std::iter::once(edge)) {
+        Answered::Before => false,
+        Answered::Never if all_along(edge.active) => true,
+        Answered::Never | Answered::Unknown => {
+            let since = answer.question.window.since;
+            let whole = since.is_none_or(|since| since <= edge.first_seen);
+            whole && all_along(edge.passive) && !listened()
+        }
+    }
 }
 
 /// A port that is asked about is one that is called; what its process calls
@@ -278,12 +364,7 @@ fn widened(address: IpAddr, (v4, v6): (u8, u8)) -> IpNet {
 }
 
 /// What waits at the place for others than itself, and has no rule.
-fn unused(answer: &Answer, place: &Place, rules: &[Rule]) -> Vec<(NodeId, Listen)> {
-    let called: BTreeSet<(Protocol, u16)> = rules
-        .iter()
-        .filter(|rule| rule.hook == Hook::Input)
-        .map(|rule| (rule.protocol, rule.port))
-        .collect();
+fn unused(answer: &Answer, place: &Place, called: &BTreeSet<Call>) -> Vec<(NodeId, Listen)> {
     let roots = answer.walk.roots.iter();
     let here = roots.filter(|root| answer.graph.nodes[**root].identity.place() == Some(place));
     let listens = here.flat_map(|root| {
@@ -295,6 +376,6 @@ fn unused(answer: &Answer, place: &Place, rules: &[Rule]) -> Vec<(NodeId, Listen
     };
     listens
         .filter(|(_, listen)| !listen.address.is_loopback() && meant(listen))
-        .filter(|(_, listen)| !called.contains(&(listen.protocol, listen.port)))
+        .filter(|(_, listen)| !called.contains(&(Hook::Input, listen.protocol, listen.port)))
         .collect()
 }

@@ -9,6 +9,7 @@ mod history;
 mod impact;
 mod listeners;
 mod period;
+mod policy;
 
 use std::sync::Arc;
 

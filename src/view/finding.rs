@@ -222,6 +222,9 @@ fn who(answer: &Answer, node: NodeId) -> Who<'_> {
 /// Most entries of a list beside the items of a document; all are counted.
 const BESIDE: usize = 1000;
 
+/// Most callers of one item that a document names; all are counted.
+const CALLERS: usize = 20;
+
 /// Most names in one cell; those beyond are counted.
 const NAMED: usize = 3;
 

@@ -2,7 +2,7 @@
 //! what a limit left out. "Could not see" is never left to look like absence.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use crate::graph::page::Part;
 use crate::graph::search::{Answer, Otherwise};
@@ -53,13 +53,8 @@ fn unused(answer: &Answer) -> Vec<(NodeId, Listen)> {
     let roots: BTreeSet<NodeId> = answer.walk.roots.iter().copied().collect();
     let mut used = BTreeSet::new();
     for edge in answer.graph.edges.iter().filter(|edge| roots.contains(&edge.passive)) {
-        let any = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
-        for address in any.into_iter().chain([edge.passive_address]) {
-            let listen = Listen { protocol: edge.protocol, address, port: edge.port };
-            if listen.accepts(edge.passive_address, edge.port) {
-                used.insert((edge.passive, listen));
-            }
-        }
+        let listens = Listen::accepting(edge.protocol, edge.passive_address, edge.port);
+        used.extend(listens.map(|listen| (edge.passive, listen)));
     }
     let all = roots
         .iter()

@@ -99,8 +99,16 @@ fn entry(rule: &Value, (table, chain): &(String, String), sets: &Sets) -> Entry 
             "jump" => entry.action = Action::Jump(target()),
             "goto" => entry.action = Action::Goto(target()),
             "counter" | "log" | "notrack" | "mangle" => {}
-            "limit" | "quota" | "ct count" | "xt" => entry.tests.push(unknown()),
-            _ => entry.action = Action::Unknown,
+            // A set that is full ends the rule, as does what it asks of each
+            // element.
+            "limit" | "quota" | "ct count" | "xt" | "set" | "meter" => {
+                entry.tests.push(unknown());
+            }
+            // A verdict may follow, which it may keep from being reached.
+            _ => {
+                entry.tests.push(unknown());
+                entry.action = Action::Unknown;
+            }
         }
     }
     entry

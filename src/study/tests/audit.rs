@@ -113,6 +113,19 @@ fn what_is_not_understood_leaves_open_what_depends_on_it_and_nothing_else() {
         check("accept", &[join(&[PORT_80, test], "drop")], (0, 1, 0));
         check("drop", &[join(&[PORT_80, test], "drop")], (1, 0, 0));
     }
+    // What may keep a packet from the verdict that follows it.
+    let set = r#"{"set":{"op":"add","elem":{"payload":{"protocol":"ip","field":"saddr"}},
+        "set":"@m","stmt":[{"limit":{"rate":10,"per":"minute","inv":true}}]}}"#;
+    let meter = r#"{"meter":{"name":"m","key":{"payload":{"protocol":"ip","field":"saddr"}},
+        "stmt":{"limit":{"rate":10,"per":"minute","inv":true}}}}"#;
+    for test in [set, meter, r#"{"something":"new"}"#] {
+        check("accept", &[join(&[PORT_80, test], "drop")], (0, 1, 0));
+        check("drop", &[join(&[PORT_80, test], "accept")], (0, 1, 0));
+        check("drop", &[join(&[PORT_80, test], "drop")], (1, 0, 0));
+        // A statement that is not known may be a verdict itself.
+        let unclear = usize::from(test.contains("something"));
+        check("accept", &[[PORT_80, test].join(",")], (0, unclear, 0));
+    }
     check("accept", &[r#"{"queue":{"num":1}}"#.to_owned()], (0, 1, 0));
     check("accept", &[r#"{"vmap":{"key":1,"data":2}}"#.to_owned()], (0, 1, 0));
 }

@@ -15,13 +15,10 @@ use crate::view::dot::label;
 use crate::view::finding::evidence::{
     DoubtView, Evidence, doubt, doubt_words, evidence, kind, length, listed,
 };
-use crate::view::finding::{BESIDE, Sheet, Who, document, named, who};
+use crate::view::finding::{BESIDE, CALLERS, Sheet, Who, document, named, who};
 use crate::view::json::{Count, count};
 use crate::view::label::{age, told};
 use crate::view::lines;
-
-/// Most callers that do not count which a document names.
-const CALLERS: usize = 20;
 
 const COLUMNS: [Column; 6] = [
     words("WHO CONNECTS"),

@@ -11,13 +11,10 @@ use crate::study::Outcome;
 use crate::study::failing::{Dead, There};
 use crate::view::columns::{Column, Row, number, words};
 use crate::view::dot::label;
-use crate::view::finding::{NoMore, Sheet, Who, document, named, who};
+use crate::view::finding::{CALLERS, NoMore, Sheet, Who, document, named, who};
 use crate::view::json::{Count, count};
 use crate::view::label::{age, end, known_as};
 use crate::view::lines::reason;
-
-/// Most callers that a document names of one address; all are counted.
-const CALLERS: usize = 20;
 
 const COLUMNS: [Column; 8] = [
     words("CALLED IN VAIN"),

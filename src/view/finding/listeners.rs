@@ -11,13 +11,10 @@ use crate::study::listeners::{Bound, Listener, Listening};
 use crate::view::columns::{Column, Row, number, words};
 use crate::view::dot::label;
 use crate::view::escape::word;
-use crate::view::finding::{Sheet, Who, document, named, who};
+use crate::view::finding::{CALLERS, Sheet, Who, document, named, who};
 use crate::view::json::{Count, count};
 use crate::view::label::{age, end, name, place};
 use crate::view::lines::is_silent;
-
-/// Most callers that a document names of one listener; all are counted.
-const CALLERS: usize = 20;
 
 const COLUMNS: [Column; 7] = [
     words("HOST"),

@@ -257,9 +257,7 @@ impl Text<'_> {
             unseen.iter().map(|doubt| format!("may have missed: {}", doubt_words(answer, doubt))),
         ));
         if !self.policy.whole {
-            lines.push(
-                "It is about the ports below only; other ports are left as they are.".to_owned(),
-            );
+            lines.push(self.beside());
         }
         if self.policy.elsewhere > 0 {
             lines.push(format!(
@@ -283,6 +281,22 @@ impl Text<'_> {
         ));
         lines.extend(how.iter().map(|line| (*line).to_owned()));
         lines.iter().map(|line| comment("", line)).collect()
+    }
+
+    /// What becomes of what was not asked about, where it is not the whole host.
+    fn beside(&self) -> String {
+        let ways = match (self.plan.inward, self.plan.outward) {
+            (true, true) => "comes in and goes out",
+            (true, false) => "comes in",
+            (false, _) => "goes out",
+        };
+        match self.plan.syntax {
+            // It refuses all else in its direction, whatever it is made of.
+            Syntax::Kubernetes => format!(
+                "Of these pods it is about all that {ways}: what the other processes in them need has no rule, and is refused, too."
+            ),
+            _ => "It is about the ports below only; other ports are left as they are.".to_owned(),
+        }
     }
 
     /// Comments that say what a rule stands on.

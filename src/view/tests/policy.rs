@@ -240,6 +240,19 @@ fn a_policy_for_kubernetes() {
 }
 
 #[test]
+fn a_policy_for_kubernetes_never_says_that_it_leaves_other_ports_alone() {
+    let nginx = || Selector::Process("nginx".to_owned());
+    let text = policy(plan(Syntax::Kubernetes), nginx());
+    assert!(!text.contains("are left as they are"), "{text}");
+    let only = "# Of these pods it is about all that comes in: what the other processes in them need has no rule, and is refused, too.";
+    assert!(text.contains(only), "{text}");
+    let text = policy(Plan { outward: true, ..plan(Syntax::Kubernetes) }, nginx());
+    assert!(text.contains("about all that comes in and goes out:"), "{text}");
+    assert!(!policy(plan(Syntax::Kubernetes), host()).contains("Of these pods"));
+    assert!(policy(plan(Syntax::Nftables), nginx()).contains("are left as they are"));
+}
+
+#[test]
 fn a_policy_is_one_hosts() {
     check(
         &policy(plan(Syntax::Nftables), Selector::All),
