@@ -24,7 +24,7 @@ mod side;
 
 /// How long a host may go on without a word: four reports at the standard
 /// interval.
-const REPORTS: SignedDuration = SignedDuration::from_secs(120);
+pub(crate) const REPORTS: SignedDuration = SignedDuration::from_secs(120);
 
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -66,7 +66,8 @@ impl Presence {
             quiet_from = run.until.min(around.at);
             last = Some(quiet_from);
             let silent_for = around.at.duration_since(run.until);
-            is_there = !silent_for.is_positive() || run.goes_on && silent_for <= tolerance;
+            let goes_on = run.paused || run.until.duration_since(run.open) <= tolerance;
+            is_there = !silent_for.is_positive() || goes_on && silent_for <= tolerance;
         }
         let whole = pause.max(if is_there {
             SignedDuration::ZERO
@@ -92,9 +93,10 @@ impl Presence {
 struct Run {
     since: Timestamp,
     until: Timestamp,
-    /// Its end is not known to be one: its host has not said so, or it has
-    /// paused before.
-    goes_on: bool,
+    /// It has paused, and may do so again.
+    paused: bool,
+    /// When it was last seen by a host that has not said that it ended.
+    open: Timestamp,
 }
 
 fn runs(spans: impl Iterator<Item = Span>, tolerance: SignedDuration) -> Vec<Run> {
@@ -102,15 +104,14 @@ fn runs(spans: impl Iterator<Item = Span>, tolerance: SignedDuration) -> Vec<Run
     spans.sort_by_key(|span| (span.since, span.until, span.ended));
     let mut runs: Vec<Run> = Vec::new();
     for Span { since, until, ended } in spans {
+        let open = if ended { Timestamp::MIN } else { until };
         match runs.last_mut() {
             Some(run) if since.duration_since(run.until) <= tolerance => {
-                let paused = since > run.until;
-                if until >= run.until {
-                    run.goes_on = !ended || paused || run.goes_on;
-                    run.until = until;
-                }
+                run.paused |= since > run.until;
+                run.until = run.until.max(until);
+                run.open = run.open.max(open);
             }
-            _ => runs.push(Run { since, until, goes_on: !ended }),
+            _ => runs.push(Run { since, until, paused: false, open }),
         }
     }
     runs

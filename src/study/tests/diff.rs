@@ -65,6 +65,31 @@ fn check(text: &str, expected: Expect) {
 }
 
 #[test]
+fn what_one_end_saw_end_is_gone_though_the_other_fell_silent_before() {
+    check(
+        "host a
+        host b
+        a has 10.0.0.1 0-1300
+        b has 10.0.0.2 0-2000
+        a tcp 10.0.0.1 -> 10.0.0.2:80 cli/7 0-1300
+        b tcp 10.0.0.2:80 <- 10.0.0.1 nginx/9 0-1985.
+        b tcp 0.0.0.0:80 listens nginx/9 0-2000",
+        expect!["Gone since 0\n0 occasional, 0 undecided, 0 unheard"],
+    );
+    // It was there when the caller was last heard: its word may be on its way.
+    check(
+        "host a
+        host b
+        a has 10.0.0.1 0-1970
+        b has 10.0.0.2 0-2000
+        a tcp 10.0.0.1 -> 10.0.0.2:80 cli/7 0-1970
+        b tcp 10.0.0.2:80 <- 10.0.0.1 nginx/9 0-1985.
+        b tcp 0.0.0.0:80 listens nginx/9 0-2000",
+        expect!["0 occasional, 0 undecided, 0 unheard"],
+    );
+}
+
+#[test]
 fn a_restart_under_other_numbers_is_no_difference() {
     check(
         "host a
