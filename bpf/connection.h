@@ -363,13 +363,22 @@ static __always_inline void end_track(struct sock *sk, struct tcp_sock *tp, stru
 }
 
 /*
- * Whether no process has had it: the child of a listener that nobody accepted,
- * or that never got as far as the queue. No pass can find it, and nobody's
- * connection is no loss.
+ * A process lets go of a connection that nothing is known of: what it was is
+ * lost. No loss is what no process has: the child of a listener that nobody
+ * accepted, which no pass can find, and what was closed before the probe began
+ * and the kernel goes on sending. Of one that a process closes, the first word
+ * is its FIN; the others end under its hands.
  */
-static __always_inline bool is_nobodys(struct sock *sk)
+static __always_inline void lets_go(struct sock *sk)
 {
-	return !sk->sk_socket && !(sk->__sk_common.skc_flags & (1UL << SOCK_DEAD));
+	if (!settled || !sk->sk_socket)
+		return;
+	/* Not of a process outside of the probe's pid namespace, nor of the
+	 * kernel itself. */
+	if (place.inode || BPF_CORE_READ_BITFIELD(sk, sk_kern_sock))
+		return;
+	if (!find_young(sk) && !find_track(sk))
+		__sync_fetch_and_add(&losses.sockets, 1);
 }
 
 static __always_inline void closes(struct sock *sk, int old)
@@ -398,11 +407,8 @@ static __always_inline void closes(struct sock *sk, int old)
 		end_track(sk, tp, track, old);
 		return;
 	}
-	/* Not of a process outside of the probe's pid namespace, nor of the
-	 * kernel itself. */
-	if (settled && !place.inode && !BPF_CORE_READ_BITFIELD(sk, sk_kern_sock) &&
-	    !is_nobodys(sk))
-		__sync_fetch_and_add(&losses.sockets, 1);
+	if (old == TCP_SYN_SENT || old == TCP_ESTABLISHED || old == TCP_CLOSE_WAIT)
+		lets_go(sk);
 }
 
 SEC("tp_btf/inet_sock_set_state")
@@ -428,6 +434,7 @@ int BPF_PROG(change, struct sock *sk, int old, int new)
 	case TCP_LAST_ACK:
 		/* Its process closes it, or ends. */
 		claim(sk);
+		lets_go(sk);
 		break;
 	case TCP_LISTEN:
 		listens(sk);

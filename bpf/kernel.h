@@ -66,7 +66,6 @@ typedef _Bool bool;
 
 /* enum sock_flags: its process has let go of it (sock_orphan); the other end's
  * FIN has come (tcp_fin). */
-#define SOCK_DEAD 0
 #define SOCK_DONE 1
 
 /* include/net/sock.h: the process chose the port in bind(). */

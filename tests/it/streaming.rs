@@ -32,6 +32,30 @@ subprocess.run("ip link set lo up".split(), check=True)
 listener = socket.create_server(("127.0.0.1", 8001), backlog=16)
 waiting = [socket.create_connection(listener.getsockname()) for _ in range(10)]
 print("ready", flush=True)
+if sys.stdin.readline():
+    for _ in range(4):
+        listener.accept()[0].close()
+    print("done", flush=True)
+    sys.stdin.read()
+"#;
+/// The peer takes nothing more, and so the last of it, with the FIN, stays.
+const LEFT: &str = r#"
+import socket, subprocess, sys
+subprocess.run("ip link set lo up".split(), check=True)
+listener = socket.create_server(("127.0.0.1", 8001))
+left = socket.create_connection(listener.getsockname())
+peer, _ = listener.accept()
+left.setblocking(False)
+try:
+    while True:
+        left.send(bytes(65536))
+except BlockingIOError:
+    pass
+left.close()
+print("ready", flush=True)
+sys.stdin.readline()
+peer.close()
+print("done", flush=True)
 sys.stdin.read()
 "#;
 const MANY: &str = include_str!("bpf/many.py");
@@ -99,6 +123,21 @@ fn say(flows: &[HostFlow]) -> String {
 #[test]
 fn every_connection_and_every_byte_is_counted() {
     let _turn = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
+    // What is lost is counted for the whole machine, and a connection that
+    // waits to be accepted when the probe begins, taken and closed before the
+    // next pass, is a loss. Another test may have one; ours has none.
+    let mut losses = Vec::new();
+    while losses.len() < 3 {
+        losses.push(count_traffic());
+        if losses.last() == Some(&Losses::default()) {
+            return;
+        }
+    }
+    panic!("{losses:?}");
+}
+
+/// Holds what is counted against what was made, and says what was lost.
+fn count_traffic() -> Losses {
     // Two, whose addresses and ports are the same and whose flows are not.
     let mut holder = Holder::start(TRAFFIC);
     let mut other = Holder::start(TRAFFIC);
@@ -135,8 +174,8 @@ fn every_connection_and_every_byte_is_counted() {
         udp passive ::1 9002 ::1 many: python3, opened 1, sent 36, received 33
     "#]];
     let observation = streaming.observe().unwrap();
-    assert_eq!(streaming.losses(), Losses::default());
-    assert_eq!(observation.coverage.updates_lost, 0);
+    let losses = streaming.losses();
+    assert!(observation.coverage.updates_lost <= losses.total());
     let after = holder.flows(&observation);
     expected.assert_eq(&say(&after));
     assert_eq!(say(&other.flows(&observation)), say(&after));
@@ -157,6 +196,7 @@ fn every_connection_and_every_byte_is_counted() {
     let (after, again): (Vec<_>, Vec<_>) =
         (after.iter().filter(open).collect(), again.iter().filter(open).collect());
     assert_eq!(after, again);
+    losses
 }
 
 #[test]
@@ -216,6 +256,37 @@ fn what_nobody_ever_accepted_is_no_loss() {
     let before = streaming.losses().sockets;
     // Its listener and all that waits there end with it.
     drop(holder);
+    assert_eq!(streaming.losses().sockets - before, 0);
+}
+
+/// The same, if a process takes one and closes it before a pass comes by.
+#[test]
+fn what_came_and_went_between_two_passes_unknown_is_a_loss() {
+    let _turn = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut holder = Holder::start(WAITING);
+    let mut streaming = open();
+    for _ in 0..2 {
+        streaming.observe().unwrap();
+    }
+    let before = streaming.losses().sockets;
+    holder.act();
+    // Other tests may lose some as well meanwhile.
+    assert!(streaming.losses().sockets - before >= 4);
+}
+
+/// What its process closed before the probe began is in no process's hands
+/// either, however long the kernel goes on sending it.
+#[test]
+fn what_was_closed_before_the_probe_began_is_no_loss() {
+    let _turn = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut holder = Holder::start(LEFT);
+    let mut streaming = open();
+    for _ in 0..2 {
+        streaming.observe().unwrap();
+    }
+    let before = streaming.losses().sockets;
+    // What was sent and nobody read becomes a reset.
+    holder.act();
     assert_eq!(streaming.losses().sockets - before, 0);
 }
 
