@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use crate::graph::join::join;
 use crate::graph::search::{Answer, Ask, Question, Search};
 use crate::graph::tests::notation::{host_key, print as print_graph, records, second};
-use crate::graph::tests::truth::Dice;
+use crate::graph::tests::truth::{Dice, rounds};
 use crate::graph::tests::walk::{chain, print};
 use crate::graph::walk::{Reach, Ways};
 use crate::recall::{Found, HostKey, Records, Selector, Window};
@@ -131,7 +131,7 @@ fn addresses_without_a_host_are_asked_for_too() {
 #[test]
 fn what_is_fetched_level_by_level_is_enough() {
     let mut edges = 0;
-    for seed in 1..=200 {
+    for seed in 1..=rounds(200) {
         let mut dice = Dice(0x2545_F491_4F6C_DD1D_u64.wrapping_mul(seed));
         let name = |n: usize| char::from(b'a' + u8::try_from(n).unwrap());
         let text: Vec<String> = (0..dice.below(14))

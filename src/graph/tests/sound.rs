@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::flow::socket::Direction;
 use crate::graph::join::join;
 use crate::graph::tests::notation::{records, second};
-use crate::graph::tests::truth::Dice;
+use crate::graph::tests::truth::{Dice, rounds};
 use crate::graph::{Confidence, Edge, Graph, Identity, NodeId, ToldBy, only_inside};
 use crate::recall::{FlowRecord, Records, Span};
 
@@ -202,7 +202,7 @@ impl Check<'_> {
 #[test]
 fn each_edge_stands_up_to_a_look_at_every_record() {
     let mut of = [0; 6];
-    for seed in 1..=1000 {
+    for seed in 1..=rounds(1000) {
         let mut dice = Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
         let text = history(&mut dice);
         let mut all = records(&text);

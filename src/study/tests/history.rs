@@ -7,7 +7,7 @@ use std::fmt::Write;
 use jiff::SignedDuration;
 
 use crate::graph::tests::notation::{host_key, records, second};
-use crate::graph::tests::truth::Dice;
+use crate::graph::tests::truth::{Dice, rounds};
 use crate::graph::{Identity, NodeId};
 use crate::recall::{Records, Selector};
 use crate::study::diff::{Change, Moments, REPORTS, Thing};
@@ -365,15 +365,10 @@ fn address(name: &str) -> String {
     format!("10.0.0.{}", HOSTS.iter().position(|host| *host == name).unwrap() + 1)
 }
 
-/// SHAWK_TEST_HISTORIES=6000 makes it the long one, of two minutes.
-fn histories() -> u64 {
-    std::env::var("SHAWK_TEST_HISTORIES").map_or(200, |count| count.parse().unwrap())
-}
-
 #[test]
 fn what_differs_is_what_the_model_says() {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for seed in 1..=histories() {
+    for seed in 1..=rounds(200) {
         let mut dice = Dice(0x9E37_79B9_7F4A_7C15_u64.wrapping_mul(seed));
         let to = FROM + 60 + dice.below(END - FROM - 100);
         let heard = hearing(&mut dice, to);

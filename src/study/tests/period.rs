@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::graph::tests::notation::second;
-use crate::graph::tests::truth::Dice;
+use crate::graph::tests::truth::{Dice, rounds};
 use crate::recall::Span;
 use crate::study::period::{Pattern, pattern};
 
@@ -107,7 +107,7 @@ fn generated_jobs_have_the_period_they_were_made_with() {
         10 * MINUTE,
         5 * MINUTE,
     ];
-    for round in 0..300 {
+    for round in 0..rounds(300) {
         let period = periods[dice.below(periods.len())];
         // A job of minutes begins within seconds, a nightly one within minutes.
         let noise = usize::try_from(period / 60).unwrap().clamp(5, 900);
