@@ -161,6 +161,21 @@ static __always_inline struct track *adopt(struct sock *sk, struct tcp_sock *tp,
 	return NULL;
 }
 
+/*
+ * What its first datagram said of a UDP socket whose process chose the port:
+ * one that sent first is taken for a client's, as a port that the kernel chose
+ * is, unless others listen there; one that heard first is a service's.
+ */
+static __always_inline void heed_first(struct descriptor *d, struct track *track)
+{
+	if (!(d->flags & SOCKET_PORT_CHOSEN))
+		return;
+	if (track->opened == OPENED_ACTIVE)
+		d->flags &= ~SOCKET_PORT_CHOSEN;
+	else if (track->opened == OPENED_PASSIVE)
+		d->opened = OPENED_PASSIVE;
+}
+
 /* A pass has come to a socket. What was open before the probe, or could not be
  * followed, is followed from here on. */
 static __always_inline void follow(struct sock *sk, struct descriptor *found, bool once)
@@ -169,8 +184,12 @@ static __always_inline void follow(struct sock *sk, struct descriptor *found, bo
 	struct track *track;
 	struct tcp_sock *tp;
 
-	if (found->protocol != IPPROTO_TCP)
+	if (found->protocol == IPPROTO_UDP) {
+		track = bpf_sk_storage_get(&tracks, sk, NULL, 0);
+		if (track)
+			heed_first(found, track);
 		return;
+	}
 	if (found->state == TCP_LISTEN) {
 		listener_of(&listener, found);
 		keep_listener(&listener, found->pid, once);

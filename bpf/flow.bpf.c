@@ -68,7 +68,8 @@ static __always_inline bool bundle(struct descriptor *d)
 	struct flow_key key;
 	struct flow *flow;
 
-	if (d->opened == OPENED_UNKNOWN)
+	/* One that waits has no peer, and needs the thought. */
+	if (d->opened == OPENED_UNKNOWN || !d->peer_port)
 		return false;
 	key_of(&key, d);
 	flow = flow_of(&key);

@@ -62,8 +62,12 @@ struct process {
 	/* After boot, in nanoseconds. */
 	__u64 started;
 	__u32 user;
+	/* Its group's number in the pid namespace of the probe; 0 where it has
+	 * none there. */
+	__u32 group;
 	/* Parts of the path of its program, once all of them are there. */
 	__u32 parts;
+	__u32 reserved;
 	char comm[16];
 	/* The last one first; "/" is none, but where one file system is mounted
 	 * on another. */
@@ -133,7 +137,7 @@ struct place {
 
 _Static_assert(sizeof(struct flow_key) == 48, "user space reads it");
 _Static_assert(sizeof(struct flow) == 56, "user space reads it");
-_Static_assert(sizeof(struct process) == 544, "user space reads it");
+_Static_assert(sizeof(struct process) == 552, "user space reads it");
 _Static_assert(sizeof(struct descriptor) == 64, "user space reads it");
 
 #endif

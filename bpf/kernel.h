@@ -76,6 +76,7 @@ typedef _Bool bool;
 
 /* enum pid_type */
 #define PIDTYPE_TGID 1
+#define PIDTYPE_PGID 2
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -217,7 +218,9 @@ struct file___old {
 	atomic64_t f_count;
 };
 
-struct pid_namespace;
+struct pid_namespace {
+	struct ns_common ns;
+};
 
 struct upid {
 	int nr;

@@ -39,7 +39,7 @@ struct talk {
 	struct end peer;
 };
 
-/* Who spoke first, of the peers of unconnected UDP sockets. */
+/* Who spoke first, of the peers of UDP sockets that have no fixed one. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 65536);
@@ -78,6 +78,26 @@ static __always_inline bool find_talk(struct descriptor *d, struct sock *sk, str
 	return true;
 }
 
+/* A socket with a fixed peer is told of others' messages, too, where they are
+ * asked for (recvfrom), and may send to another (sendto). */
+static __always_inline bool is_fixed(struct descriptor *d, struct end *peer)
+{
+	__u64 *told, *fixed = (__u64 *)d->peer;
+
+	if (!d->peer_port || !peer)
+		return d->peer_port;
+	told = (__u64 *)peer->address;
+	return peer->port == d->peer_port && told[0] == fixed[0] && told[1] == fixed[1];
+}
+
+/* Who begins on a socket, as its first datagram says; not known of one that
+ * may have had others before anybody listened. */
+static __always_inline void note_first(struct track *track, bool sends)
+{
+	if (settled && !track->opened)
+		track->opened = sends ? OPENED_ACTIVE : OPENED_PASSIVE;
+}
+
 static __always_inline void count_datagram(struct sock *sk, int length, bool sends)
 {
 	__u64 thread = bpf_get_current_pid_tgid();
@@ -94,17 +114,27 @@ static __always_inline void count_datagram(struct sock *sk, int length, bool sen
 	pid = own_pid();
 	if (!pid || length <= 0 || !read_socket(&d, sk, false))
 		goto out;
-	if (peer || !d.peer_port) {
+	if (is_fixed(&d, peer)) {
+		track = bpf_sk_storage_get(&tracks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		is_new = track && !track->pid;
+		if (track) {
+			if (is_new)
+				note_first(track, sends);
+			track->pid = pid;
+			heed_first(&d, track);
+		}
+	} else {
 		if (!find_talk(&d, sk, peer, sends, &is_new)) {
 			if (knows_peers)
 				__sync_fetch_and_add(&losses.datagrams, 1);
 			goto out;
 		}
-	} else {
-		track = bpf_sk_storage_get(&tracks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-		is_new = track && !track->pid;
-		if (track)
-			track->pid = pid;
+		if (is_new && d.flags & SOCKET_PORT_CHOSEN) {
+			track = bpf_sk_storage_get(&tracks, sk, NULL,
+						   BPF_SK_STORAGE_GET_F_CREATE);
+			if (track)
+				note_first(track, sends);
+		}
 	}
 	if (is_new)
 		note_process(pid);

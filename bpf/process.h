@@ -48,6 +48,27 @@ static __always_inline __u32 own_pid(void)
 	return info.tgid;
 }
 
+/* Namespaces of pids are nested at most so deep (MAX_PID_NS_LEVEL). */
+#define PID_LEVELS 32
+
+/* The number of a process's group in the probe's pid namespace. */
+static __always_inline __u32 group_of(struct task_struct *task)
+{
+	struct pid *group = BPF_CORE_READ(task, signal, pids[PIDTYPE_PGID]);
+	__u32 level = BPF_CORE_READ(group, level);
+	struct upid number;
+
+	if (!place.inode)
+		return BPF_CORE_READ(group, numbers[0].nr);
+	for (__u32 step = 0; step <= PID_LEVELS && step <= level; step++) {
+		if (bpf_core_read(&number, sizeof(number), &group->numbers[step]))
+			return 0;
+		if (BPF_CORE_READ(number.ns, ns.inum) == place.inode)
+			return number.nr;
+	}
+	return 0;
+}
+
 /*
  * The path of a task's program, part by part up to the root of its mounts. A
  * program so deep that it does not fit has none. Each step fills a part, so
@@ -101,6 +122,7 @@ __noinline int keep_process(__u32 pid)
 		return 0;
 	}
 	process->user = BPF_CORE_READ(task, group_leader, cred, euid.val);
+	process->group = group_of(task);
 	BPF_CORE_READ_INTO(&process->comm, task, group_leader, comm);
 	note_path(process, task);
 	/* Last: without it the rest may not be there yet. */

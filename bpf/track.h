@@ -41,7 +41,7 @@ struct {
 	__type(value, struct nursery);
 } nurseries SEC(".maps");
 
-/* Of UDP: the pid, if the socket was counted. */
+/* Of UDP: the pid, if the socket was counted, and who began. */
 struct track {
 	__u64 sent;
 	__u64 received;

@@ -36,7 +36,8 @@ struct CompactKey {
 struct Sum {
     owners: SmallVec<[Owner; 1]>,
     counters: Counters,
-    tentative: bool,
+    /// One of them at least is no query.
+    certain: bool,
 }
 
 /// An instance by number, and the process group it is shown under.
@@ -137,7 +138,7 @@ impl<'a> Bundler<'a> {
         let Some((key, owner)) = self.key(socket) else { return };
         let sum = sums.entry(key).or_default();
         sum.counters.add(counters);
-        sum.tentative = key.peer.is_none() && self.may_be_ephemeral(socket);
+        sum.certain |= !may_be_query(socket, key.peer.is_none(), key.direction);
         self.add_owners(sum, socket, owner);
     }
 
@@ -348,9 +349,17 @@ impl<'a> Bundler<'a> {
             owners,
             owners_more,
             counters: sum.counters,
-            tentative: sum.tentative,
+            tentative: !sum.certain,
         }
     }
+}
+
+/// Whether a socket may be a resolver's query: UDP of which is not known who
+/// begins. Resolvers choose a port of any range for each query (RFC 5452,
+/// section 9.2).
+fn may_be_query(socket: &Socket, waits: bool, direction: Direction) -> bool {
+    let began = if waits { socket.opened } else { direction };
+    socket.protocol == Protocol::Udp && began == Direction::Unknown
 }
 
 /// A socket that waits for somebody: TCP in LISTEN, UDP bound and without a

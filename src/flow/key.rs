@@ -51,8 +51,8 @@ pub struct HostFlow {
     pub owners_more: u32,
     /// Numbers.
     pub counters: Counters,
-    /// A UDP listener whose port the kernel may have picked: as likely a
-    /// resolver's query as a service. A tally waits before it tells of one.
+    /// UDP of which is not known who begins: as likely a resolver's query as a
+    /// service. A tally waits before it tells of one.
     pub tentative: bool,
 }
 

@@ -217,14 +217,17 @@ impl Ended {
             *asked = tick;
             surroundings.started(note.started)
         });
-        if let Some(found) = surroundings.instance(around, pid)
-            && started.is_none_or(|started| around.instances[found as usize].started == started)
-        {
-            return Some(found);
-        }
-        let (note, _) = self.notes.get(&pid)?;
+        let note = self.notes.get(&pid).map(|(note, _)| note);
+        let vanished = around.coverage.processes_vanished;
+        let found = surroundings.instance(around, pid).filter(|&found| {
+            let found = &around.instances[found as usize];
+            // Of one that is ending `/proc` has less to say than was noted.
+            let ending = found.process.exe.is_none() && note.is_some_and(|note| note.exe.is_some());
+            !ending && started.is_none_or(|started| found.started == started)
+        });
+        let Some(note) = note.filter(|_| found.is_none()) else { return found };
         // Nothing of it was lost.
-        around.coverage.processes_vanished = around.coverage.processes_vanished.saturating_sub(1);
+        around.coverage.processes_vanished = vanished;
         let user = Some(surroundings.user(note.user));
         let name = decode(&note.name);
         let exe = note.exe.as_deref().map(decode);
@@ -233,7 +236,9 @@ impl Ended {
             None => Arc::new(Process { name, exe, user, unit: None, container: None, pod: None }),
         };
         let started = surroundings.started(note.started);
-        around.instances.push(Instance { process, pid, pgid: pid, started });
+        // A leader outside of the probe's pid namespace, as in `/proc`.
+        let pgid = note.group.unwrap_or(pid);
+        around.instances.push(Instance { process, pid, pgid, started });
         u32::try_from(around.instances.len() - 1).ok()
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use expect_test::expect;
 use libbpf_rs::query::{LinkInfoIter, MapInfoIter, ProgInfoIter};
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, getpgid, getpid, pidfd_getfd, pidfd_open};
 use shawk::flow::host::Rung;
 use shawk::flow::key::{Counters, HostFlow};
 use shawk::flow::socket::Protocol;
@@ -161,7 +161,9 @@ fn count_traffic() -> Losses {
         tcp active 127.0.0.4 many 127.0.0.1 8001: python3, open 1, opened 1, sent 3000001, received 2000003
         tcp active 127.0.0.9 many 127.0.0.1 8000: python3, open 1, sent 1000, received 2000
         tcp active ::1 many ::1 8002: python3, opened 20, sent 140, received 160
+        udp active 10.9.9.1 many 10.9.9.3 53: python3, open 2, opened 3, sent 39
         udp active 127.0.0.1 many 127.0.0.1 9001: python3, opened 2, sent 1033, received 2036
+        udp active 127.0.0.1 many 127.0.0.1 9003: python3, opened 5, sent 65, received 70
         udp active ::1 many ::1 9002: python3, open 1, opened 1, sent 33, received 36
         tcp passive 127.0.0.1 8000 127.0.0.9 many: python3, open 1, sent 2000, received 1000
         tcp passive 127.0.0.1 8001 127.0.0.1 many: python3, opened 1, received 123
@@ -171,6 +173,7 @@ fn count_traffic() -> Losses {
         tcp passive 127.0.0.1 8003 127.0.0.1 many: python3, opened 40, sent 2000, received 1600
         tcp passive ::1 8002 ::1 many: python3, opened 20, sent 160, received 140
         udp passive 127.0.0.1 9001 127.0.0.1 many: python3, opened 2, sent 2036, received 1033
+        udp passive 127.0.0.1 9003 127.0.0.1 many: python3, opened 5, sent 70, received 65
         udp passive ::1 9002 ::1 many: python3, opened 1, sent 36, received 33
     "#]];
     let observation = streaming.observe().unwrap();
@@ -181,7 +184,10 @@ fn count_traffic() -> Losses {
     assert_eq!(say(&other.flows(&observation)), say(&after));
     // The kernel's word is all there is of a process that is gone.
     let brief = |flow: &&HostFlow| flow.counters.bytes_sent == Some(123);
-    let brief = after.iter().find(brief).unwrap().key.process.clone().unwrap();
+    let brief = after.iter().find(brief).unwrap();
+    let group = getpgid(Pid::from_raw(holder.pid().cast_signed())).unwrap();
+    assert_eq!(brief.owners[0].pgid, group.as_raw_nonzero().get().cast_unsigned());
+    let brief = brief.key.process.clone().unwrap();
     let bash = std::fs::canonicalize("/bin/bash").unwrap();
     assert_eq!(brief.exe.as_deref(), bash.to_str());
     assert_eq!(brief.user.as_deref(), Some("root"));

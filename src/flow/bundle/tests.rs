@@ -246,7 +246,7 @@ fn a_chosen_port_without_a_listener_tells_nothing() {
         expect![[r#"
             udp active 10.0.0.10:many 10.0.0.11:53 ×1 dig [dig/40/40]
             tcp unknown 10.0.0.10:9999 10.0.0.11:40000 ×1 nc [nc/20/20]
-            udp unknown 10.0.0.10:5060 10.0.0.11:5060 ×1 sip [sip/30/30]
+            udp unknown 10.0.0.10:5060 10.0.0.11:5060 ×1 sip [sip/30/30] tentative
         "#]],
     );
 }
@@ -268,11 +268,11 @@ fn a_udp_conversation_under_way_has_a_direction_only_where_something_tells_it() 
         expect![[r#"
             udp active 10.0.0.10:many 10.0.0.11:53 ×2 dig [dig/40/40 dig/41/41]
             udp active 127.0.0.1:many 127.0.0.1:69 ×1 ask [ask/45/45]
-            udp passive 0.0.0.0:69 * ×1 tftp [tftp/44/44]
+            udp passive 0.0.0.0:69 * ×1 tftp [tftp/44/44] tentative
             udp passive 10.0.0.10:69 10.0.0.13:many ×1 tftp [tftp/44/44]
-            udp unknown 10.0.0.10:123 10.0.0.12:123 ×1 ntp [ntp/43/43]
-            udp unknown 10.0.0.10:41001 10.0.0.11:5004 ×1 call [call/42/42]
-            netns:blue udp unknown 10.0.0.10:69 10.0.0.13:41003 ×1 tftp [tftp/46/46]
+            udp unknown 10.0.0.10:123 10.0.0.12:123 ×1 ntp [ntp/43/43] tentative
+            udp unknown 10.0.0.10:41001 10.0.0.11:5004 ×1 call [call/42/42] tentative
+            netns:blue udp unknown 10.0.0.10:69 10.0.0.13:41003 ×1 tftp [tftp/46/46] tentative
         "#]],
     );
 }
@@ -361,16 +361,16 @@ fn reuseport_sockets_of_one_program_are_one_service() {
 }
 
 #[test]
-fn a_udp_socket_the_kernel_gave_a_port_is_a_tentative_listener() {
+fn a_udp_socket_of_which_is_not_known_who_begins_may_be_a_query() {
     check(
         "udp UNCONN 0.0.0.0:53 * dnsmasq/10
          udp UNCONN 0.0.0.0:40000 * dnsmasq/10
          udp UNCONN 0.0.0.0:51820 * wg/20 chosen
          udp ESTAB 10.0.0.10:53 10.0.0.11:40000 dnsmasq/10",
         expect![[r#"
-            udp passive 0.0.0.0:53 * ×1 dnsmasq [dnsmasq/10/10]
+            udp passive 0.0.0.0:53 * ×1 dnsmasq [dnsmasq/10/10] tentative
             udp passive 0.0.0.0:40000 * ×1 dnsmasq [dnsmasq/10/10] tentative
-            udp passive 0.0.0.0:51820 * ×1 wg [wg/20/20]
+            udp passive 0.0.0.0:51820 * ×1 wg [wg/20/20] tentative
             udp passive 10.0.0.10:53 10.0.0.11:many ×1 dnsmasq [dnsmasq/10/10]
         "#]],
     );

@@ -19,7 +19,7 @@ pub const DESCRIPTOR: usize = size_of::<types::descriptor>();
 pub const PROCESS: usize = size_of::<types::process>();
 
 // The sizes that bpf/flow.h asserts as well.
-const _: () = assert!(KEY == 48 && FLOW == 56 && DESCRIPTOR == 64 && PROCESS == 544);
+const _: () = assert!(KEY == 48 && FLOW == 56 && DESCRIPTOR == 64 && PROCESS == 552);
 
 /// A host flow's key as the kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -74,6 +74,8 @@ pub struct Note {
     pub started: u64,
     /// Effective user, in the initial user namespace.
     pub user: u32,
+    /// Process group, in the probe's pid namespace.
+    pub group: Option<u32>,
     /// `comm`.
     pub name: Vec<u8>,
     /// The program, where its path fits.
@@ -145,6 +147,7 @@ pub fn parse_note(key: &[u8], value: &[u8]) -> Option<(u32, Note)> {
     let note = Note {
         started: u64_at(value, offset_of!(types::process, started)).filter(|&ns| ns > 0)?,
         user: u32_at(value, offset_of!(types::process, user))?,
+        group: u32_at(value, offset_of!(types::process, group)).filter(|&group| group > 0),
         name: until_nul(&name).to_vec(),
         exe: parse_path(value),
     };

@@ -83,6 +83,8 @@ service = socket.socket(V4, UDP)
 service.bind(("127.0.0.1", 9001))
 service6 = socket.socket(V6, UDP)
 service6.bind(("::1", 9002))
+resolver = socket.socket(V4, UDP)
+resolver.bind(("127.0.0.1", 9003))
 print("ready", flush=True)
 sys.stdin.readline()
 
@@ -165,6 +167,30 @@ for family, server in [(V4, service), (V6, service6)]:
         data, source = server.recvfrom(1000)
         server.sendto(b"r" * 12, source)
         tied.recv(1000)
+# As resolvers ask: tied and told of the peer all the same (glibc), and from a
+# port of their own choice, tied or not.
+for chosen, fixed, told in [(0, 1, 1), (2053, 1, 0), (40053, 1, 1), (2054, 0, 1), (40054, 0, 1)]:
+    query = socket.socket(V4, UDP)
+    if chosen:
+        query.bind(("127.0.0.1", chosen))
+    if fixed:
+        query.connect(resolver.getsockname())
+        query.send(b"q" * 13)
+    else:
+        query.sendto(b"q" * 13, resolver.getsockname())
+    data, source = resolver.recvfrom(1000)
+    resolver.sendto(b"r" * 14, source)
+    query.recvfrom(1000) if told else query.recv(1000)
+    query.close()
+# No listener says which end of these is the service; who sends first does.
+asking = []
+for chosen, fixed in [(2055, 1), (40055, 1), (2056, 0)]:
+    query = socket.socket(V4, UDP)
+    query.bind(("10.9.9.1", chosen))
+    if fixed:
+        query.connect(("10.9.9.3", 53))
+    query.send(b"q" * 13) if fixed else query.sendto(b"q" * 13, ("10.9.9.3", 53))
+    asking.append(query)
 print("done", flush=True)
 sys.stdin.read()
 os.killpg(0, signal.SIGTERM)
