@@ -95,7 +95,10 @@ fn say(holder: &Holder, flows: &[HostFlow]) -> String {
             key.direction.name(),
             key.local,
             // The kernel's choice differs from run to run.
-            if flow.tentative { "any".to_owned() } else { port(key.local_port) },
+            match key.local_port {
+                Some(32768..) => "any".to_owned(),
+                other => port(other),
+            },
             flow.counters.open
         )
         .unwrap();
