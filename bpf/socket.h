@@ -135,9 +135,17 @@ static __always_inline void read_udp(struct descriptor *d, struct sock *sk)
 		d->opened = OPENED_ACTIVE;
 }
 
+/* PostgreSQL, up to version 14, sends its statistics so. */
+static __always_inline bool talks_to_itself(struct descriptor *d)
+{
+	__u64 *local = (__u64 *)d->local, *peer = (__u64 *)d->peer;
+
+	return d->local_port == d->peer_port && local[0] == peer[0] && local[1] == peer[1];
+}
+
 /*
  * Fills d, but for the namespace and the process, from a TCP or UDP socket that
- * has a port; false for any other. Who opened it and how far away its peer is
+ * has a port and another end; false for any other. Who opened it and how far away its peer is
  * costs more, and is read if `proves`. The socket of an MPTCP connection stands
  * for its subflows, which no descriptor leads to; its own counters are of
  * another kind.
@@ -154,7 +162,7 @@ static __always_inline bool read_socket(struct descriptor *d, struct sock *sk, b
 	if (protocol == IPPROTO_UDP) {
 		read_ends(d, sk);
 		read_udp(d, sk);
-		return d->local_port;
+		return d->local_port && !talks_to_itself(d);
 	}
 	if (protocol != IPPROTO_TCP && protocol != IPPROTO_MPTCP)
 		return false;

@@ -143,11 +143,12 @@ impl<'a> Bundler<'a> {
     }
 
     /// Whether a socket makes a flow. A socket that no process holds is nobody's
-    /// connection; one whose holder is out of a confined probe's sight belongs
-    /// to another host's report.
+    /// connection, and one that is its own peer nobody else's; one whose holder
+    /// is out of a confined probe's sight belongs to another host's report.
     fn is_somebodys(&self, socket: &Socket) -> bool {
         let held = socket.inode != 0 && !matches!(socket.state, State::TimeWait | State::SynRecv);
-        held && !(socket.owners.is_empty() && self.snapshot.coverage.confined)
+        held && socket.peer != Some(socket.local)
+            && !(socket.owners.is_empty() && self.snapshot.coverage.confined)
     }
 
     /// The key of a socket's flow and the owner that the flow is credited to;

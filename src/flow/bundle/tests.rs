@@ -293,6 +293,17 @@ fn sockets_nobody_holds_are_nobodys_connections() {
 }
 
 #[test]
+fn a_socket_that_is_its_own_peer_talks_to_nobody() {
+    check(
+        "udp ESTAB 127.0.0.1:40001 127.0.0.1:40001 postgres/10 chosen
+         udp ESTAB 127.0.0.1:40002 127.0.0.1:40001 dig/11",
+        expect![[r#"
+            udp active 127.0.0.1:many 127.0.0.1:40001 ×1 dig [dig/11/11]
+        "#]],
+    );
+}
+
+#[test]
 fn a_confined_probe_leaves_out_what_belongs_to_processes_outside() {
     let mut snapshot = snapshot("tcp ESTAB 10.0.0.10:40000 10.0.0.11:80 -");
     snapshot.coverage.confined = true;

@@ -182,6 +182,12 @@ for chosen, fixed, told in [(0, 1, 1), (2053, 1, 0), (40053, 1, 1), (2054, 0, 1)
     resolver.sendto(b"r" * 14, source)
     query.recvfrom(1000) if told else query.recv(1000)
     query.close()
+# Its own peer, as PostgreSQL before version 15.
+alone = socket.socket(V4, UDP)
+alone.bind(("127.0.0.1", 0))
+alone.connect(alone.getsockname())
+alone.send(b"s" * 15)
+alone.recv(1000)
 # No listener says which end of these is the service; who sends first does.
 asking = []
 for chosen, fixed in [(2055, 1), (40055, 1), (2056, 0)]:
