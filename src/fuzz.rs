@@ -152,10 +152,10 @@ fn segment(bytes: &[u8]) {
     for payload in payloads {
         format::frame(head.salt, payload, &mut whole);
     }
-    let Segment::Ours(read, found, damage) = format::parse(&whole) else {
+    let Segment::Ours(read, found, damaged) = format::parse(&whole) else {
         unreachable!("its heads are whole")
     };
-    assert_eq!((read, &found[..], damage), (head, &payloads[..], format::Damage::default()));
+    assert_eq!((read, &found[..], damaged), (head, &payloads[..], 0));
     payload::decode(&found);
 }
 

@@ -231,7 +231,10 @@ impl Delivery {
             }
         }
         lock(&self.tally).backlog_done(spans, damaged);
-        debug!("told {spans} spans of the backlog, {damaged} were damaged");
+        debug!("told {spans} spans of the backlog");
+        if damaged > 0 {
+            warn!("{damaged} spans that an outage left cannot be read any more and are lost");
+        }
         timeout(LIMIT, ask(journal, Job::Remove(name))).await.map_err(|_| late(LIMIT))??;
         Ok(())
     }
@@ -291,7 +294,7 @@ async fn record(cmdb: &Cmdb, report: &mut Report, limit: Duration, meter: &Meter
 async fn next_segment(journal: &Journal) -> Result<Option<Batch>> {
     match timeout(LIMIT, ask(journal, Job::Next)).await.map_err(|_| late(LIMIT))?? {
         Reply::Batch(batch) => Ok(batch),
-        Reply::Done(_) => Ok(None),
+        Reply::Done(_) | Reply::Found { .. } => Ok(None),
     }
 }
 

@@ -75,8 +75,8 @@ impl Journal {
     }
 
     async fn take_over(&self, tally: &Mutex<Tally>) -> Result<()> {
-        if let Reply::Done(spans) = self.spool.lock().await.ask(Job::Open).await? {
-            lock(tally).take_over(spans);
+        if let Reply::Found { spans, damaged } = self.spool.lock().await.ask(Job::Open).await? {
+            lock(tally).take_over(spans, damaged);
         }
         Ok(())
     }
@@ -95,7 +95,12 @@ impl Journal {
             spilled?;
         }
         let anew = self.gauge.figures.journal_is_stale();
-        write(&mut spool, tally, anew).await
+        write(&mut spool, tally, anew).await?;
+        // That it is gone is found when something is added to it.
+        if !anew && self.gauge.figures.journal_is_lost() {
+            write(&mut spool, tally, true).await?;
+        }
+        Ok(())
     }
 
     /// Writes all that the CMDB does not have, under numbers higher than any

@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::agent::meter::Meter;
 use crate::agent::spool::Gauge;
@@ -49,8 +49,18 @@ pub(crate) struct Sources {
 /// Takes the address, if one is wanted.
 pub(crate) async fn listen(at: Option<SocketAddr>) -> Result<Option<TcpListener>> {
     let Some(at) = at else { return Ok(None) };
+    if let Some(warning) = warning(at) {
+        warn!("{warning}");
+    }
     let listener = TcpListener::bind(at).await;
     listener.map(Some).with_context(|| format!("listen on {at} for --metrics"))
+}
+
+/// What is to be known of an address that other machines reach.
+fn warning(at: SocketAddr) -> Option<String> {
+    (!at.ip().is_loopback()).then(|| {
+        format!("whoever reaches {at} (--metrics) reads this probe's counts, without TLS or a token; no name or address is among them")
+    })
 }
 
 /// Answers, for ever.
@@ -108,6 +118,20 @@ fn respond<B>(request: &Request<B>, metrics: impl FnOnce() -> String) -> Respons
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_said_where_others_may_read_them() {
+        for (at, is_said) in [
+            ("127.0.0.1:9469", false),
+            ("[::1]:9469", false),
+            ("0.0.0.0:9469", true),
+            ("[::]:9469", true),
+            ("10.0.0.1:9469", true),
+        ] {
+            let warning = warning(at.parse().expect("an address"));
+            assert_eq!(warning.is_some_and(|warning| warning.contains(at)), is_said, "{at}");
+        }
+    }
 
     #[test]
     fn only_a_get_of_metrics_is_answered_with_them() {

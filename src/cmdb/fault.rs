@@ -195,7 +195,10 @@ impl Trouble {
 
 /// A driver's error as the fault it is, in one line.
 pub(crate) fn fault(error: &Error) -> Fault {
-    let text = error.to_string();
+    let mut text = error.to_string();
+    if is_of_tls(error) {
+        text += ": name its authority with sslrootcert=FILE, and the server as its certificate does; or choose another sslmode, if the way to it is safe without";
+    }
     match meaning(error) {
         Meaning::Again | Meaning::Away | Meaning::Slow => Fault::Away(text),
         Meaning::NoScheme => {
@@ -207,6 +210,18 @@ pub(crate) fn fault(error: &Error) -> Fault {
             }
             None => text,
         }),
+    }
+}
+
+/// The server has no TLS, or no certificate that is to be trusted.
+fn is_of_tls(error: &Error) -> bool {
+    match error {
+        Error::Postgres(sqlx::Error::Tls(_)) => true,
+        Error::Postgres(sqlx::Error::Io(io)) => {
+            let inner = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            matches!(inner, Some(rustls::Error::InvalidCertificate(_)))
+        }
+        _ => false,
     }
 }
 

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::cmdb::connect::{Limits, late};
 use crate::cmdb::fault::Fault;
 use crate::cmdb::jittered;
-use crate::cmdb::remote::connection::{Connection, Reply, Request, Trouble};
+use crate::cmdb::remote::connection::{Connection, MAX_WORD, Reply, Request, Trouble};
 use crate::cmdb::token::{Token, TokenSource};
 use crate::cmdb::url::CmdbUrl;
 use crate::cmdb::url::site::Site;
@@ -31,8 +31,11 @@ use crate::wire::recall::{Answer, Question, decode_answer, encode_question};
 /// four times as many things.
 const MAX_FLOWS: usize = 16_384;
 
-/// Largest answer, inflated: what [`crate::cmdb::read`] allows of records.
-const MAX_ANSWER: usize = 1 << 30;
+/// Largest answer that tells records, packed and inflated: what
+/// [`crate::cmdb::read`] allows of them. A probe asks for none, and takes no more
+/// than [`MAX_WORD`] of either.
+const MAX_RECORDS_PACKED: usize = 256 << 20;
+const MAX_RECORDS_INFLATED: usize = 1 << 30;
 
 /// Most records, processes and scopes of an answer.
 const MAX_RECORDS: usize = 4_000_000;
@@ -99,7 +102,7 @@ impl Remote {
 
     /// Delivers a batch; how many rows and flows were refused.
     async fn deliver(&self, body: Bytes, until: Instant) -> Result<u64, Fault> {
-        let request = Request { path: "/v1/reports", body };
+        let request = Request { path: "/v1/reports", body, most: MAX_WORD };
         let reply = self.exchange(&request, until).await?;
         match reply.status {
             StatusCode::OK => Ok(reply.number("refused_rows") + reply.number("refused_flows")),
@@ -157,11 +160,17 @@ impl Remote {
 
     async fn ask_until(&self, question: &Question, until: Instant) -> Result<Answer, Fault> {
         let body = wire::pack(&encode_question(question)).into();
-        let reply = self.exchange(&Request { path: "/v1/recall", body }, until).await?;
+        let (most, inflated) = match question {
+            Question::Check | Question::Sequence(..) => (MAX_WORD, MAX_WORD),
+            Question::Find(..) | Question::Around(..) | Question::Traffic(..) => {
+                (MAX_RECORDS_PACKED, MAX_RECORDS_INFLATED)
+            }
+        };
+        let reply = self.exchange(&Request { path: "/v1/recall", body, most }, until).await?;
         if reply.status != StatusCode::OK {
             return Err(fault_of(&reply));
         }
-        let read = |body: &[u8]| decode_answer(&wire::unpack(body, MAX_ANSWER)?, MAX_RECORDS);
+        let read = |body: &[u8]| decode_answer(&wire::unpack(body, inflated)?, MAX_RECORDS);
         read(&reply.body).map_err(|error| Fault::Refused(format!("its answer: {error}")))
     }
 
@@ -258,3 +267,6 @@ fn fault_of(reply: &Reply) -> Fault {
         _ => Fault::Refused(text),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,9 @@
 //! it. It must not know where tokens are kept.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crc::{CRC_32_ISO_HDLC, Crc};
@@ -126,9 +126,16 @@ impl TokenSource {
 }
 
 fn read(path: &Path) -> Result<Token, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    // A pipe would be waited for until somebody writes to it.
+    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new().read(true).custom_flags(nonblock).open(path);
+    let file = opened.map_err(|error| error.to_string())?;
     // Of the file that was opened: at its path may stand another by now.
-    let mode = file.metadata().map_err(|error| error.to_string())?.mode();
+    let about = file.metadata().map_err(|error| error.to_string())?;
+    if !about.is_file() {
+        return Err("it is no regular file: name one that holds the token".to_owned());
+    }
+    let mode = about.mode();
     if mode & 0o077 != 0 {
         let mode = mode & 0o777;
         return Err(format!("others may read it (mode {mode:03o}): run chmod 600 on it"));
@@ -201,6 +208,14 @@ mod tests {
         std::fs::write(file.path(), &token.reveal()[..70]).unwrap();
         let refusal = source.read().unwrap_err();
         assert!(refusal.contains("no whole token") && !refusal.contains(&token.reveal()[..20]));
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for path in [&pipe, directory.path()] {
+            let refusal = TokenSource::File(path.to_owned()).read().unwrap_err();
+            assert!(refusal.contains("no regular file"), "{refusal}");
+        }
         assert!(TokenSource::File("/no/such".into()).read().unwrap_err().contains("/no/such"));
     }
 }

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::cmdb::token::TokenSource;
 use crate::cmdb::url::site::Site;
@@ -164,8 +164,31 @@ fn postgres(text: &str) -> Result<Place, String> {
     // The driver's own words are not passed on: they may quote what they could
     // not parse.
     match text.parse::<PgConnectOptions>() {
-        Ok(options) => Ok(Place::Postgres(Box::new(options))),
+        Ok(options) => {
+            // What the driver reads there, and passes over where it is no mode.
+            let mode = std::env::var("PGSSLMODE").ok().and_then(|mode| mode.parse().ok());
+            let mode: Option<PgSslMode> = mode;
+            let is_chosen = mode.is_some() || query.split('&').any(|pair| is_mode(key_of(pair)));
+            let options = if is_chosen { options } else { verified(options) };
+            Ok(Place::Postgres(Box::new(options)))
+        }
         Err(_) => Err(unclear()),
+    }
+}
+
+fn is_mode(key: &str) -> bool {
+    matches!(key, "sslmode" | "ssl-mode")
+}
+
+/// Where nobody says how: the driver would ask another machine for TLS, go on
+/// without where it has none, and believe whatever certificate it has.
+fn verified(options: PgConnectOptions) -> PgConnectOptions {
+    let host = options.get_host().trim_matches(['[', ']']);
+    let is_socket = options.get_socket().is_some() || host.starts_with('/');
+    if is_socket || site::is_loopback(host) {
+        options
+    } else {
+        options.ssl_mode(PgSslMode::VerifyFull)
     }
 }
 
@@ -291,6 +314,33 @@ mod tests {
             assert!(url.is_embedded());
         }
         assert!(matches!(CmdbUrl::parse("sqlite::memory:").unwrap().place(), Place::Memory));
+    }
+
+    /// Another machine's PostgreSQL is who its certificate says, unless less was
+    /// chosen. (The environment of these tests says nothing of it.)
+    #[test]
+    fn another_machine_is_verified_unless_less_was_chosen() {
+        for (text, mode) in [
+            ("postgres://db/x", "VerifyFull"),
+            ("postgres://shawk:pw@10.214.5.1:55433/x?application_name=y", "VerifyFull"),
+            ("postgres://[2001:db8::1]/x", "VerifyFull"),
+            ("postgres://localhost/x?host=db", "VerifyFull"),
+            ("postgres://localhost/x?hostaddr=10.0.0.1", "VerifyFull"),
+            ("postgres://localhost.example/x", "VerifyFull"),
+            ("postgres://db/x?sslmode=prefer", "Prefer"),
+            ("postgres://db/x?ssl-mode=disable", "Disable"),
+            ("postgres://db/x?user=y&sslmode=require", "Require"),
+            ("postgres://localhost/x", "Prefer"),
+            ("postgres://127.8.8.8:1/x", "Prefer"),
+            ("postgres://[::1]/x", "Prefer"),
+            ("postgres:///x?host=/run/postgresql", "Prefer"),
+            ("postgres://%2Frun%2Fpostgresql/x", "Prefer"),
+            ("postgres://db/x?host=/run/postgresql", "Prefer"),
+        ] {
+            let url = CmdbUrl::parse(text).unwrap();
+            let Place::Postgres(options) = url.place() else { panic!("{text}") };
+            assert_eq!(format!("{:?}", options.get_ssl_mode()), mode, "{text}");
+        }
     }
 
     #[test]

@@ -108,7 +108,8 @@ pub struct Coverage {
     /// because they cost too much.
     pub scans_skipped: u64,
     /// Spans of flows that were seen since the start and could not be kept
-    /// until the CMDB had them: neither in memory nor on disk was room.
+    /// until the CMDB had them: neither in memory nor on disk was room, or the
+    /// disk did not give back what was written.
     #[serde(skip_serializing_if = "is_zero")]
     pub records_dropped: u64,
 }

@@ -237,6 +237,8 @@ fn what_was_synced_survives_every_kill() {
                 && metrics.get("spans_spooled") > metrics.get("spans_taken_over_total")
         });
         assert!(seen.get("spans_taken_over_total") > 0.0 || life == 0, "life {life}");
+        // What a kill leaves half written was never synced, and is no damage.
+        assert_eq!(seen.get("spool_damaged_total"), 0.0, "life {life}");
         std::thread::sleep(Duration::from_millis((life as u64 * 37) % 700));
         drop(probe);
         drop((listener, client));
@@ -277,6 +279,72 @@ fn a_kill_while_the_backlog_is_told_loses_nothing() {
     });
     assert_eq!(probe.stop(), Some(0));
     assert!(knows(&cmdb, port), "port {port} is lost");
+}
+
+/// What the disk does not give back is said, counted, and told to whoever asks:
+/// the answer is incomplete.
+#[test]
+fn what_is_damaged_is_said_counted_and_doubted() {
+    let says = ["places in segments", "segments in"];
+    for (at, says) in [60 + 80, 3].into_iter().zip(says) {
+        let directory = scratch();
+        let (spool, cmdb) = (directory.path().join("spool"), sqlite(directory.path()));
+        let (_, _listener, _client) = traffic();
+        let probe = Probe::start(&away(), &spool);
+        probe.until("all is on disk", |metrics| {
+            metrics.get("spans_pending") == 0.0 && metrics.get("spans_spooled") > 0.0
+        });
+        drop(probe);
+        let segment = segments(&spool).remove(0);
+        let mut bytes = std::fs::read(&segment).unwrap();
+        bytes[at] ^= 1;
+        // The head's other copy.
+        bytes[at + 40] ^= 1;
+        std::fs::write(&segment, bytes).unwrap();
+        let mut probe = Probe::start(&cmdb, &spool);
+        probe.says(&format!("1 {says}"));
+        probe.until("it is told", |metrics| {
+            metrics.get("spans_dropped_total{reason=\"damaged\"}") == 1.0
+                && metrics.get("spans_spooled") == 0.0
+                && metrics.get("spans_stored_total") > 0.0
+        });
+        assert_eq!(probe.stop(), Some(0));
+        let answer = |words: &[&str]| {
+            let mut shawk = Command::new(env!("CARGO_BIN_EXE_shawk"));
+            let answer = shawk.args(words).args(["spooled", "--cmdb", &cmdb]).output().unwrap();
+            String::from_utf8(answer.stdout).unwrap()
+        };
+        let dropped = "1 record dropped while the CMDB was away";
+        for words in [&["look"][..], &["impact", "--decommission"]] {
+            let answer = answer(words);
+            assert!(answer.contains(dropped), "{words:?}: {answer}");
+        }
+    }
+}
+
+/// Somebody clears the directory of a probe that runs: what it holds is written
+/// again, and nobody else takes its place.
+#[test]
+fn what_is_removed_under_a_probe_is_written_again() {
+    let directory = scratch();
+    let spool = directory.path().join("spool");
+    let (_, _listener, _client) = traffic();
+    let mut probe = Probe::start(&away(), &spool);
+    let is_kept = |metrics: &Metrics| {
+        metrics.get("spans_pending") == 0.0 && metrics.get("spans_spooled") > 0.0
+    };
+    probe.until("all is on disk", is_kept);
+    for entry in std::fs::read_dir(&spool).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    probe.says("somebody removed what was kept");
+    until("it is written again", || (segments(&spool).len() == 1).then_some(()));
+    let kept = probe.until("all is on disk", is_kept).get("spans_spooled");
+    let mut second = Probe::start(&away(), &spool);
+    second.says("another process has it");
+    drop((probe, second));
+    let third = Probe::start(&away(), &spool);
+    third.until("it is found", |metrics| metrics.get("spans_taken_over_total") >= kept);
 }
 
 #[test]

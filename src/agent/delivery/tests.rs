@@ -46,12 +46,13 @@ impl Run {
         let opened = async {
             loop {
                 match spool.ask(Job::Open).await {
-                    Ok(Reply::Done(spans)) => break spans,
+                    Ok(Reply::Found { spans, damaged }) => break (spans, damaged),
                     _ => tokio::time::sleep(Duration::from_millis(10)).await,
                 }
             }
         };
-        tally.take_over(tokio::time::timeout(LONG, opened).await.unwrap());
+        let (spans, damaged) = tokio::time::timeout(LONG, opened).await.unwrap();
+        tally.take_over(spans, damaged);
         let tally = Arc::new(Mutex::new(tally));
         let journal = Arc::new(Journal { spool: tokio::sync::Mutex::new(spool), gauge });
         let going = watch::channel(Going { delivered: Instant::now(), failing: None }).0;
@@ -86,6 +87,24 @@ async fn sent(directory: &Path, flow: u32) -> Option<u64> {
     cmdb.close().await;
     let flow = records.flows.iter().find(|record| number(&record.flow.key) == flow);
     flow.and_then(|record| record.flow.counters.bytes_sent)
+}
+
+/// A probe goes on for long without its CMDB; what is removed from its spool
+/// meanwhile is in its memory still.
+#[tokio::test]
+async fn what_was_removed_is_written_again_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let run = Run::start(path, 0, &[1, 2]).await;
+    run.journal.write(&run.tally).await.unwrap();
+    for entry in std::fs::read_dir(path.join("spool")).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    run.see(1, &[1, 2]);
+    run.journal.write(&run.tally).await.unwrap();
+    drop(run);
+    let run = Run::start(path, 10, &[]).await;
+    assert_eq!(lock(&run.tally).spans().taken_over, 2);
 }
 
 /// What was journaled counts on, and is told neither by a report of what is new

@@ -1,7 +1,7 @@
 //! A directory of segment files: made for its owner alone, locked against a
 //! second process, bounded. It must not know what is in a record.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -20,6 +20,11 @@ const MAX_FILES: usize = 16_384;
 
 /// Largest file that is read: a segment and its last record.
 const MAX_FILE: u64 = 2 * format::MAX_PAYLOAD as u64;
+
+/// What is added to the name of a segment that nobody can read any more, so
+/// that it is counted as lost once and not by each run. It takes its room until
+/// somebody removes it.
+pub(crate) const ASIDE: &str = ".damaged";
 
 /// The name of a segment: names sort in the order in which they were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +51,7 @@ impl Name {
 pub(crate) struct Directory {
     path: PathBuf,
     this: File,
-    _lock: File,
+    lock: File,
     limit: u64,
     used: u64,
 }
@@ -77,26 +82,45 @@ impl Directory {
             Err(error) => return Err(error).context("lock it"),
         }
         let path = path.to_owned();
-        let mut directory = Directory { path, this, _lock: lock, limit, used: 0 };
-        directory.used = directory.list()?.into_iter().map(|(_, bytes)| bytes).sum();
+        let mut directory = Directory { path, this, lock, limit, used: 0 };
+        directory.used = directory.files()?.into_iter().map(|(_, _, bytes)| bytes).sum();
         Ok(directory)
     }
 
-    /// Somebody removed it, with all that was in it.
-    pub(crate) fn is_gone(&self) -> bool {
-        self.this.metadata().is_ok_and(|about| about.nlink() == 0)
+    /// Whether it and its lock are still what their paths lead to. If not,
+    /// whatever is written here nobody reads, or another process writes as well.
+    pub(crate) fn is_in_place(&self) -> bool {
+        leads_to(&self.path, &self.this) && leads_to(&self.path.join("lock"), &self.lock)
+    }
+
+    /// Whether a segment is there.
+    pub(crate) fn has(&self, name: Name) -> bool {
+        !is_missing(std::fs::symlink_metadata(self.path.join(name.text())).as_ref())
     }
 
     /// All segments and their sizes, in order.
     pub(crate) fn list(&self) -> Result<Vec<(Name, u64)>> {
+        let segments = self.files()?.into_iter().filter(|(_, is_aside, _)| !is_aside);
+        let mut found: Vec<_> = segments.map(|(name, _, bytes)| (name, bytes)).collect();
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// Segments, whether they were set aside, and their sizes.
+    fn files(&self) -> Result<Vec<(Name, bool, u64)>> {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(&self.path).context("list it")?.take(MAX_FILES) {
             let entry = entry.context("list it")?;
-            if let Some(name) = entry.file_name().to_str().and_then(Name::parse) {
-                found.push((name, entry.metadata().context("look at a segment")?.len()));
+            let text = entry.file_name();
+            let Some(text) = text.to_str() else { continue };
+            let (text, is_aside) = match text.strip_suffix(ASIDE) {
+                Some(segment) => (segment, true),
+                None => (text, false),
+            };
+            if let Some(name) = Name::parse(text) {
+                found.push((name, is_aside, entry.metadata().context("look at a segment")?.len()));
             }
         }
-        found.sort_unstable();
         Ok(found)
     }
 
@@ -156,6 +180,13 @@ impl Directory {
         Ok(bytes)
     }
 
+    /// Keeps a segment under another name, where it is none any more.
+    pub(crate) fn set_aside(&self, name: Name) -> Result<()> {
+        let text = name.text();
+        let aside = self.path.join(format!("{text}{ASIDE}"));
+        std::fs::rename(self.path.join(text), aside).context("set a segment aside")
+    }
+
     /// Removes a segment of that size. One that is gone already is removed.
     pub(crate) fn remove(&mut self, name: Name, bytes: u64) -> Result<()> {
         match std::fs::remove_file(self.path.join(name.text())) {
@@ -167,4 +198,18 @@ impl Directory {
         self.used = self.used.saturating_sub(bytes);
         Ok(())
     }
+}
+
+fn leads_to(path: &Path, file: &File) -> bool {
+    let found = std::fs::metadata(path);
+    if is_missing(found.as_ref()) {
+        return false;
+    }
+    // A disk that says anything else says it of what is asked of it next, too.
+    let (Ok(found), Ok(known)) = (found, file.metadata()) else { return true };
+    (found.dev(), found.ino()) == (known.dev(), known.ino())
+}
+
+fn is_missing(found: Result<&Metadata, &std::io::Error>) -> bool {
+    found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use tracing::{debug, info, warn};
 
-use crate::agent::spool::directory::{Directory, Name, Writer};
+use crate::agent::spool::directory::{self, Directory, Name, Writer};
 use crate::agent::spool::figures::Figures;
 use crate::agent::spool::format::{self, Head, Kind, Segment, parse};
 use crate::agent::spool::payload;
@@ -41,8 +41,11 @@ pub(crate) enum Job {
 /// What it answers.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// Done; so many spans were found or written.
+    /// Done; so many spans were written.
     Done(u64),
+    /// What earlier runs left: so many spans, and so many places, each of at
+    /// least one span, that cannot be read any more.
+    Found { spans: u64, damaged: u64 },
     /// The first segment of the backlog, if there is one.
     Batch(Option<Batch>),
 }
@@ -70,6 +73,23 @@ struct Kept {
 /// journaled first, as its sequences rise with its names. Epochs that failed
 /// come after those that did not.
 type Turn = (u64, i64, bool, u32);
+
+/// What earlier runs left.
+#[derive(Debug, Default)]
+struct Left {
+    kept: Vec<(Turn, (Name, Kept))>,
+    spans: u64,
+    /// Places in these that cannot be read any more.
+    places: u64,
+    /// Made, and never written to for good.
+    torn: Vec<(Name, u64)>,
+    /// Both heads are damaged.
+    headless: Vec<Name>,
+    /// What the disk said instead of giving them back.
+    closed: Vec<anyhow::Error>,
+    /// Of another host, or a newer version.
+    strangers: u64,
+}
 
 /// What the thread knows.
 #[derive(Debug)]
@@ -152,22 +172,15 @@ impl Disk {
     }
 
     fn try_to(&mut self, job: Job) -> Result<Reply> {
-        if self.directory.as_ref().is_some_and(Directory::is_gone) {
-            (self.directory, self.writer) = (None, None);
-            self.journal.clear();
-            self.figures.journal_lost.set(1);
-        }
-        if self.directory.is_none() {
-            self.directory = Some(Directory::open(&self.path, self.limit)?);
-        }
+        self.find()?;
         let emptied = self.emptied.load(Ordering::Acquire);
         if emptied != self.emptied_until {
             self.empty_journal()?;
             self.emptied_until = emptied;
         }
         match job {
-            Job::Open if self.taken_over => Ok(Reply::Done(0)),
-            Job::Open => self.take_over().map(Reply::Done),
+            Job::Open if self.taken_over => Ok(Reply::Found { spans: 0, damaged: 0 }),
+            Job::Open => self.take_over(),
             Job::Journal { reports, anew } => self.journal(&reports, anew).map(Reply::Done),
             Job::Spill(reports) => self.spill(&reports).map(Reply::Done),
             Job::Next => self.next().map(Reply::Batch),
@@ -180,58 +193,63 @@ impl Disk {
         }
     }
 
-    /// Counts what earlier runs of this host's probe left. What is another
-    /// host's, or of a version not known here, is left alone.
-    fn take_over(&mut self) -> Result<u64> {
-        let directory = self.directory.as_ref().context("it is not open")?;
-        let (mut total, mut strangers, mut dead) = (0, 0_u64, Vec::new());
+    /// Opens the directory, at first and where it, its lock or what is journaled
+    /// was removed meanwhile: what is in memory still is then written again.
+    fn find(&mut self) -> Result<()> {
+        let is_whole = |directory: &Directory| {
+            directory.is_in_place() && self.journal.iter().all(|(name, _)| directory.has(*name))
+        };
+        if self.directory.as_ref().is_some_and(is_whole) {
+            return Ok(());
+        }
+        // Not locked twice.
+        (self.directory, self.writer) = (None, None);
+        let directory = self.directory.insert(Directory::open(&self.path, self.limit)?);
+        let known = self.journal.len();
+        self.journal.retain(|(name, _)| directory.has(*name));
+        if self.journal.len() < known {
+            let path = self.path.display();
+            warn!("somebody removed what was kept in '{path}'; it is written again");
+            self.figures.journal_lost.set(1);
+        }
+        Ok(())
+    }
+
+    /// Counts what earlier runs of this host's probe left, and what of it is
+    /// lost. What is another host's, or of a version not known here, is left
+    /// alone, and so is what cannot be read: it may be at another time.
+    fn take_over(&mut self) -> Result<Reply> {
+        let directory = self.directory.as_mut().context("it is not open")?;
+        let mut left = Left::default();
         for (name, bytes) in directory.list()? {
             if name.epoch == self.epoch {
                 self.next_number = self.next_number.max(name.number + 1);
             }
-            let Ok(read) = directory.read(name) else {
-                strangers += 1;
-                continue;
-            };
-            let Some((head, payloads, places)) = self.judge(&read) else {
-                match parse(&read) {
-                    Segment::Torn | Segment::Unreadable => dead.push((name, bytes)),
-                    Segment::Newer(_) | Segment::Ours(..) => strangers += 1,
-                }
-                continue;
-            };
-            let content = payload::decode(&payloads);
-            self.figures.damaged.add(places + content.refused);
-            total += content.spans;
-            let kept = Kept { bytes, spans: content.spans };
-            self.backlog.insert(turn(0, name, head.kind), (name, kept));
+            match directory.read(name) {
+                Ok(read) => left.add(name, bytes, &read, self.host),
+                Err(error) => left.closed.push(error),
+            }
         }
-        for (name, bytes) in dead {
-            self.directory.as_mut().context("it is not open")?.remove(name, bytes)?;
+        // What cannot be moved now is found again by the next run.
+        for &(name, bytes) in &left.torn {
+            directory.remove(name, bytes).ok();
         }
-        let path = self.path.display();
-        if strangers > 0 {
-            warn!(
-                "{strangers} segments in '{path}' cannot be read, or are of another host or a newer version; they are left alone"
-            );
+        for &name in &left.headless {
+            directory.set_aside(name).ok();
         }
-        if !self.backlog.is_empty() {
-            info!(
-                "{total} spans in {} segments of '{path}' wait since an earlier run",
-                self.backlog.len()
-            );
-        }
-        self.figures.strangers.set(strangers);
+        left.tell(&self.path);
+        let damaged = left.damaged();
+        self.figures.damaged.add(damaged);
+        self.figures.strangers.set(left.strangers);
+        self.backlog.extend(left.kept);
         self.taken_over = true;
-        Ok(total)
+        Ok(Reply::Found { spans: left.spans, damaged })
     }
 
-    /// Head, payloads and damaged places, if it is ours.
-    fn judge<'a>(&self, bytes: &'a [u8]) -> Option<(Head, Vec<&'a [u8]>, u64)> {
+    /// Head and payloads, if it is ours.
+    fn judge<'a>(&self, bytes: &'a [u8]) -> Option<(Head, Vec<&'a [u8]>)> {
         match parse(bytes) {
-            Segment::Ours(head, payloads, damage) if head.host == self.host => {
-                Some((head, payloads, damage.places))
-            }
+            Segment::Ours(head, payloads, _) if head.host == self.host => Some((head, payloads)),
             _ => None,
         }
     }
@@ -313,7 +331,7 @@ impl Disk {
         };
         for (name, bytes) in segments {
             let read = self.directory.as_ref().context("it is not open")?.read(name)?;
-            let counted = self.judge(&read).map_or(0, |(_, list, _)| payload::decode(&list).spans);
+            let counted = self.judge(&read).map_or(0, |(_, list)| payload::decode(&list).spans);
             let kept = Kept { bytes, spans: counted };
             self.backlog.insert(turn(0, name, Kind::Spill), (name, kept));
         }
@@ -332,7 +350,7 @@ impl Disk {
             }
             Ok(read) => read,
         };
-        let Some((head, payloads, _)) = self.judge(&read) else {
+        let Some((head, payloads)) = self.judge(&read) else {
             // It was counted once, so it was whole then.
             let (kind, groups) = (Kind::Journal, Vec::new());
             return Ok(Some(Batch { name, kind, groups, spans: 0, damaged: kept.spans }));
@@ -372,6 +390,55 @@ impl Disk {
         }
         self.figures.journal_base.set(0);
         Ok(())
+    }
+}
+
+impl Left {
+    fn add(&mut self, name: Name, bytes: u64, read: &[u8], host: i64) {
+        match parse(read) {
+            Segment::Ours(head, payloads, places) if head.host == host => {
+                let content = payload::decode(&payloads);
+                self.places += places + content.refused;
+                self.spans += content.spans;
+                let kept = Kept { bytes, spans: content.spans };
+                self.kept.push((turn(0, name, head.kind), (name, kept)));
+            }
+            Segment::Ours(..) | Segment::Newer(_) => self.strangers += 1,
+            Segment::Torn => self.torn.push((name, bytes)),
+            Segment::Unreadable => self.headless.push(name),
+        }
+    }
+
+    /// How much is lost, in places: nobody can tell how many spans were there.
+    fn damaged(&self) -> u64 {
+        self.places + (self.headless.len() + self.closed.len()) as u64
+    }
+
+    fn tell(&self, path: &Path) {
+        let path = path.display();
+        let Left { kept, spans, places, headless, closed, strangers, .. } = self;
+        if *places > 0 {
+            warn!("{places} places in segments of '{path}' are damaged; what was there is lost");
+        }
+        if !headless.is_empty() {
+            let (count, aside) = (headless.len(), directory::ASIDE);
+            warn!(
+                "{count} segments in '{path}' are damaged where they begin; what was in them is lost, and they are kept as *{aside}"
+            );
+        }
+        if let Some(error) = closed.first() {
+            let count = closed.len();
+            warn!("{count} segments in '{path}' cannot be read and are left alone: {error:#}");
+        }
+        if *strangers > 0 {
+            warn!(
+                "{strangers} segments in '{path}' are of another host or a newer version; they are left alone"
+            );
+        }
+        if !kept.is_empty() {
+            let count = kept.len();
+            info!("{spans} spans in {count} segments of '{path}' wait since an earlier run");
+        }
     }
 }
 

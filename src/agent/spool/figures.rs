@@ -13,7 +13,7 @@ pub(crate) struct Figures {
     /// written anew.
     pub(crate) journal_bytes: Count,
     pub(crate) journal_base: Count,
-    /// 1 if somebody removed it.
+    /// 1 if somebody removed it, or some of it.
     pub(crate) journal_lost: Count,
     /// Segments that wait to be delivered.
     pub(crate) backlog_files: Count,
@@ -34,6 +34,10 @@ impl Figures {
     pub(crate) fn journal_is_stale(&self) -> bool {
         let base = self.journal_base.get();
         let large = self.journal_bytes.get() > (2 * base).max(SMALL_JOURNAL);
-        large || self.journal_lost.get() == 1
+        large || self.journal_is_lost()
+    }
+
+    pub(crate) fn journal_is_lost(&self) -> bool {
+        self.journal_lost.get() == 1
     }
 }

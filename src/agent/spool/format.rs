@@ -56,23 +56,15 @@ pub struct Head {
     pub salt: u64,
 }
 
-/// What was not as it was written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Damage {
-    /// Places where one record or more could not be read.
-    pub places: u64,
-    /// The segment ends in the middle of a record, as after a crash.
-    pub torn: bool,
-}
-
 /// What bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment<'a> {
-    /// A segment of this version, and the payloads that are whole, in order.
-    Ours(Head, Vec<&'a [u8]>, Damage),
+    /// A segment of this version, the payloads that are whole, in order, and
+    /// the places where one record or more could not be read.
+    Ours(Head, Vec<&'a [u8]>, u64),
     /// One of a version that is not known here. It is another's.
     Newer(u16),
-    /// The file was made, and nothing was written to it for good.
+    /// The file was made, and its heads were not written to the end.
     Torn,
     /// No segment, or one whose heads are damaged both.
     Unreadable,
@@ -108,7 +100,12 @@ pub fn frame(salt: u64, payload: &[u8], bytes: &mut Vec<u8>) {
 }
 
 /// Reads a segment. A record whose sum is wrong is skipped and counted, and so
-/// is whatever lies before the next head of a record.
+/// is whatever lies before the next head of a record, or before the end.
+///
+/// A kill leaves a last record that is shorter than its head says, or than a
+/// head is. That was never synced, and is no damage. Whatever else does not
+/// parse was changed after it was written, or is of a loss of power on a file
+/// system that keeps the length of what it has not written.
 pub fn parse(bytes: &[u8]) -> Segment<'_> {
     let read = match (read_head(bytes), read_head(bytes.get(ONE_HEAD..).unwrap_or(&[]))) {
         (Some(read), _) | (None, Some(read)) => read,
@@ -120,31 +117,24 @@ pub fn parse(bytes: &[u8]) -> Segment<'_> {
         Err(version) => return Segment::Newer(version),
     };
     let mut records = Vec::new();
-    let mut damage = Damage::default();
+    let mut damaged = 0;
     let mut rest = bytes.get(HEAD_BYTES..).unwrap_or(&[]);
     while !rest.is_empty() {
         let Some(length) = read_frame(head.salt, rest) else {
             let next = (1..rest.len()).find(|&at| read_frame(head.salt, &rest[at..]).is_some());
-            let Some(next) = next else {
-                damage.torn = true;
-                break;
-            };
-            damage.places += 1;
-            rest = &rest[next..];
+            damaged += u64::from(rest.len() >= FRAME_BYTES);
+            rest = next.map_or(&[], |next| &rest[next..]);
             continue;
         };
-        let Some(payload) = rest.get(FRAME_BYTES..FRAME_BYTES + length) else {
-            damage.torn = true;
-            break;
-        };
+        let Some(payload) = rest.get(FRAME_BYTES..FRAME_BYTES + length) else { break };
         if number(rest, 8) == Some(salted(head.salt, payload)) {
             records.push(payload);
         } else {
-            damage.places += 1;
+            damaged += 1;
         }
         rest = &rest[FRAME_BYTES + length..];
     }
-    Segment::Ours(head, records, damage)
+    Segment::Ours(head, records, damaged)
 }
 
 /// A head, or the version that has another kind of it. None if it is damaged.

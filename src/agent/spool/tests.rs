@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::agent::spool::disk::{Disk, Job, Reply};
 use crate::agent::spool::figures::Figures;
-use crate::agent::spool::format::Kind;
+use crate::agent::spool::format::{HEAD_BYTES, Kind};
 use crate::agent::spool::payload::{RECORD_BYTES, RECORD_FLOWS};
 use crate::flow::host::{Coverage, Host, Rung};
 use crate::flow::key::{Counters, FlowKey, HostFlow, Observation};
@@ -116,9 +116,11 @@ impl Run {
         let (figures, emptied) = (Arc::new(Figures::default()), Arc::new(AtomicU64::new(0)));
         let (counted, raised) = (Arc::clone(&figures), Arc::clone(&emptied));
         let mut disk = Disk::new(path.to_owned(), 64 << 20, who, counted, raised);
-        let Reply::Done(spans) = disk.work(Job::Open).unwrap() else { panic!("no count") };
+        let Reply::Found { spans, damaged } = disk.work(Job::Open).unwrap() else {
+            panic!("no count")
+        };
         let mut run = Run { tally, disk, figures, emptied, process: process() };
-        run.tally.take_over(spans);
+        run.tally.take_over(spans, damaged);
         run
     }
 
@@ -327,12 +329,7 @@ fn a_segment_that_is_gone_or_damaged_is_counted_and_the_others_are_told() {
     }
     let mut run = Run::start(&path, 10);
     assert_eq!(run.tally.spans().taken_over, 3);
-    let mut segments: Vec<_> = std::fs::read_dir(&path)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some())
-        .collect();
-    segments.sort();
+    let segments: Vec<_> = segments(&path).iter().map(|name| path.join(name)).collect();
     std::fs::remove_file(&segments[0]).unwrap();
     let mut bytes = std::fs::read(&segments[1]).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
@@ -343,6 +340,71 @@ fn a_segment_that_is_gone_or_damaged_is_counted_and_the_others_are_told() {
     assert_eq!((spans.stored, spans.dropped[Dropped::Damaged as usize]), (1, 2));
     assert!(spans.add_up());
     assert_eq!(model.0.len(), 1);
+}
+
+/// What a run finds of what two reports left, 100 flows and 50 more, when that
+/// was changed behind its back. Each loss is counted, once, and in its report;
+/// what a kill leaves half written is none.
+#[test]
+fn what_was_lost_before_a_restart_is_counted_and_told() {
+    // Back in this run, lost in this run, lost in the next before it told any.
+    type Found = (u64, u64, u64);
+    type Change = fn(&mut Vec<u8>, usize);
+    let cases: [(&str, Change, Found); 8] = [
+        ("nothing", |_, _| {}, (150, 0, 0)),
+        ("a bit of the first payload", |bytes, _| bytes[HEAD_BYTES + 20] ^= 1, (50, 1, 1)),
+        ("a bit of the last payload", |bytes, last| bytes[last + 20] ^= 1, (100, 1, 1)),
+        ("a bit of the last frame", |bytes, last| bytes[last + 5] ^= 1, (100, 1, 1)),
+        ("zeros at the end", |bytes, last| bytes[last..].fill(0), (100, 1, 1)),
+        ("both heads", |bytes, _| (bytes[3], bytes[43]) = (0, 0), (0, 1, 0)),
+        ("a last record half written", |bytes, last| bytes.truncate(last + 99), (100, 0, 0)),
+        ("heads half written", |bytes, _| bytes.truncate(30), (0, 0, 0)),
+    ];
+    for (what, change, found) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("spool");
+        let mut run = Run::start(&path, 0);
+        run.see(0, &(0..100).collect::<Vec<u32>>());
+        run.journal();
+        let last = run.figures.bytes.get() as usize;
+        run.see(1, &(0..150).collect::<Vec<u32>>());
+        run.journal();
+        drop(run);
+        let segment = path.join(segments(&path).remove(0));
+        let mut bytes = std::fs::read(&segment).unwrap();
+        change(&mut bytes, last);
+        std::fs::write(&segment, bytes).unwrap();
+        let mut seen = (0, 0, 0);
+        for (second, lost) in [(10, &mut seen.1), (11, &mut seen.2)] {
+            let mut run = Run::start(&path, second);
+            run.see(second, &[]);
+            let spans = run.tally.spans();
+            *lost = spans.dropped[Dropped::Damaged as usize];
+            seen.0 = spans.spooled;
+            assert!(spans.add_up() && spans.taken_over == spans.spooled + *lost, "{what}");
+            assert_eq!(run.tally.take().unwrap().coverage.records_dropped, *lost, "{what}");
+            assert_eq!(run.figures.damaged.get(), *lost, "{what}");
+        }
+        assert_eq!(seen, found, "{what}");
+        let left = segments(&path);
+        let aside = left.iter().filter(|name| name.ends_with(".damaged")).count();
+        assert_eq!(
+            (left.len(), aside),
+            match what {
+                "both heads" => (1, 1),
+                "heads half written" => (0, 0),
+                _ => (1, 0),
+            }
+        );
+    }
+}
+
+fn segments(path: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+    names.retain(|name| name != "lock");
+    names.sort();
+    names
 }
 
 /// Another host's (a cloned disk), and a later version's.
@@ -356,28 +418,50 @@ fn what_is_not_ours_is_left_alone() {
     drop(run);
     let (figures, emptied) = (Arc::new(Figures::default()), Arc::new(AtomicU64::new(0)));
     let mut other = Disk::new(path.clone(), 1 << 20, (1, 1), Arc::clone(&figures), emptied);
-    assert!(matches!(other.work(Job::Open).unwrap(), Reply::Done(0)));
+    let found = other.work(Job::Open).unwrap();
+    assert!(matches!(found, Reply::Found { spans: 0, damaged: 0 }));
     assert!(matches!(other.work(Job::Next).unwrap(), Reply::Batch(None)));
     assert_eq!(figures.strangers.get(), 1);
     drop(other);
     assert_eq!(Run::start(&path, 5).tally.spans().taken_over, 1);
 }
 
-/// A directory that is removed with all in it is made again.
+/// A directory that is removed with all in it, or moved away, is made again;
+/// and what is removed from it is written again, and locked.
 #[test]
-fn a_directory_that_is_removed_is_made_again() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("spool");
-    let mut run = Run::start(&path, 0);
-    run.see(0, &[1]);
-    run.journal();
-    std::fs::remove_dir_all(&path).unwrap();
-    run.see(1, &[1, 2]);
-    run.journal();
-    // That found it gone; all that was in it is written again by the next.
-    run.journal();
-    drop(run);
-    assert_eq!(Run::start(&path, 5).tally.spans().taken_over, 2);
+fn what_is_removed_behind_its_back_is_made_again() {
+    type Removal = fn(&Path);
+    let cases: [(&str, Removal); 5] = [
+        ("the directory", |path| std::fs::remove_dir_all(path).unwrap()),
+        ("moved away", |path| std::fs::rename(path, path.with_extension("old")).unwrap()),
+        ("all in it", |path| {
+            let names = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+            names.for_each(|name| std::fs::remove_file(name).unwrap());
+        }),
+        ("a segment", |path| std::fs::remove_file(path.join(&segments(path)[0])).unwrap()),
+        ("the lock", |path| std::fs::remove_file(path.join("lock")).unwrap()),
+    ];
+    for (what, remove) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("spool");
+        let mut run = Run::start(&path, 0);
+        run.see(0, &[1]);
+        run.journal();
+        remove(&path);
+        run.see(1, &[1, 2]);
+        run.journal();
+        // That found it gone; all that was in it is written again by the next.
+        assert_eq!(run.figures.journal_is_lost(), what != "the lock", "{what}");
+        run.journal();
+        let sizes =
+            segments(&path).into_iter().map(|name| path.join(name).metadata().unwrap().len());
+        assert_eq!(run.figures.bytes.get(), sizes.sum::<u64>(), "{what}");
+        let mut other = Disk::new(path.clone(), 1 << 20, (1, 1), Arc::default(), Arc::default());
+        let refusal = other.work(Job::Open).unwrap_err();
+        assert!(refusal.to_string().contains("another process has it"), "{what}: {refusal}");
+        drop(run);
+        assert_eq!(Run::start(&path, 5).tally.spans().taken_over, 2, "{what}");
+    }
 }
 
 /// A spool never grows beyond its limit, and what it holds stays.

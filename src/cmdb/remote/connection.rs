@@ -36,13 +36,15 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// After how much quiet the kernel asks whether the peer is still there.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// Largest packed answer.
-const MAX_BODY: usize = 256 << 20;
+/// Largest reply that says a word or why there is no answer.
+pub(crate) const MAX_WORD: usize = 64 << 10;
 
 /// What is sent: always a POST of packed protobuf.
 pub(crate) struct Request {
     pub(crate) path: &'static str,
     pub(crate) body: Bytes,
+    /// Most bytes of what is answered.
+    pub(crate) most: usize,
 }
 
 /// What came back.
@@ -149,7 +151,7 @@ impl Connection {
         let message = message.body(Full::new(request.body.clone()));
         let message = message.map_err(|error| Trouble::Known(Fault::Refused(error.to_string())))?;
         let reply = {
-            let exchanging = exchange(&mut self.sender, message);
+            let exchanging = exchange(&mut self.sender, message, request.most);
             tokio::pin!(exchanging);
             let http = &mut self.http;
             poll_fn(|context| {
@@ -178,6 +180,7 @@ impl Connection {
 async fn exchange(
     sender: &mut http1::SendRequest<Full<Bytes>>,
     message: hyper::Request<Full<Bytes>>,
+    most: usize,
 ) -> Result<Reply, Trouble> {
     let response =
         sender.send_request(message).await.map_err(|error| Trouble::Broken(fault(&error)))?;
@@ -186,13 +189,15 @@ async fn exchange(
         .headers
         .get(header::RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.parse().ok().map(Duration::from_secs));
-    let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| match error
-        .downcast::<hyper::Error>()
-    {
-        Ok(error) => Trouble::Broken(fault(&*error)),
-        Err(_) => {
-            let text = format!("its answer is larger than {MAX_BODY} bytes: ask for less");
-            Trouble::Known(Fault::Refused(text))
+    let most = if parts.status == StatusCode::OK { most } else { MAX_WORD };
+    let body = Limited::new(body, most).collect().await.map_err(|error| {
+        match error.downcast::<hyper::Error>() {
+            Ok(error) => Trouble::Broken(fault(&*error)),
+            Err(_) => {
+                let remedy = if most > MAX_WORD { "ask for less" } else { "is it a collector?" };
+                let text = format!("its answer is larger than {most} bytes: {remedy}");
+                Trouble::Known(Fault::Refused(text))
+            }
         }
     })?;
     Ok(Reply { status: parts.status, retry_after, body: body.to_bytes() })

@@ -117,7 +117,7 @@ fn split(authority: &str) -> Option<(&str, Option<&str>)> {
 }
 
 /// This machine itself, by an address or by the name that RFC 6761 keeps for it.
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     host == "localhost"
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

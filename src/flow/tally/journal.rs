@@ -112,10 +112,12 @@ impl Tally {
         self.ledger.observed += spans.saturating_sub(gone);
     }
 
-    /// Spans that an earlier run left on the disk.
-    pub fn take_over(&mut self, spans: u64) {
-        self.ledger.taken_over += spans;
+    /// Spans that an earlier run left on the disk, and how many more of what it
+    /// left could not be read back: at least as many, where nobody can tell.
+    pub fn take_over(&mut self, spans: u64, damaged: u64) {
+        self.ledger.taken_over += spans + damaged;
         self.ledger.backlog += spans;
+        self.ledger.drop(Dropped::Damaged, damaged);
     }
 
     /// Of the spans that are on the disk alone, the CMDB has so many more, and

@@ -251,6 +251,8 @@ fn a_cmdb_that_cannot_be_reached_is_said_in_time_and_without_the_password() {
         assert!(!short.contains("s3cr3t") && !long.contains("s3cr3t"), "{long}");
         assert!(short.contains(&url.to_string()) && !short.contains('\n'), "{short}");
         assert_eq!(is_away(&error), away, "{short}");
+        let has_no_tls = long.contains("sslmode=require");
+        assert_eq!(short.contains("sslrootcert=FILE"), has_no_tls, "{short}");
         runtime.shutdown_background();
     }
 }
