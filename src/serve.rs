@@ -19,6 +19,7 @@ mod reports;
 mod room;
 mod router;
 mod search;
+mod strangers;
 mod tls;
 mod trust;
 
@@ -46,10 +47,11 @@ use crate::serve::labels::LabelsFile;
 use crate::serve::metrics::Metrics;
 use crate::serve::queue::Queue;
 use crate::serve::room::{Answers, Intake, Turns};
+use crate::serve::strangers::Strangers;
 use crate::serve::trust::tokens::Tokens;
 
-/// Most connections at once; one more is closed, and counted. An agent keeps
-/// one open.
+/// Most connections at once; for one more, a stranger's is closed. An agent
+/// keeps one open.
 const MAX_CONNECTIONS: usize = 16_384;
 
 /// Open files that are left for the CMDB and for what is read again.
@@ -90,6 +92,7 @@ pub(crate) struct State {
     names: Mutex<Vec<String>>,
     tokens: Tokens,
     said: claims::Said,
+    strangers: Strangers,
     cmdb: watch::Receiver<Option<Arc<Cmdb>>>,
     ready: watch::Receiver<Readiness>,
     queue: Queue,
@@ -127,6 +130,7 @@ pub async fn run(plan: ServeOptions, log: &Log) -> Result<()> {
         names,
         tokens: Tokens::default(),
         said: claims::Said::default(),
+        strangers: Strangers::default(),
         cmdb,
         ready,
         queue,
@@ -236,14 +240,30 @@ async fn accept(
                 continue;
             }
         };
-        if connections.len() >= most {
+        if !make_room(state, connections, most).await {
             state.metrics.connections_failed.add(1);
             continue;
         }
         let tls = tls.map(|tls| Arc::clone(&lock(tls)));
-        let (state, stopping) = (Arc::clone(state), stopping.clone());
-        connections.spawn(connection::serve(state, stream, address, tls, stopping));
+        let (serving, stopping) = (Arc::clone(state), stopping.clone());
+        strangers::admit(state, address.ip(), |place| {
+            connections.spawn(connection::serve(serving, place, stream, address, tls, stopping))
+        });
     }
+}
+
+/// Whether there is a place for another: strangers make room for who comes, and
+/// nobody who is known does.
+async fn make_room(state: &State, connections: &mut JoinSet<()>, most: usize) -> bool {
+    while connections.len() >= most {
+        state.strangers.say(most);
+        if !state.strangers.close_oldest() {
+            return false;
+        }
+        state.metrics.strangers_closed.add(1);
+        connections.join_next().await;
+    }
+    true
 }
 
 /// Looks after the CMDB and the certificate.

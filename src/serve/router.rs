@@ -132,8 +132,9 @@ pub(crate) async fn answer(state: &State, peer: &Peer, request: Request<Incoming
         tracing::debug!("{} {}: {}", refusal.status, refusal.code, refusal.error);
         state.metrics.refusal(refusal.code);
         let mut reply = refusal.reply();
-        if refusal.status == StatusCode::UNAUTHORIZED && peer.is_certified() {
-            // Another certificate takes another connection.
+        if refusal.status == StatusCode::UNAUTHORIZED {
+            // Another certificate takes another connection; and who was known by
+            // a token that is revoked is a stranger again.
             reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         reply
