@@ -98,6 +98,44 @@ fn what_is_no_report_is_refused_by_its_code_and_nothing_is_written() {
     assert_eq!(collector.metric("shawk_reports_total{outcome=\"recorded\"}"), 1.0);
 }
 
+/// As balancers ask whether it is well: by HEAD, or in HTTP/1.0 without a name.
+#[test]
+fn head_is_get_without_its_body_and_a_host_is_missed_where_it_must_stand() {
+    let directory = tempfile::tempdir().unwrap();
+    let (collector, _) = on_sqlite(&directory);
+    for path in ["/healthz", "/readyz", "/", "/metrics", "/api/v1/look?host=web"] {
+        let ask = |method: &str| {
+            let host = "Host: 127.0.0.1\r\nConnection: close";
+            collector.ask(&format!("{method} {path} HTTP/1.1\r\n{host}\r\n\r\n"), b"")
+        };
+        let (get, head) = (ask("GET"), ask("HEAD"));
+        assert_eq!((get.status, head.status), (200, 200), "{path}");
+        assert!(head.body.is_empty() && !get.body.is_empty(), "{path}");
+        let kind = |head: &str| {
+            head.lines().find(|line| line.starts_with("content-type: ")).map(str::to_owned)
+        };
+        assert_eq!(kind(&head.head), kind(&get.head), "{path}");
+    }
+    for (asked, status, code) in [
+        ("HEAD /v1/reports HTTP/1.1\r\nHost: 127.0.0.1", 405, ""),
+        ("GET /healthz HTTP/1.1", 400, "malformed"),
+        ("GET http://127.0.0.1/healthz HTTP/1.1", 400, "malformed"),
+        ("GET / HTTP/1.1", 400, "malformed"),
+        ("GET /metrics HTTP/1.1", 400, "malformed"),
+        ("GET /metrics HTTP/1.1\r\nHost:", 421, "host"),
+        // It may be missing, but then nobody says that we are meant.
+        ("GET /metrics HTTP/1.0", 421, "host"),
+        ("GET / HTTP/1.0", 421, "host"),
+        ("GET /metrics HTTP/1.0\r\nHost: 127.0.0.1", 200, ""),
+        ("GET /healthz HTTP/1.0", 200, ""),
+        ("HEAD /readyz HTTP/1.0", 200, ""),
+    ] {
+        let reply = collector.ask(&format!("{asked}\r\nConnection: close\r\n\r\n"), b"");
+        assert_eq!(reply.status, status, "{asked}");
+        assert!(code.is_empty() || reply.code() == code, "{asked}: {}", reply.text());
+    }
+}
+
 #[test]
 fn a_report_that_was_recorded_counts_as_delivered() {
     let directory = tempfile::tempdir().unwrap();
