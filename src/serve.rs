@@ -19,13 +19,15 @@ mod reports;
 mod room;
 mod router;
 mod search;
+mod strangers;
 mod tls;
 mod trust;
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use sd_notify::NotifyState;
@@ -46,10 +48,11 @@ use crate::serve::labels::LabelsFile;
 use crate::serve::metrics::Metrics;
 use crate::serve::queue::Queue;
 use crate::serve::room::{Answers, Intake, Turns};
+use crate::serve::strangers::Strangers;
 use crate::serve::trust::tokens::Tokens;
 
-/// Most connections at once; one more is closed, and counted. An agent keeps
-/// one open.
+/// Most connections at once; for one more, a stranger's is closed. An agent
+/// keeps one open.
 const MAX_CONNECTIONS: usize = 16_384;
 
 /// Open files that are left for the CMDB and for what is read again.
@@ -61,6 +64,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(8);
 /// Between two checks of the CMDB, the tokens in it, and the certificate's
 /// files.
 const CHECK: Duration = Duration::from_secs(2);
+
+/// Most reasons told of why the CMDB cannot be used, until it can.
+const MAX_REASONS: usize = 8;
 
 /// Most bytes of bodies, packed, that are taken in at once; who comes then
 /// waits. Some 1,600 of a host with 200 flows, each with two buffers of its
@@ -90,6 +96,7 @@ pub(crate) struct State {
     names: Mutex<Vec<String>>,
     tokens: Tokens,
     said: claims::Said,
+    strangers: Strangers,
     cmdb: watch::Receiver<Option<Arc<Cmdb>>>,
     ready: watch::Receiver<Readiness>,
     queue: Queue,
@@ -98,6 +105,8 @@ pub(crate) struct State {
     labels: LabelsFile,
     /// Who checks certificates, as last read.
     verifier: Mutex<tls::Verifier>,
+    /// When our certificate ends.
+    ending: Mutex<tls::Ending>,
     /// To report, and to ask.
     telling: Turns,
     asking: Turns,
@@ -114,10 +123,11 @@ pub async fn run(plan: ServeOptions, log: &Log) -> Result<()> {
     let mut signals = Signals::watch()?;
     let mut reload = signal(SignalKind::hangup()).context("watch for SIGHUP")?;
     let most = most_connections();
+    let written = tls::changed(&plan);
     let secured = plan.tls.is_some().then(|| tls::read(&plan)).transpose()?;
-    let (config, certified, verifier) = match secured {
-        Some(tls::Secured { config, names, verifier }) => (Some(config), names, verifier),
-        None => (None, Vec::new(), None),
+    let (config, certified, verifier, ending) = match secured {
+        Some(tls) => (Some(tls.config), tls.names, tls.verifier, tls.ending),
+        None => (None, Vec::new(), None, tls::Ending::default()),
     };
     let names = Mutex::new(names(&plan, certified));
     let (offer, cmdb) = watch::channel(None);
@@ -127,6 +137,7 @@ pub async fn run(plan: ServeOptions, log: &Log) -> Result<()> {
         names,
         tokens: Tokens::default(),
         said: claims::Said::default(),
+        strangers: Strangers::default(),
         cmdb,
         ready,
         queue,
@@ -134,6 +145,7 @@ pub async fn run(plan: ServeOptions, log: &Log) -> Result<()> {
         page: page::files(),
         labels: LabelsFile::new(plan.labels.clone()),
         verifier: Mutex::new(verifier),
+        ending: Mutex::new(ending),
         telling: Turns::default(),
         asking: Turns::default(),
         answers: Answers::default(),
@@ -162,7 +174,7 @@ pub async fn run(plan: ServeOptions, log: &Log) -> Result<()> {
     notify(NotifyState::Ready);
     tokio::select! {
         () = accept(&state, &listener, config.as_ref(), (&mut connections, most), &stopping) => {}
-        () = keep_checking(&state, config.as_ref(), &offer, &tell, &mut reload) => {}
+        () = keep_checking(&state, (config.as_ref(), written), &offer, &tell, &mut reload) => {}
         () = signals.stop() => {}
     }
     notify(NotifyState::Stopping);
@@ -236,40 +248,52 @@ async fn accept(
                 continue;
             }
         };
-        if connections.len() >= most {
+        if !make_room(state, connections, most).await {
             state.metrics.connections_failed.add(1);
             continue;
         }
         let tls = tls.map(|tls| Arc::clone(&lock(tls)));
-        let (state, stopping) = (Arc::clone(state), stopping.clone());
-        connections.spawn(connection::serve(state, stream, address, tls, stopping));
+        let (serving, stopping) = (Arc::clone(state), stopping.clone());
+        strangers::admit(state, address.ip(), |place| {
+            connections.spawn(connection::serve(serving, place, stream, address, tls, stopping))
+        });
     }
 }
 
-/// Looks after the CMDB and the certificate.
+/// Whether there is a place for another: strangers make room for who comes, and
+/// nobody who is known does.
+async fn make_room(state: &State, connections: &mut JoinSet<()>, most: usize) -> bool {
+    while connections.len() >= most {
+        state.strangers.say(most);
+        if !state.strangers.close_oldest() {
+            return false;
+        }
+        state.metrics.strangers_closed.add(1);
+        connections.join_next().await;
+    }
+    true
+}
+
+/// Looks after the CMDB, and the certificate, whose files were written then when
+/// they were read.
 async fn keep_checking(
     state: &State,
-    tls: Option<&Mutex<Arc<ServerConfig>>>,
+    (tls, mut read): (Option<&Mutex<Arc<ServerConfig>>>, Vec<Option<SystemTime>>),
     offer: &watch::Sender<Option<Arc<Cmdb>>>,
     tell: &watch::Sender<Readiness>,
     reload: &mut Signal,
 ) {
-    let mut read = tls::changed(&state.plan);
+    let mut said = Vec::new();
     loop {
+        say(&tell.borrow(), &mut said);
+        lock(&state.ending).say(Timestamp::now());
         // What has changed is noticed without SIGHUP, too.
         tokio::select! {
             () = sleep(CHECK) => {}
             _ = reload.recv() => read.clear(),
         }
-        let was = tell.borrow().is_ok();
         if let Err(error) = check(state, offer, tell).await {
             drop(tell.send_replace(Err(format!("{:#}", error.root_cause()))));
-        }
-        let is = tell.borrow().clone();
-        match is {
-            Ok(()) if !was => info!("the CMDB is there"),
-            Err(why) if was => warn!("the CMDB cannot be used: {why}"),
-            _ => {}
         }
         let Some(tls) = tls else { continue };
         let now = tls::changed(&state.plan);
@@ -278,14 +302,31 @@ async fn keep_checking(
         }
         read = now;
         match tls::read(&state.plan) {
-            Ok(tls::Secured { config, names: certified, verifier }) => {
+            Ok(tls::Secured { config, names: certified, verifier, ending }) => {
                 *lock(tls) = Arc::new(config);
                 *lock(&state.names) = names(&state.plan, certified);
                 *lock(&state.verifier) = verifier;
+                *lock(&state.ending) = ending;
                 info!("the certificate was read again");
             }
             Err(error) => warn!("the certificate stays as it was: {error:#}"),
         }
+    }
+}
+
+/// What has changed for the CMDB: each reason once until it can be used again,
+/// be it away from the start.
+fn say(ready: &Readiness, said: &mut Vec<String>) {
+    match ready {
+        Ok(()) if !said.is_empty() => {
+            said.clear();
+            info!("the CMDB is there");
+        }
+        Err(why) if said.len() < MAX_REASONS && !said.contains(why) => {
+            warn!("the CMDB cannot be used: {why}");
+            said.push(why.clone());
+        }
+        _ => {}
     }
 }
 

@@ -165,8 +165,8 @@ pub struct ServeArguments {
     #[arg(long, action = ArgAction::SetTrue)]
     pub require_auth: bool,
     /// Addresses that several hosts may have at once, beside those of the
-    /// standard bridges of Docker, Podman, libvirt and Kubernetes' services;
-    /// with commas
+    /// standard bridges of Docker, Podman and libvirt: Kubernetes' services under
+    /// IPVS, anycast; with commas
     #[arg(long, value_name = "NETWORK")]
     pub shared_addresses: Option<String>,
     #[command(flatten)]

@@ -62,16 +62,16 @@ pub(crate) fn serve(words: ServeArguments, settings: &Settings) -> Result<ServeO
 }
 
 /// Addresses that many hosts have by default, each on a bridge of its own: the
-/// first of each of Docker's pools, libvirt's, VirtualBox's and Podman's; and
-/// the services of Kubernetes, which every node may have (IPVS).
+/// first of each of Docker's pools in 172.16.0.0/12, libvirt's, VirtualBox's,
+/// and those of Podman's networks. No whole network, nor what is as likely the
+/// gateway of a LAN (Docker's later pools begin with 192.168.0.1): whoever has a
+/// token could have an address there that is another's. docs/trust.md names
+/// them.
 fn shared_by_design() -> impl Iterator<Item = IpNet> {
     let docker = (17..=31).map(|pool| [172, pool, 0, 1]);
-    let docker = docker.chain((0..16).map(|pool| [192, 168, 16 * pool, 1]));
-    let others = [[192, 168, 122, 1], [192, 168, 56, 1], [10, 88, 0, 1]];
-    let networks = [([10, 89, 0, 0], 16), ([10, 43, 0, 0], 16), ([10, 96, 0, 0], 12)];
-    let single = docker.chain(others).map(|address| IpNet::from(IpAddr::from(address)));
-    let network = |(address, prefix): ([u8; 4], u8)| IpNet::new(address.into(), prefix).ok();
-    single.chain(networks.into_iter().filter_map(network))
+    let podman = (0..=255).map(|network| [10, 89, network, 1]);
+    let others = [[10, 88, 0, 1], [192, 168, 122, 1], [192, 168, 56, 1]];
+    docker.chain(podman).chain(others).map(|address| IpNet::from(IpAddr::from(address)))
 }
 
 fn networks(list: &str) -> Result<Vec<IpNet>, String> {

@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use crate::daemon::lock;
+use crate::serve::strangers::Place;
 use crate::serve::trust::Peer;
 use crate::serve::{State, router};
 
@@ -31,6 +32,9 @@ const HEADERS_LIMIT: Duration = Duration::from_secs(10);
 /// How long a connection is kept without a request: longer than the standard
 /// flush interval, so that an agent connects once.
 const IDLE_LIMIT: Duration = Duration::from_secs(90);
+
+/// The same, of who has not shown who it is.
+const STRANGER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Largest headers of a request, together.
 const MAX_HEADERS: usize = 16 * 1024;
@@ -47,22 +51,22 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// is finished.
 pub(crate) async fn serve(
     state: Arc<State>,
+    place: Place,
     stream: TcpStream,
     address: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
     stopping: watch::Receiver<bool>,
 ) {
-    state.metrics.connections.add(1);
     if let Err(error) = watch_peer(&stream) {
         debug!("{address}: {error}");
     }
     match tls {
-        None => Box::pin(requests(&state, stream, Peer::default(), stopping)).await,
+        None => Box::pin(requests(&state, stream, Peer::of(place, &[]), stopping)).await,
         Some(config) => {
             match timeout(HEADERS_LIMIT, TlsAcceptor::from(config).accept(stream)).await {
                 Ok(Ok(secured)) => {
                     let shown = secured.get_ref().1.peer_certificates();
-                    let peer = Peer::of(shown.unwrap_or_default());
+                    let peer = Peer::of(place, shown.unwrap_or_default());
                     Box::pin(requests(&state, secured, peer, stopping)).await;
                 }
                 failed => {
@@ -72,7 +76,6 @@ pub(crate) async fn serve(
             }
         }
     }
-    state.metrics.connections_ended.add(1);
 }
 
 fn watch_peer(stream: &TcpStream) -> io::Result<()> {
@@ -101,7 +104,8 @@ async fn requests(
             let write_until = Instant::now() + ANSWER_LIMIT;
             *lock(pace) = Pace { phase: Phase::Work, write_until };
             let reply = router::answer(state, peer, request).await;
-            lock(pace).phase = Phase::Idle(Instant::now() + IDLE_LIMIT);
+            let limit = if peer.place.is_known() { IDLE_LIMIT } else { STRANGER_LIMIT };
+            lock(pace).phase = Phase::Idle(Instant::now() + limit);
             Ok::<_, Infallible>(reply)
         })
     });

@@ -8,11 +8,12 @@ use crate::prometheus::{Count, Text};
 /// What is counted.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    /// Requests by the first digit of their status: 2, 4, 5.
-    pub(crate) requests: [Count; 3],
+    /// Requests by the first digit of their status: 2, 3, 4, 5.
+    pub(crate) requests: [Count; 4],
     pub(crate) connections: Count,
     pub(crate) connections_ended: Count,
     pub(crate) connections_failed: Count,
+    pub(crate) strangers_closed: Count,
     pub(crate) received_bytes: Count,
     pub(crate) reports_recorded: Count,
     pub(crate) reports_repeated: Count,
@@ -37,8 +38,9 @@ impl Metrics {
     pub(crate) fn request(&self, status: u16) {
         let class = match status / 100 {
             2 => 0,
-            5 => 2,
-            _ => 1,
+            3 => 1,
+            5 => 3,
+            _ => 2,
         };
         self.requests[class].add(1);
     }
@@ -69,7 +71,7 @@ impl Metrics {
         text.one("cmdb_up", "gauge", "Whether the CMDB answers.", u8::from(ready));
         tell_of_process(&mut text);
         text.head("http_requests_total", "counter", "Requests answered, by class of status.");
-        for (class, count) in ["2xx", "4xx", "5xx"].into_iter().zip(&self.requests) {
+        for (class, count) in ["2xx", "3xx", "4xx", "5xx"].into_iter().zip(&self.requests) {
             text.line("http_requests_total", &format!("{{status=\"{class}\"}}"), count.get());
         }
         text.head("mistrusted_total", "counter", "Requests refused for who asked, by code.");
@@ -93,6 +95,11 @@ impl Metrics {
                 "connections_failed_total",
                 "Connections closed at a limit, or without TLS as it should be.",
                 &self.connections_failed,
+            ),
+            (
+                "strangers_closed_total",
+                "Connections closed for others, by which nobody had shown who it is.",
+                &self.strangers_closed,
             ),
             ("received_bytes_total", "Bytes of bodies received.", &self.received_bytes),
             ("flows_recorded_total", "Flows recorded.", &self.flows_recorded),

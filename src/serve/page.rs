@@ -54,7 +54,7 @@ pub(crate) fn file<'a>(files: &'a [File], path: &str) -> Option<&'a File> {
 
 /// A file, or that the asker's copy is still good.
 pub(crate) fn answer(file: &File, method: &Method, asked: &HeaderMap) -> Result<Reply, Refusal> {
-    if method != Method::GET {
+    if ![Method::GET, Method::HEAD].contains(method) {
         let error = "the page is asked with GET";
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method", error, ""));
     }

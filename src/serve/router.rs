@@ -6,7 +6,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
@@ -132,8 +132,9 @@ pub(crate) async fn answer(state: &State, peer: &Peer, request: Request<Incoming
         tracing::debug!("{} {}: {}", refusal.status, refusal.code, refusal.error);
         state.metrics.refusal(refusal.code);
         let mut reply = refusal.reply();
-        if refusal.status == StatusCode::UNAUTHORIZED && peer.is_certified() {
-            // Another certificate takes another connection.
+        if refusal.status == StatusCode::UNAUTHORIZED {
+            // Another certificate takes another connection; and who was known by
+            // a token that is revoked is a stranger again.
             reply.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         reply
@@ -149,6 +150,10 @@ async fn carry_out(
 ) -> Result<Reply, Refusal> {
     let (head, incoming) = request.into_parts();
     stands_once(&head.headers)?;
+    if head.version == Version::HTTP_11 && !head.headers.contains_key(header::HOST) {
+        let error = "HTTP/1.1 is asked with a Host";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, "malformed", error, "see RFC 9112, 3.2"));
+    }
     if let Some(file) = page::file(&state.page, head.uri.path()) {
         is_for_us(state, &head.headers, head.uri.authority().map(|at| at.as_str()))?;
         return page::answer(file, &head.method, &head.headers);
@@ -229,7 +234,8 @@ fn route(path: &str, method: &Method) -> Result<Route, Refusal> {
         let error = "there is nothing at this path";
         return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", error, "see /openapi.json"));
     };
-    if known != method {
+    // Whoever watches over us may ask so; hyper leaves out the body.
+    if known != method && (known, method) != (&Method::GET, &Method::HEAD) {
         let error = format!("this path is asked with {known}");
         let status = StatusCode::METHOD_NOT_ALLOWED;
         return Err(Refusal::new(status, "method", error, "see /openapi.json"));

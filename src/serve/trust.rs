@@ -16,6 +16,7 @@ use crate::flow::host::Host;
 use crate::recall::{HostKey, Role};
 use crate::serve::State;
 use crate::serve::reply::Refusal;
+use crate::serve::strangers::Place;
 
 /// Somebody who is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub(crate) struct Caller {
 }
 
 /// What is known of a connection's other end.
-#[derive(Debug, Default)]
 pub(crate) struct Peer {
+    pub(crate) place: Place,
     certified: Option<Certified>,
 }
 
@@ -47,20 +48,15 @@ struct Certified {
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 impl Peer {
-    /// Who has shown these certificates, its own first.
-    pub(crate) fn of(chain: &[CertificateDer<'static>]) -> Peer {
+    /// Who has shown these certificates, its own first; none without TLS.
+    pub(crate) fn of(place: Place, chain: &[CertificateDer<'static>]) -> Peer {
         let caller = chain.first().and_then(certified);
         let certified = caller.map(|caller| Certified {
             caller,
             chain: chain.to_vec(),
             asked: Mutex::default(),
         });
-        Peer { certified }
-    }
-
-    /// Whether it has shown one that says who it is.
-    pub(crate) fn is_certified(&self) -> bool {
-        self.certified.is_some()
+        Peer { place, certified }
     }
 }
 
@@ -86,11 +82,21 @@ impl Certified {
 const ROLE: &str = "shawk:role:";
 const HOST: &str = "shawk:host:";
 
+/// As [`asks`]; and the connection is no stranger's any more.
+pub(crate) async fn who(
+    state: &State,
+    peer: &Peer,
+    headers: &HeaderMap,
+    of_old: bool,
+) -> Result<Caller, Refusal> {
+    asks(state, peer, headers, of_old).await.inspect(|_| peer.place.keep())
+}
+
 /// Who asks: whom the certificate names, or the token. Where nobody has to be
 /// known, which is so on loopback only, everybody else may do everything; but a
 /// token that is shown there counts, and must be good; `of_old`, as far as was
 /// known when the CMDB last answered.
-pub(crate) async fn who(
+async fn asks(
     state: &State,
     peer: &Peer,
     headers: &HeaderMap,

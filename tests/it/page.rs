@@ -239,6 +239,10 @@ fn the_files_of_the_page_may_be_kept_and_run_nothing_else() {
         assert_eq!((again.status, again.body.len()), (304, 0), "{path}");
         assert_eq!(ask("\"other\"").status, 200, "{path}");
     }
+    // Who has a copy that is good did nothing wrong.
+    let status = |class: &str| format!("shawk_http_requests_total{{status=\"{class}\"}}");
+    let counts = ["3xx", "4xx"].map(|class| collector.metric(&status(class)));
+    assert_eq!(counts, [6.0, 0.0]);
     assert_eq!(collector.get("/assets/").status, 404);
     assert_eq!(collector.get("/assets/../Cargo.toml").status, 404);
     assert_eq!(collector.post("/", b"").status, 405);

@@ -2,6 +2,7 @@
 
 mod claims;
 pub(crate) mod collector;
+mod crowd;
 mod labels;
 mod pages;
 mod questions;

@@ -49,6 +49,8 @@ fn the_document_names_each_word_of_an_inquiry() {
 fn a_path_is_known_with_its_method_only() {
     let code = |path, method| route(path, &method).map_err(|refusal| refusal.code);
     assert_eq!(code("/healthz", Method::GET), Ok(Route::Healthz));
+    assert_eq!(code("/healthz", Method::HEAD), Ok(Route::Healthz));
+    assert_eq!(code("/v1/reports", Method::HEAD), Err("method"));
     assert_eq!(code("/healthz/", Method::GET), Err("not_found"));
     assert_eq!(code("/v1/reports", Method::GET), Err("method"));
     assert_eq!(code("/metrics", Method::DELETE), Err("method"));

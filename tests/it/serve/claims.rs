@@ -60,7 +60,7 @@ fn what_another_host_has_is_refused_and_nothing_is_written() {
     for cmdb in places(&directory) {
         let collector = Collector::start(&cmdb, &["--require-auth"]);
         let (victim, liar) = (writer(&cmdb, "victim"), writer(&cmdb, "liar"));
-        let shared = ["127.0.0.1", "::1", "fe80::1", "172.17.0.1", "10.100.0.1"];
+        let shared = ["127.0.0.1", "::1", "fe80::1", "172.17.0.1", "10.89.3.1"];
         let own = [&["10.0.0.1", "fd00::1"][..], &shared].concat();
         taken(&collector, &victim, &told("victim", 1, &own));
         for (sequence, lie) in [(1, "10.0.0.1"), (2, "fd00::1")] {
@@ -230,6 +230,23 @@ fn an_address_of_a_host_that_is_silent_for_a_minute_is_free() {
         let third = writer(&cmdb, "third");
         claimed(&collector, &third, &told("third", 1, &["10.0.0.9"]));
     }
+}
+
+#[test]
+fn a_network_is_nobodys_only_where_it_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
+    let services = ["10.100.0.5", "10.43.0.5", "10.89.0.5", "192.168.0.1", "192.168.16.1"];
+    let collector = Collector::start(&cmdb, &["--require-auth"]);
+    let (first, second) = (writer(&cmdb, "first"), writer(&cmdb, "second"));
+    taken(&collector, &first, &told("first", 1, &services));
+    for (sequence, service) in (1..).zip(services) {
+        claimed(&collector, &second, &told("second", sequence, &[service]));
+    }
+    drop(collector);
+    let named = "10.96.0.0/12,10.43.0.0/16,10.89.0.0/16,192.168.0.1,192.168.16.1";
+    let collector = Collector::start(&cmdb, &["--require-auth", "--shared-addresses", named]);
+    taken(&collector, &second, &told("second", 1, &services));
 }
 
 #[test]

@@ -67,7 +67,13 @@ impl Collector {
 
     pub(crate) fn start_at(listen: &str, cmdb: &str, more: &[&str]) -> Collector {
         let mut command = shawk(&["serve", "--listen", listen, "--cmdb", cmdb]);
-        let mut child = command.args(more).stderr(Stdio::piped()).spawn().expect("shawk starts");
+        command.args(more);
+        Collector::start_as(command)
+    }
+
+    /// By a command that becomes one.
+    pub(crate) fn start_as(mut command: Command) -> Collector {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("shawk starts");
         let mut lines = BufReader::new(child.stderr.take().expect("was piped"));
         let log = Arc::new(Mutex::new(String::new()));
         let mut port = None;

@@ -14,7 +14,7 @@ use shawk::wire;
 
 use crate::cmdb::{open, report, scoped, with_addresses};
 use crate::postgres;
-use crate::serve::collector::{Collector, said, shawk};
+use crate::serve::collector::{Collector, said, shawk, until};
 
 fn on_sqlite(directory: &tempfile::TempDir) -> (Collector, String) {
     let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
@@ -96,6 +96,44 @@ fn what_is_no_report_is_refused_by_its_code_and_nothing_is_written() {
     let again = collector.post("/v1/reports", &packed);
     assert_eq!((again.status, again.code().as_str()), (409, "already_recorded"));
     assert_eq!(collector.metric("shawk_reports_total{outcome=\"recorded\"}"), 1.0);
+}
+
+/// As balancers ask whether it is well: by HEAD, or in HTTP/1.0 without a name.
+#[test]
+fn head_is_get_without_its_body_and_a_host_is_missed_where_it_must_stand() {
+    let directory = tempfile::tempdir().unwrap();
+    let (collector, _) = on_sqlite(&directory);
+    for path in ["/healthz", "/readyz", "/", "/metrics", "/api/v1/look?host=web"] {
+        let ask = |method: &str| {
+            let host = "Host: 127.0.0.1\r\nConnection: close";
+            collector.ask(&format!("{method} {path} HTTP/1.1\r\n{host}\r\n\r\n"), b"")
+        };
+        let (get, head) = (ask("GET"), ask("HEAD"));
+        assert_eq!((get.status, head.status), (200, 200), "{path}");
+        assert!(head.body.is_empty() && !get.body.is_empty(), "{path}");
+        let kind = |head: &str| {
+            head.lines().find(|line| line.starts_with("content-type: ")).map(str::to_owned)
+        };
+        assert_eq!(kind(&head.head), kind(&get.head), "{path}");
+    }
+    for (asked, status, code) in [
+        ("HEAD /v1/reports HTTP/1.1\r\nHost: 127.0.0.1", 405, ""),
+        ("GET /healthz HTTP/1.1", 400, "malformed"),
+        ("GET http://127.0.0.1/healthz HTTP/1.1", 400, "malformed"),
+        ("GET / HTTP/1.1", 400, "malformed"),
+        ("GET /metrics HTTP/1.1", 400, "malformed"),
+        ("GET /metrics HTTP/1.1\r\nHost:", 421, "host"),
+        // It may be missing, but then nobody says that we are meant.
+        ("GET /metrics HTTP/1.0", 421, "host"),
+        ("GET / HTTP/1.0", 421, "host"),
+        ("GET /metrics HTTP/1.0\r\nHost: 127.0.0.1", 200, ""),
+        ("GET /healthz HTTP/1.0", 200, ""),
+        ("HEAD /readyz HTTP/1.0", 200, ""),
+    ] {
+        let reply = collector.ask(&format!("{asked}\r\nConnection: close\r\n\r\n"), b"");
+        assert_eq!(reply.status, status, "{asked}");
+        assert!(code.is_empty() || reply.code() == code, "{asked}: {}", reply.text());
+    }
 }
 
 #[test]
@@ -303,6 +341,31 @@ fn scopes_of_kilobytes_are_left_out_before_the_database_sees_them() {
     let refused = (&reply["refused_flows"], &reply["refused_rows"]);
     assert_eq!(refused, (&101.into(), &0.into()), "{reply}");
     assert!(!collector.log().contains("refused a row"), "{}", collector.log());
+}
+
+/// /readyz says that the log says why.
+#[test]
+fn a_cmdb_that_is_away_is_told_of_once_for_each_reason() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let cmdb = format!("postgres://shawk:c4n4ry-Passw0rd@127.0.0.1:{port}/x?sslmode=disable");
+    let collector = Collector::start(&cmdb, &[]);
+    let said = || collector.log().matches("the CMDB cannot be used: ").count();
+    until("it says so", || said() == 1);
+    assert!(collector.log().contains("refused"), "{}", collector.log());
+    // Somebody is there now, who is no database.
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    for _ in 0..2 {
+        drop(listener.accept().unwrap());
+    }
+    until("it says another reason", || said() == 2);
+    // Again as before, and then as now: it was asked twice, and has said it.
+    drop(listener);
+    let began = Instant::now();
+    until("it has asked again", || began.elapsed() > Duration::from_secs(5));
+    let log = collector.log();
+    assert!(said() == 2 && !log.contains("c4n4ry"), "{log}");
 }
 
 #[test]
