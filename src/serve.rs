@@ -64,6 +64,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(8);
 /// files.
 const CHECK: Duration = Duration::from_secs(2);
 
+/// Most reasons told of why the CMDB cannot be used, until it can.
+const MAX_REASONS: usize = 8;
+
 /// Most bytes of bodies, packed, that are taken in at once; who comes then
 /// waits. Some 1,600 of a host with 200 flows, each with two buffers of its
 /// connection.
@@ -275,21 +278,16 @@ async fn keep_checking(
     reload: &mut Signal,
 ) {
     let mut read = tls::changed(&state.plan);
+    let mut said = Vec::new();
     loop {
+        say(&tell.borrow(), &mut said);
         // What has changed is noticed without SIGHUP, too.
         tokio::select! {
             () = sleep(CHECK) => {}
             _ = reload.recv() => read.clear(),
         }
-        let was = tell.borrow().is_ok();
         if let Err(error) = check(state, offer, tell).await {
             drop(tell.send_replace(Err(format!("{:#}", error.root_cause()))));
-        }
-        let is = tell.borrow().clone();
-        match is {
-            Ok(()) if !was => info!("the CMDB is there"),
-            Err(why) if was => warn!("the CMDB cannot be used: {why}"),
-            _ => {}
         }
         let Some(tls) = tls else { continue };
         let now = tls::changed(&state.plan);
@@ -306,6 +304,22 @@ async fn keep_checking(
             }
             Err(error) => warn!("the certificate stays as it was: {error:#}"),
         }
+    }
+}
+
+/// What has changed for the CMDB: each reason once until it can be used again,
+/// be it away from the start.
+fn say(ready: &Readiness, said: &mut Vec<String>) {
+    match ready {
+        Ok(()) if !said.is_empty() => {
+            said.clear();
+            info!("the CMDB is there");
+        }
+        Err(why) if said.len() < MAX_REASONS && !said.contains(why) => {
+            warn!("the CMDB cannot be used: {why}");
+            said.push(why.clone());
+        }
+        _ => {}
     }
 }
 

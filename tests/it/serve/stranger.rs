@@ -14,7 +14,7 @@ use shawk::wire;
 
 use crate::cmdb::{open, report, scoped, with_addresses};
 use crate::postgres;
-use crate::serve::collector::{Collector, said, shawk};
+use crate::serve::collector::{Collector, said, shawk, until};
 
 fn on_sqlite(directory: &tempfile::TempDir) -> (Collector, String) {
     let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
@@ -341,6 +341,38 @@ fn scopes_of_kilobytes_are_left_out_before_the_database_sees_them() {
     let refused = (&reply["refused_flows"], &reply["refused_rows"]);
     assert_eq!(refused, (&101.into(), &0.into()), "{reply}");
     assert!(!collector.log().contains("refused a row"), "{}", collector.log());
+}
+
+/// /readyz says that the log says why.
+#[test]
+fn a_cmdb_that_is_away_is_told_of_once_for_each_reason() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let cmdb = format!("postgres://shawk:c4n4ry-Passw0rd@127.0.0.1:{port}/x?sslmode=disable");
+    let collector = Collector::start(&cmdb, &[]);
+    let said = || -> Vec<String> {
+        let log = collector.log();
+        let reasons = log.lines().filter_map(|line| line.split_once("the CMDB cannot be used: "));
+        reasons.map(|(_, why)| why.to_owned()).collect()
+    };
+    until("it says so", || said().len() == 1);
+    assert!(said()[0].contains("refused"), "{:?}", said());
+    // Somebody is there now, who is no database.
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    for _ in 0..2 {
+        drop(listener.accept().unwrap());
+    }
+    until("it says another reason", || said().len() > 1);
+    // Again as before, as often as it asks in this time.
+    drop(listener);
+    let began = Instant::now();
+    until("it has asked again", || began.elapsed() > Duration::from_secs(5));
+    let mut reasons = said();
+    reasons.sort();
+    reasons.dedup();
+    let log = collector.log();
+    assert!(reasons.len() == said().len() && !log.contains("c4n4ry"), "{log}");
 }
 
 #[test]
