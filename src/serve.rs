@@ -24,9 +24,10 @@ mod tls;
 mod trust;
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use sd_notify::NotifyState;
@@ -104,6 +105,8 @@ pub(crate) struct State {
     labels: LabelsFile,
     /// Who checks certificates, as last read.
     verifier: Mutex<tls::Verifier>,
+    /// When our certificate ends.
+    ending: Mutex<tls::Ending>,
     /// To report, and to ask.
     telling: Turns,
     asking: Turns,
@@ -120,10 +123,11 @@ pub async fn run(plan: ServeOptions, log: &Log) -> Result<()> {
     let mut signals = Signals::watch()?;
     let mut reload = signal(SignalKind::hangup()).context("watch for SIGHUP")?;
     let most = most_connections();
+    let written = tls::changed(&plan);
     let secured = plan.tls.is_some().then(|| tls::read(&plan)).transpose()?;
-    let (config, certified, verifier) = match secured {
-        Some(tls::Secured { config, names, verifier }) => (Some(config), names, verifier),
-        None => (None, Vec::new(), None),
+    let (config, certified, verifier, ending) = match secured {
+        Some(tls) => (Some(tls.config), tls.names, tls.verifier, tls.ending),
+        None => (None, Vec::new(), None, tls::Ending::default()),
     };
     let names = Mutex::new(names(&plan, certified));
     let (offer, cmdb) = watch::channel(None);
@@ -141,6 +145,7 @@ pub async fn run(plan: ServeOptions, log: &Log) -> Result<()> {
         page: page::files(),
         labels: LabelsFile::new(plan.labels.clone()),
         verifier: Mutex::new(verifier),
+        ending: Mutex::new(ending),
         telling: Turns::default(),
         asking: Turns::default(),
         answers: Answers::default(),
@@ -169,7 +174,7 @@ pub async fn run(plan: ServeOptions, log: &Log) -> Result<()> {
     notify(NotifyState::Ready);
     tokio::select! {
         () = accept(&state, &listener, config.as_ref(), (&mut connections, most), &stopping) => {}
-        () = keep_checking(&state, config.as_ref(), &offer, &tell, &mut reload) => {}
+        () = keep_checking(&state, (config.as_ref(), written), &offer, &tell, &mut reload) => {}
         () = signals.stop() => {}
     }
     notify(NotifyState::Stopping);
@@ -269,18 +274,19 @@ async fn make_room(state: &State, connections: &mut JoinSet<()>, most: usize) ->
     true
 }
 
-/// Looks after the CMDB and the certificate.
+/// Looks after the CMDB, and the certificate, whose files were written then when
+/// they were read.
 async fn keep_checking(
     state: &State,
-    tls: Option<&Mutex<Arc<ServerConfig>>>,
+    (tls, mut read): (Option<&Mutex<Arc<ServerConfig>>>, Vec<Option<SystemTime>>),
     offer: &watch::Sender<Option<Arc<Cmdb>>>,
     tell: &watch::Sender<Readiness>,
     reload: &mut Signal,
 ) {
-    let mut read = tls::changed(&state.plan);
     let mut said = Vec::new();
     loop {
         say(&tell.borrow(), &mut said);
+        lock(&state.ending).say(Timestamp::now());
         // What has changed is noticed without SIGHUP, too.
         tokio::select! {
             () = sleep(CHECK) => {}
@@ -296,10 +302,11 @@ async fn keep_checking(
         }
         read = now;
         match tls::read(&state.plan) {
-            Ok(tls::Secured { config, names: certified, verifier }) => {
+            Ok(tls::Secured { config, names: certified, verifier, ending }) => {
                 *lock(tls) = Arc::new(config);
                 *lock(&state.names) = names(&state.plan, certified);
                 *lock(&state.verifier) = verifier;
+                *lock(&state.ending) = ending;
                 info!("the certificate was read again");
             }
             Err(error) => warn!("the certificate stays as it was: {error:#}"),

@@ -1,17 +1,19 @@
 //! TLS towards those who ask: our certificate, and whose certificates are
 //! believed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use jiff::{SignedDuration, Timestamp};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use tracing::warn;
 
 use crate::cli::ServeOptions;
 
@@ -24,6 +26,42 @@ pub(crate) struct Secured {
     /// That the certificate is for.
     pub(crate) names: Vec<String>,
     pub(crate) verifier: Verifier,
+    pub(crate) ending: Ending,
+}
+
+/// How long before its end a certificate is spoken of.
+const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// When the certificate ends, or the first of those that lead to its authority.
+#[derive(Debug, Default)]
+pub(crate) struct Ending {
+    file: PathBuf,
+    at: Option<Timestamp>,
+    said_soon: bool,
+    said_over: bool,
+}
+
+impl Ending {
+    fn of(file: &Path, chain: &[CertificateDer<'_>]) -> Ending {
+        let at = chain.iter().filter_map(end).min();
+        Ending { file: file.to_owned(), at, ..Ending::default() }
+    }
+
+    /// That it is near, and that it has come; each once.
+    pub(crate) fn say(&mut self, now: Timestamp) {
+        let Some(at) = self.at else { return };
+        let file = self.file.display();
+        if at < now && !std::mem::replace(&mut self.said_over, true) {
+            warn!(
+                "the certificate in '{file}' has expired at {at}, and is refused by all who check it: renew it"
+            );
+        } else if at >= now
+            && at.duration_since(now) < SOON
+            && !std::mem::replace(&mut self.said_soon, true)
+        {
+            warn!("the certificate in '{file}' expires at {at}: renew it before");
+        }
+    }
 }
 
 /// Reads certificate, key and authority.
@@ -34,6 +72,7 @@ pub(crate) fn read(plan: &ServeOptions) -> Result<Secured> {
         .map_err(|error| anyhow::anyhow!("{error}"))
         .with_context(|| format!("read the key '{}'", key.display()))?;
     let names = chain.first().map(names).unwrap_or_default();
+    let ending = Ending::of(certificate, &chain);
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -59,7 +98,7 @@ pub(crate) fn read(plan: &ServeOptions) -> Result<Secured> {
         .with_single_cert(chain, secret)
         .with_context(|| format!("use '{}' with its key", certificate.display()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Secured { config, names, verifier })
+    Ok(Secured { config, names, verifier, ending })
 }
 
 /// When its files were last written.
@@ -84,4 +123,18 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
     let Ok(certificate) = webpki::EndEntityCert::try_from(certificate) else { return Vec::new() };
     certificate.valid_dns_names().map(str::to_ascii_lowercase).collect()
+}
+
+/// When a certificate expires. Verified as of the end of all times it has, which
+/// is looked at before its authority.
+fn end(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let late = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+    let usage = webpki::KeyUsage::server_auth();
+    match certificate.verify_for_usage(&[], &[], &[], late, usage, None, None) {
+        Err(webpki::Error::CertExpired { not_after, .. }) => {
+            Timestamp::from_second(i64::try_from(not_after.as_secs()).ok()?).ok()
+        }
+        _ => None,
+    }
 }

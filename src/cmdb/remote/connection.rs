@@ -252,8 +252,16 @@ fn fault(error: &(dyn std::error::Error + 'static)) -> Fault {
 }
 
 fn of_tls(error: &rustls::Error) -> Fault {
-    use rustls::Error;
+    use rustls::{CertificateError as Bad, Error};
     match error {
+        Error::InvalidCertificate(
+            Bad::Expired
+            | Bad::ExpiredContext { .. }
+            | Bad::NotValidYet
+            | Bad::NotValidYetContext { .. },
+        ) => Fault::Refused(format!(
+            "its certificate is not good now ({error}): renew it where the collector runs, if this host's clock is right"
+        )),
         Error::InvalidCertificate(_) => Fault::Refused(format!(
             "its certificate is not to be trusted ({error}): name its authority with sslrootcert, and the collector as its certificate does"
         )),

@@ -42,11 +42,22 @@ impl Authority {
 
     /// As that, good for a while only.
     fn sign_for(&self, lifetime: Duration, name: &str, names: &[&str], uris: &[&str]) {
+        self.sign_between((Duration::ZERO, now() + lifetime), name, names, uris);
+    }
+
+    /// As that, from when to when, since 1970.
+    fn sign_between(
+        &self,
+        (from, until): (Duration, Duration),
+        name: &str,
+        names: &[&str],
+        uris: &[&str],
+    ) {
         let key = KeyPair::generate().unwrap();
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
-        let until = UNIX_EPOCH.elapsed().unwrap() + lifetime;
-        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + until;
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        (params.not_before, params.not_after) = (epoch + from, epoch + until);
         for uri in uris {
             params.subject_alt_names.push(SanType::URI((*uri).try_into().unwrap()));
         }
@@ -66,6 +77,10 @@ impl Authority {
         }
         url
     }
+}
+
+fn now() -> Duration {
+    UNIX_EPOCH.elapsed().unwrap()
 }
 
 fn probe(url: &str) -> Result<(), String> {
@@ -225,6 +240,51 @@ fn a_certificate_that_is_renewed_brings_its_names() {
     ours.sign("server", &["localhost", "new.example"], &[]);
     until("it goes by the new name", || asked("new.example") == 200);
     assert_eq!([asked("old.example"), asked("own.example")], [421, 200]);
+}
+
+#[test]
+fn a_certificate_that_ends_is_told_of_where_it_is_renewed() {
+    let scratch = tempfile::tempdir().unwrap();
+    let ours = Authority::new(scratch.path(), "ours");
+    let day = Duration::from_hours(24);
+    let cmdb = format!("sqlite:{}/cmdb.db", scratch.path().display());
+    let (certificate, key) = (ours.file("server.pem"), ours.file("server.key"));
+    ours.sign_for(15 * day, "server", &["localhost"], &[]);
+    let collector = Collector::start(&cmdb, &["--tls-cert", &certificate, "--tls-key", &key]);
+    let url = ours.url("localhost", collector.port, None);
+    let renewed = |from, end| {
+        let count = || collector.log().matches("the certificate was read again").count();
+        let before = count();
+        ours.sign_between((from, end), "server", &["localhost"], &[]);
+        until("it is read", || count() > before);
+    };
+    let long_ago = Duration::ZERO;
+    let file = format!("the certificate in '{certificate}' ");
+    renewed(long_ago, now() + 13 * day);
+    until_log(&collector, &format!("{file}expires at 20"), 1);
+    renewed(long_ago, 18_628 * day);
+    until_log(&collector, &format!("{file}has expired at 2021-01-01T00:00:00Z"), 1);
+    // No authority mends that, nor another name.
+    let said = probe(&url).unwrap_err();
+    assert!(said.contains("renew it where the collector runs"), "{said}");
+    assert!(said.contains("expired") && !said.contains("its authority"), "{said}");
+    renewed(now() + day, now() + 99 * day);
+    let said = probe(&url).unwrap_err();
+    assert!(said.contains("not valid yet") && said.contains("clock"), "{said}");
+    renewed(long_ago, now() + 99 * day);
+    // What is good for longer is no news, nor is what was said.
+    assert_eq!(collector.log().matches(&file).count(), 2, "{}", collector.log());
+
+    // At the start, as well; and it comes to its end while it is served.
+    drop(collector);
+    ours.sign_for(Duration::from_secs(4), "server", &["localhost"], &[]);
+    let collector = Collector::start(&cmdb, &["--tls-cert", &certificate, "--tls-key", &key]);
+    until_log(&collector, &format!("{file}has expired at"), 1);
+    assert_eq!(collector.log().matches(&format!("{file}expires at")).count(), 1);
+}
+
+fn until_log(collector: &Collector, text: &str, count: usize) {
+    until(text, || collector.log().matches(text).count() == count);
 }
 
 /// Probes keep a connection for as long as they run.
