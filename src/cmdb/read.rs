@@ -63,7 +63,7 @@ pub(crate) async fn around(
     let values = |list: Value<'static>| [since.clone(), until.clone(), list, limit.clone()];
 
     let own = values(Value::Ints(hosts.to_vec()));
-    reading.add_addresses(connection, sql::ADDRESSES_OF_HOSTS, &own).await?;
+    reading.add_addresses(connection, sql::address::ADDRESSES_OF_HOSTS, &own).await?;
     let theirs = reading.addresses.values().map(|record| record.address);
     let reached: BTreeSet<IpAddr> = theirs
         .chain(addresses.iter().copied())
@@ -83,7 +83,7 @@ pub(crate) async fn around(
     }
     if !owned.is_empty() {
         let list = values(Value::Addresses(owned.iter().copied().map(address_bytes).collect()));
-        reading.add_addresses(connection, sql::OWNERS_OF_ADDRESSES, &list).await?;
+        reading.add_addresses(connection, sql::address::OWNERS_OF_ADDRESSES, &list).await?;
     }
     let asked: BTreeSet<HostKey> = hosts.iter().copied().collect();
     let owners: BTreeSet<HostKey> = reading
