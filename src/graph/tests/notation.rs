@@ -3,7 +3,7 @@
 //! One line each; `SCOPE` is the namespace, none for the host's own, times are
 //! seconds:
 //! ```text
-//! host NAME                                 reports
+//! host NAME [0-60 ..]                       reports, in these times
 //! NAME[@SCOPE] has ADDRESS.. [0-99]         addresses
 //! NAME[@SCOPE] tcp 0.0.0.0:80 listens nginx/4656
 //! NAME[@SCOPE] tcp 10.0.0.11 -> 10.0.0.10:80 wrk/5982
@@ -54,7 +54,7 @@ pub(crate) fn records(text: &str) -> Records {
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
-            ["host", name] => records.hosts.push(host(name)),
+            ["host", name, ref heard @ ..] => records.hosts.push(host(name, heard)),
             [at, "has", ref rest @ ..] => has(&mut records, place(at), rest),
             [at, protocol, local, "listens", ref rest @ ..] => {
                 let protocol = parse_protocol(protocol);
@@ -78,18 +78,29 @@ pub(crate) fn records(text: &str) -> Records {
     records
 }
 
-fn host(name: &str) -> HostRecord {
+fn host(name: &str, heard: &[&str]) -> HostRecord {
+    let range = |word: &&str| {
+        let (from, to) = word.split_once('-').expect("a range");
+        (at(from), at(to))
+    };
+    let mut watched: Vec<_> = heard.iter().map(range).collect();
+    if watched.is_empty() {
+        watched.push((second(0), second(60)));
+    }
+    let (first_seen, last_seen) = (watched[0].0, watched[watched.len() - 1].1);
+    // A look of a moment is no watch.
+    watched.retain(|(since, until)| since < until);
     HostRecord {
         key: host_key(name),
         id: format!("{name}-id"),
         name: name.to_owned(),
         rung: Rung::Netlink,
         coverage: Coverage::default(),
-        first_seen: second(0),
-        last_seen: second(60),
+        first_seen,
+        last_seen,
         rivals: std::collections::BTreeSet::new(),
         skew: jiff::SignedDuration::ZERO,
-        watched: vec![(second(0), second(60))],
+        watched,
         dim: crate::recall::Dim::default(),
     }
 }
