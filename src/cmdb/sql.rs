@@ -369,7 +369,7 @@ macro_rules! read_columns {
     () => {
         "f.host, f.flow, f.process, f.scope, f.direction, f.protocol, f.local_address, f.local_port,
         f.peer_address, f.peer_port, f.details, f.opened, f.failed, f.bytes_sent, f.bytes_received,
-        f.retransmits, f.first_seen"
+        f.retransmits, f.first_seen, f.since, f.span_seen, f.ended, f.span_epoch"
     };
 }
 

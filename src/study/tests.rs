@@ -35,7 +35,16 @@ pub(crate) fn outcome_at(
     about: About,
     now: Timestamp,
 ) -> Outcome {
-    let window = Window::default();
+    outcome_in(records, selector, about, (Window::default(), now))
+}
+
+/// The same of a window.
+pub(crate) fn outcome_in(
+    records: &Records,
+    selector: Selector,
+    about: About,
+    (window, now): (Window, Timestamp),
+) -> Outcome {
     let page = Page::first(100, now);
     let inquiry = Inquiry { selectors: vec![selector], window, page, about };
     let answers = inquiry.questions().into_iter().map(|asking| {

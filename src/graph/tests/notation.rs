@@ -12,7 +12,8 @@
 //! ```
 //! A process is `-` where none was seen, else `NAME[/PGID[+PGID..]]`, and
 //! words may follow: spans as `0-60` (goes on) or `0-60.` (ended), and
-//! `open=`, `connecting=`, `opened=`, `failed=`, `more=`.
+//! `open=`, `connecting=`, `opened=`, `failed=`, `more=`, `started=`
+//! (its owners), `later=` (a span).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -134,8 +135,13 @@ fn flow(place: Place, key: Key, words: &[&str]) -> FlowRecord {
     let key = FlowKey { scope, direction, protocol, local, local_port, peer, peer_port, process };
     let counters = Counters { open: 1, ..Counters::default() };
     let flow = HostFlow { key, owners, owners_more: 0, counters, tentative: false };
-    let mut record =
-        FlowRecord { host: place.host, flow, spans: Vec::new(), first_seen: second(0) };
+    let mut record = FlowRecord {
+        host: place.host,
+        flow,
+        spans: Vec::new(),
+        first_seen: second(0),
+        later: None,
+    };
     for word in &words[1..] {
         match word.split_once('=') {
             Some(("open", n)) => record.flow.counters.open = number(n),
@@ -143,6 +149,10 @@ fn flow(place: Place, key: Key, words: &[&str]) -> FlowRecord {
             Some(("opened", n)) => record.flow.counters.opened = Some(number(n).into()),
             Some(("failed", n)) => record.flow.counters.failed = Some(number(n).into()),
             Some(("sent", n)) => record.flow.counters.bytes_sent = Some(number(n).into()),
+            Some(("started", n)) => {
+                record.flow.owners.iter_mut().for_each(|owner| owner.started = at(n));
+            }
+            Some(("later", later)) => record.later = Some(span(later)),
             Some(("more", n)) => record.flow.owners_more = number(n),
             Some(_) => panic!("not understood: {word}"),
             None => record.spans.push(span(word)),
