@@ -128,7 +128,13 @@ impl Fleet {
         let owners = vec![owner];
         let flow = HostFlow { key, owners, owners_more: 0, counters, tentative: false };
         let spans = vec![Span { since: at(1), until: at(90), ended: false }];
-        self.records.flows.push(FlowRecord { host: host.into(), flow, spans, first_seen: at(1) });
+        self.records.flows.push(FlowRecord {
+            host: host.into(),
+            flow,
+            spans,
+            first_seen: at(1),
+            later: None,
+        });
     }
 
     fn listens(&mut self, place: (u32, u32), address: IpAddr, port: u16, process: u32) {

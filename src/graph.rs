@@ -32,6 +32,7 @@ mod rise;
 pub mod roots;
 pub mod search;
 mod service;
+mod silence;
 #[cfg(test)]
 pub(crate) mod tests;
 mod times;
@@ -229,7 +230,8 @@ pub enum Confidence {
     Confirmed,
     /// Both ends saw it, but never within the tolerance of one another.
     Apart,
-    /// One end saw it; the other one's host reports, and did not.
+    /// One end saw it; the other one's host reports, and did not, or was silent
+    /// then.
     OneEnd,
     /// One end saw it; the other one's address belongs to nobody who reports.
     NoProbe,

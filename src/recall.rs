@@ -169,6 +169,9 @@ pub struct FlowRecord {
     pub spans: Vec<Span>,
     /// When it was first seen, be it before the window.
     pub first_seen: Timestamp,
+    /// Where the last of the spans was cut off with the run of the probe that
+    /// saw it, and a later run saw it go on after the window: the latest span.
+    pub later: Option<Span>,
 }
 
 /// A range of time in which a flow was alive.
@@ -179,8 +182,8 @@ pub struct Span {
     /// Last seen, or for a span that has not ended: the end of the last window
     /// its host reported in that epoch.
     pub until: Timestamp,
-    /// It was said to be over, or its host's probe has started again since;
-    /// else its host has just not spoken since.
+    /// It was said to be over, or its host's probe has started again since and
+    /// did not see it any more; else its host has just not spoken since.
     pub ended: bool,
 }
 

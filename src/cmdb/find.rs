@@ -69,7 +69,7 @@ async fn by_network(
         }
         Ok(())
     };
-    read(connection, sql::HOSTS_BY_ADDRESS, &values, own).await?;
+    read(connection, sql::address::HOSTS_BY_ADDRESS, &values, own).await?;
     let peer = &mut |row: &Row<'_>| {
         let inside = address(row, 0)?.filter(|address| network.contains(address));
         found.addresses.extend(inside.filter(|address| !owned.contains(address)));
@@ -79,6 +79,8 @@ async fn by_network(
     Ok(found)
 }
 
+/// Hosts of that name or id; where none spoke in the window, those that are
+/// silent, if others told of them.
 async fn by_host(
     connection: &mut Connection,
     text: &str,
@@ -87,8 +89,45 @@ async fn by_host(
     let [since, until] = ends(window);
     let key = Host { id: text.to_owned(), name: String::new() }.hash();
     let name = name_key(text);
-    let values = [since, until, Value::Int(key), Value::Text(&name)];
-    hosts(connection, sql::HOSTS_BY_NAME, &values).await
+    let named = |since, until| [since, until, Value::Int(key), Value::Text(&name)];
+    let found = hosts(connection, sql::HOSTS_BY_NAME, &named(since.clone(), until.clone())).await?;
+    if !found.hosts.is_empty() {
+        return Ok(found);
+    }
+    // One that is silent is known by what others tell of it.
+    let [always, ever] = ends(&Window::default());
+    let silent = hosts(connection, sql::HOSTS_BY_NAME, &named(always, ever)).await?;
+    let told = is_told_of(connection, &silent, [since, until]).await?;
+    Ok(if told { silent } else { found })
+}
+
+/// Whether anybody told of a flow to an address of these hosts in the window.
+async fn is_told_of(
+    connection: &mut Connection,
+    silent: &Found,
+    [since, until]: [Value<'static>; 2],
+) -> Result<bool, Trouble> {
+    let mut addresses = BTreeSet::new();
+    let list = Value::Ints(silent.hosts.iter().copied().collect());
+    let values = [since.clone(), until.clone(), list, Value::Int(MAX_ROWS + 1)];
+    let add = &mut |row: &Row<'_>| {
+        addresses.extend(address(row, 2)?.filter(|address| !is_local_only(*address)));
+        Ok(())
+    };
+    if !silent.hosts.is_empty() {
+        read(connection, sql::address::ADDRESSES_OF_HOSTS, &values, add).await?;
+    }
+    let mut told = false;
+    if !addresses.is_empty() {
+        let list = Value::Addresses(addresses.into_iter().map(address_bytes).collect());
+        let values = [since, until, list, Value::Int(1)];
+        let one = &mut |_: &Row<'_>| {
+            told = true;
+            Ok(())
+        };
+        read(connection, sql::FLOWS_TO_ADDRESSES, &values, one).await?;
+    }
+    Ok(told)
 }
 
 /// Hosts that offer something at the port, hosts that use it at a peer's, and
@@ -119,7 +158,7 @@ async fn by_port(
             }
             Ok(())
         };
-        read(connection, sql::OWNERS_OF_ADDRESSES, &values, owner).await?;
+        read(connection, sql::address::OWNERS_OF_ADDRESSES, &values, owner).await?;
     }
     Ok(found)
 }

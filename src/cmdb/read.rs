@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::cmdb::engine::{Connection, Each, Row, Value};
 use crate::cmdb::fault::{Error, Fault, Trouble};
 use crate::cmdb::identity::oddities;
@@ -63,7 +65,7 @@ pub(crate) async fn around(
     let values = |list: Value<'static>| [since.clone(), until.clone(), list, limit.clone()];
 
     let own = values(Value::Ints(hosts.to_vec()));
-    reading.add_addresses(connection, sql::ADDRESSES_OF_HOSTS, &own).await?;
+    reading.add_addresses(connection, sql::address::ADDRESSES_OF_HOSTS, &own).await?;
     let theirs = reading.addresses.values().map(|record| record.address);
     let reached: BTreeSet<IpAddr> = theirs
         .chain(addresses.iter().copied())
@@ -83,7 +85,7 @@ pub(crate) async fn around(
     }
     if !owned.is_empty() {
         let list = values(Value::Addresses(owned.iter().copied().map(address_bytes).collect()));
-        reading.add_addresses(connection, sql::OWNERS_OF_ADDRESSES, &list).await?;
+        reading.add_addresses(connection, sql::address::OWNERS_OF_ADDRESSES, &list).await?;
     }
     let asked: BTreeSet<HostKey> = hosts.iter().copied().collect();
     let owners: BTreeSet<HostKey> = reading
@@ -144,6 +146,8 @@ struct Raw {
     first_seen: i64,
     /// Each with its epoch; in no order, perhaps twice.
     spans: Vec<(Span, i64)>,
+    /// The latest one as it is stored, be it after the window, and its epoch.
+    latest: (Span, i64),
 }
 
 impl Reading {
@@ -268,14 +272,19 @@ impl Reading {
 }
 
 impl Raw {
-    /// `newest` is the host's newest epoch: a probe that started again knows
-    /// nothing of what the one before it saw, so that is over, whether or not
-    /// that one lived to say so.
-    fn finish(mut self, newest: Option<i64>, processes: &HashMap<i64, Arc<Process>>) -> FlowRecord {
-        let as_of_now = |(span, epoch): (Span, i64)| Span {
-            ended: span.ended || newest.is_some_and(|newest| epoch < newest),
-            ..span
+    /// `newest` is the host's newest epoch, and when that last spoke: a probe
+    /// that started again knows nothing of what the one before it saw, so that
+    /// is over, whether or not that one lived to say so, unless it was seen
+    /// again.
+    fn finish(
+        mut self,
+        newest: Option<(i64, Timestamp)>,
+        processes: &HashMap<i64, Arc<Process>>,
+    ) -> FlowRecord {
+        let is_cut = |(span, epoch): &(Span, i64)| {
+            !span.ended && newest.is_some_and(|(newest, _)| *epoch < newest)
         };
+        let as_of_now = |one: (Span, i64)| Span { ended: one.0.ended || is_cut(&one), ..one.0 };
         let mut owners_more = self.owners_more;
         let mut owners = Vec::with_capacity(self.owners.len());
         for owner in &self.owners {
@@ -294,6 +303,15 @@ impl Raw {
         let process = self.process.and_then(|key| processes.get(&key)).cloned();
         self.spans.sort_unstable_by_key(|(span, _)| span.since);
         self.spans.dedup_by_key(|(span, _)| span.since);
+        let until = newest.filter(|(newest, _)| *newest == self.latest.1).map(|(_, until)| until);
+        let mut latest = as_of_now(self.latest);
+        latest.until = until.filter(|_| !latest.ended).unwrap_or(latest.until).max(latest.until);
+        let last = self.spans.last();
+        let goes_on = last.is_some_and(|last| is_cut(last) && latest.since > last.0.since);
+        let mut spans: Vec<Span> = self.spans.into_iter().map(as_of_now).collect();
+        if let Some(last) = spans.last_mut().filter(|_| goes_on) {
+            last.ended = false;
+        }
         FlowRecord {
             host: self.host,
             flow: HostFlow {
@@ -303,8 +321,9 @@ impl Raw {
                 counters: self.counters,
                 tentative: false,
             },
-            spans: self.spans.into_iter().map(as_of_now).collect(),
+            spans,
             first_seen: time(self.first_seen),
+            later: goes_on.then_some(latest),
         }
     }
 }
@@ -321,6 +340,12 @@ fn raw(
     };
     let (counters, owners, owners_more) =
         details_of(row.text(14)?).ok_or_else(|| unreadable("details of a flow"))?;
+    let latest_since = row.int(21)?;
+    let latest = Span {
+        since: time(latest_since),
+        until: time(row.int(22)?.max(latest_since)),
+        ended: row.int(23)? != 0,
+    };
     Ok(Raw {
         host,
         flow,
@@ -347,14 +372,15 @@ fn raw(
         },
         first_seen: row.int(20)?,
         spans: vec![span],
+        latest: (latest, row.int(24)?),
     })
 }
 
-/// The hosts, and each one's newest epoch.
+/// The hosts, and each one's newest epoch with its last word.
 async fn hosts(
     connection: &mut Connection,
     named: BTreeSet<HostKey>,
-) -> Result<(Vec<HostRecord>, HashMap<HostKey, i64>), Trouble> {
+) -> Result<(Vec<HostRecord>, HashMap<HostKey, (i64, Timestamp)>), Trouble> {
     let mut epochs = HashMap::new();
     if named.is_empty() {
         return Ok((Vec::new(), epochs));
@@ -365,7 +391,7 @@ async fn hosts(
     let add = &mut |row: &Row<'_>| {
         let odd = oddities.remove(&row.int(0)?).unwrap_or_default();
         let rung = row.text(3)?;
-        epochs.insert(row.int(0)?, row.int(7)?);
+        epochs.insert(row.int(0)?, (row.int(7)?, time(row.int(6)?)));
         hosts.push(HostRecord {
             key: row.int(0)?,
             id: row.text(1)?.to_owned(),

@@ -30,6 +30,7 @@
 //! asked of `s` in the ON of its one join: SQLite stores one row at a time, for
 //! which `s.column` is a placeholder.
 
+pub mod address;
 pub mod claim;
 pub mod epoch;
 #[cfg(test)]
@@ -368,7 +369,7 @@ macro_rules! read_columns {
     () => {
         "f.host, f.flow, f.process, f.scope, f.direction, f.protocol, f.local_address, f.local_port,
         f.peer_address, f.peer_port, f.details, f.opened, f.failed, f.bytes_sent, f.bytes_received,
-        f.retransmits, f.first_seen"
+        f.retransmits, f.first_seen, f.since, f.span_seen, f.ended, f.span_epoch"
     };
 }
 
@@ -420,26 +421,6 @@ macro_rules! alive_in_window {
     };
 }
 
-macro_rules! of_addresses_in_window {
-    () => {
-        "FROM address a JOIN epoch e ON e.host = a.host AND e.epoch = a.epoch
-        WHERE a.since <= $2 AND (a.ended >= $1 OR (a.ended IS NULL AND e.until >= $1)) AND "
-    };
-}
-
-macro_rules! addresses {
-    ($which:literal, $of_epoch:literal) => {
-        concat!(
-            "SELECT a.host, a.scope, a.address, a.since,
-            CASE WHEN a.ended IS NOT NULL THEN a.ended WHEN e.until < a.since THEN a.since ELSE e.until END ",
-            of_addresses_in_window!(),
-            $which,
-            $of_epoch,
-            " LIMIT $4"
-        )
-    };
-}
-
 /// `$3` hosts, `$4` the most rows. The list of hosts is said of one table only:
 /// said of both, a planner without statistics (a fresh CMDB) joins all flows
 /// with all spans of a host.
@@ -456,12 +437,6 @@ pub const LISTENERS: &str = flows!(
     " SPREAD(AND e.host = ANY($3::bigint[]))",
     " SPREAD(AND s.host = ANY($3::bigint[]))"
 );
-/// `$3` hosts, `$4` the most rows.
-pub const ADDRESSES_OF_HOSTS: &str =
-    addresses!("a.host = ANY($3::bigint[])", " SPREAD(AND e.host = ANY($3::bigint[]))");
-/// `$3` addresses, `$4` the most rows.
-pub const OWNERS_OF_ADDRESSES: &str = addresses!("a.address = ANY($3::bytea[])", "");
-
 /// `$1` and `$2` the first and the last hour, `$3` hosts, `$4` the most rows.
 /// Of the hours before the first one, only the last of each epoch is given.
 pub const HOURS_OF_HOSTS: &str = concat!(
@@ -501,13 +476,6 @@ pub const HOSTS_IN_WINDOW: &str =
 pub const HOSTS_BY_NAME: &str = "SELECT h.host FROM host h
     WHERE (h.host = $3 OR h.name_key = $4)
     AND EXISTS (SELECT 1 FROM epoch e WHERE e.host = h.host AND e.since <= $2 AND e.until >= $1)";
-
-/// `$3` and `$4` the first and the last address, `$5` the most rows.
-pub const HOSTS_BY_ADDRESS: &str = concat!(
-    "SELECT DISTINCT a.host, a.address ",
-    of_addresses_in_window!(),
-    "a.address BETWEEN $3 AND $4 LIMIT $5"
-);
 
 /// `$3` and `$4` the first and the last address, `$5` the most rows.
 pub const PEERS_BY_ADDRESS: &str = concat!(

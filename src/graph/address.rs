@@ -128,7 +128,8 @@ impl Owners {
 
     /// Where an address leads from an address at a place, in that range of time:
     /// among those that had it then, the same place comes first, then the same
-    /// host. Nothing that comes from a loopback address leaves its place.
+    /// host. Where nobody is known to have had it, it is theirs who keep it in
+    /// silence. Nothing that comes from a loopback address leaves its place.
     pub(crate) fn whose(
         &self,
         index: &Index<'_>,
@@ -174,7 +175,38 @@ impl Owners {
                 }
             }
         }
-        Whose::Nobody(None)
+        let places = self.kept(index, from, address, (since, until));
+        match places[..] {
+            [] => Whose::Nobody(None),
+            [place] => Whose::Place(place),
+            _ => between(index, from, places),
+        }
+    }
+
+    /// The places that keep an address which nobody is known to have had in
+    /// that range: who had it last before it and who had it first after it, if
+    /// they are silent meanwhile. Who tells of it is not.
+    fn kept(
+        &self,
+        index: &Index<'_>,
+        from: PlaceId,
+        address: IpAddr,
+        (since, until): (Timestamp, Timestamp),
+    ) -> SmallVec<[PlaceId; 2]> {
+        let had = || self.at(address).iter().filter(|owned| owned.interface);
+        // Several that had it at about the same time had it at once.
+        let last = had().filter_map(|owned| owned.times.last_before(since)).max();
+        let last = last.map(|last| last.checked_sub(self.tolerance).unwrap_or(Timestamp::MIN));
+        let next = had().filter_map(|owned| owned.times.first_after(until)).min();
+        let next = next.map(|next| next.checked_add(self.tolerance).unwrap_or(Timestamp::MAX));
+        let keeps = |owned: &&Owned| {
+            let kept = index.heard.kept(owned.host, &owned.times, (since, until));
+            let (before, after) = (kept.before, kept.after);
+            owned.host != index.host(from)
+                && (before.is_some() && before >= last
+                    || after.is_some_and(|after| Some(after) <= next))
+        };
+        had().filter(keeps).map(|owned| owned.place).collect()
     }
 
     fn at(&self, address: IpAddr) -> &[Owned] {

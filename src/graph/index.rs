@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use crate::flow::process::Process;
 use crate::flow::socket::{Direction, Protocol};
+use crate::graph::silence::Heard;
 use crate::graph::times::Times;
 use crate::graph::{Place, only_inside};
 use crate::recall::{FlowRecord, HostKey, Records};
@@ -37,6 +38,8 @@ pub(crate) struct Index<'r> {
     pub(crate) sightings: Vec<Sighting<'r>>,
     /// Passive flows without a peer.
     pub(crate) listeners: Vec<Listener<'r>>,
+    /// When each host said anything.
+    pub(crate) heard: Heard,
     /// Records that no probe writes.
     pub(crate) malformed: u64,
 }
@@ -104,6 +107,7 @@ impl<'r> Index<'r> {
             processes: Numbers::default(),
             sightings: Vec::with_capacity(flows.len()),
             listeners: Vec::new(),
+            heard: Heard::of(records),
             malformed: 0,
         };
         let mut known = Known::default();

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::flow::socket::Protocol;
 use crate::graph::covers;
 use crate::graph::index::{Index, Map, PlaceId, ProcessId, Side, Sighting};
+use crate::graph::silence::Kept;
 use crate::graph::times::Times;
 
 /// A port of a place.
@@ -83,7 +84,8 @@ impl Listeners {
     /// The process that waited at an address and port then: overlapping
     /// before near, the exact address before its family's wildcard before
     /// `::`, and of several in turn the last one. Several at once tell
-    /// nothing.
+    /// nothing. Where nobody is known to have waited, it is who did when the
+    /// host fell silent.
     fn server(
         &self,
         index: &Index<'_>,
@@ -100,7 +102,35 @@ impl Listeners {
             let pgid = listener.groups.first().map(|group| group.0);
             Some(((near, fit), &listener.times, Server { process, pgid }))
         });
-        last_of_best(candidates)
+        let mut candidates = candidates.peekable();
+        match candidates.peek() {
+            Some(_) => last_of_best(candidates),
+            None => self.kept(index, port, address, range),
+        }
+    }
+
+    /// The process that waited there when its host fell silent, or when it was
+    /// heard again; of two that did neither is known to have waited then.
+    fn kept(
+        &self,
+        index: &Index<'_>,
+        port: Port,
+        address: IpAddr,
+        range: (Timestamp, Timestamp),
+    ) -> Option<Server> {
+        let host = index.host(port.0);
+        let kept = self.at(port, address).filter_map(|(fit, at)| {
+            let listener = &index.listeners[at];
+            let kept = index.heard.kept(host, &listener.times, range);
+            let pgid = listener.groups.first().map(|group| group.0);
+            let server = listener.process.map(|process| Server { process, pgid });
+            (kept != Kept::default()).then_some((fit, server?))
+        });
+        let kept: SmallVec<[_; 2]> = kept.collect();
+        let best = kept.iter().map(|(fit, _)| *fit).max()?;
+        let mut best = kept.iter().filter(|(fit, _)| *fit == best).map(|(_, server)| *server);
+        let first = best.next()?;
+        best.all(|server| server.process == first.process).then_some(first)
     }
 }
 

@@ -5,6 +5,7 @@ mod group;
 mod join;
 pub(crate) mod notation;
 mod search;
+mod silent;
 mod sound;
 pub(crate) mod truth;
 mod walk;

@@ -69,6 +69,31 @@ impl Times {
         other.0.iter().filter_map(|range| self.near(range.0, range.1, tolerance)).max()
     }
 
+    /// The end of the last one that ends before a moment.
+    pub(crate) fn last_before(&self, moment: Timestamp) -> Option<Timestamp> {
+        let at = self.0.partition_point(|range| range.1 < moment);
+        Some(self.0.get(at.checked_sub(1)?)?.1)
+    }
+
+    /// The beginning of the first one that begins after a moment.
+    pub(crate) fn first_after(&self, moment: Timestamp) -> Option<Timestamp> {
+        let at = self.0.partition_point(|range| range.0 <= moment);
+        Some(self.0.get(at)?.0)
+    }
+
+    /// Whether any of them reaches between two moments, of which neither
+    /// counts.
+    pub(crate) fn any_within(&self, after: Timestamp, before: Timestamp) -> bool {
+        let at = self.0.partition_point(|range| range.1 <= after);
+        self.0.get(at).is_some_and(|range| range.0 < before)
+    }
+
+    /// Whether all of a range is in one of them.
+    pub(crate) fn cover(&self, (since, until): (Timestamp, Timestamp)) -> bool {
+        let at = self.0.partition_point(|range| range.1 < until);
+        self.0.get(at).is_some_and(|range| range.0 <= since)
+    }
+
     /// The ranges.
     pub(crate) fn ranges(&self) -> &[(Timestamp, Timestamp)] {
         &self.0

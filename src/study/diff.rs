@@ -11,14 +11,12 @@ use jiff::{SignedDuration, Timestamp};
 use crate::graph::search::Answer;
 use crate::graph::{EdgeId, Listen, NodeId};
 use crate::recall::{HostKey, Window};
-use crate::study::diff::identity::{EdgeKey, Ends, ListenerKey, Name};
-use crate::study::diff::kept::Kept;
+use crate::study::diff::identity::{EdgeKey, ListenerKey, Name};
 use crate::study::diff::presence::Around;
 use crate::study::diff::side::{Fact, Side, same};
 use crate::study::doubt::{hosts_of, watched_since};
 
 pub mod identity;
-mod kept;
 pub mod presence;
 mod side;
 
@@ -173,11 +171,8 @@ impl From<Around> for Window {
 
 impl Difference {
     /// What differs between the graph before a moment and before another.
-    pub fn of<'a>(moments: &Moments, before: &'a Answer, after: &'a Answer) -> Difference {
-        let kept = Kept::of([before, after]);
-        let ends = |answer: &'a Answer, at| Ends { graph: &answer.graph, kept: &kept, at };
-        let ends = [ends(before, moments.from), ends(after, moments.to)];
-        let [of_before, of_after] = same(ends);
+    pub fn of(moments: &Moments, before: &Answer, after: &Answer) -> Difference {
+        let [of_before, of_after] = same([&before.graph, &after.graph]);
         let was = Side::of(before, of_before, moments.before(), moments.window);
         let is = Side::of(after, of_after, moments.after(), moments.window);
         let mut difference = Difference::default();

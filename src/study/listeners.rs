@@ -27,6 +27,9 @@ pub struct Listener {
     pub node: NodeId,
     /// Where.
     pub listen: Listen,
+    /// The process group of the node waited then, and is not that of a process
+    /// which began later.
+    pub group_known: bool,
     /// Who can reach it.
     pub bound: Bound,
     /// When it was first seen, be it before the window.
@@ -151,7 +154,8 @@ fn listener(
     records: &[&FlowRecord],
     (callers, last_used): Calls,
 ) -> Option<Listener> {
-    let spans = || records.iter().flat_map(|record| &record.spans);
+    // What it was cut off from by a new run of the probe is the same listener.
+    let spans = || records.iter().flat_map(|record| record.spans.iter().chain(&record.later));
     let first_seen = records.iter().map(|record| record.first_seen).min()?;
     let last = spans().max_by_key(|span| (span.until, !span.ended))?;
     let host = answer.graph.nodes[node].identity.place().map(|place| place.host);
@@ -164,6 +168,7 @@ fn listener(
     Some(Listener {
         node,
         listen,
+        group_known: records.iter().any(|record| had_owner(record)),
         bound: Bound::of(&listen),
         first_seen,
         last_seen: last.until,
@@ -172,4 +177,11 @@ fn listener(
         last_used,
         unused_since: since.into_iter().flatten().max().filter(|_| told),
     })
+}
+
+/// Whether a process that is said to have it now, or when it was last seen at
+/// all, was there already when it was last seen in the window.
+fn had_owner(record: &FlowRecord) -> bool {
+    let last = record.spans.iter().map(|span| span.until).max();
+    record.flow.owners.iter().any(|owner| Some(owner.started) <= last)
 }

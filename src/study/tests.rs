@@ -19,7 +19,7 @@ use crate::graph::page::Page;
 use crate::graph::search::{Answer, Question, Search};
 use crate::graph::tests::notation::{records, second};
 use crate::graph::walk::Reach;
-use crate::recall::{Found, Records, Selector, Window};
+use crate::recall::{AddressRecord, Found, Records, Selector, Window};
 use crate::study::{About, Inquiry, Outcome};
 
 /// What is found of a CMDB that has just these records, ten seconds after the
@@ -35,7 +35,16 @@ pub(crate) fn outcome_at(
     about: About,
     now: Timestamp,
 ) -> Outcome {
-    let window = Window::default();
+    outcome_in(records, selector, about, (Window::default(), now))
+}
+
+/// The same of a window.
+pub(crate) fn outcome_in(
+    records: &Records,
+    selector: Selector,
+    about: About,
+    (window, now): (Window, Timestamp),
+) -> Outcome {
     let page = Page::first(100, now);
     let inquiry = Inquiry { selectors: vec![selector], window, page, about };
     let answers = inquiry.questions().into_iter().map(|asking| {
@@ -65,7 +74,8 @@ fn answer(
     search.answer(now, Some(&[]))
 }
 
-/// What a CMDB gives of a window: flows with the spans that overlap it.
+/// What a CMDB gives of a window: flows with the spans that overlap it, and
+/// addresses that it overlaps or that are next to it, their hosts being silent.
 fn within(records: &Records, window: Window) -> Records {
     let mut records = records.clone();
     for record in &mut records.flows {
@@ -75,9 +85,15 @@ fn within(records: &Records, window: Window) -> Records {
         });
     }
     records.flows.retain(|record| !record.spans.is_empty());
+    let hosts = &records.hosts;
+    let heard = |record: &AddressRecord, after, before| {
+        let host = hosts.iter().find(|host| host.key == record.host).unwrap();
+        host.watched.iter().any(|(since, until)| *until > after && *since < before)
+    };
     records.addresses.retain(|record| {
-        window.since.is_none_or(|since| record.until >= since)
-            && window.until.is_none_or(|until| record.since <= until)
+        let (begin, end) = (record.since, record.until);
+        window.since.is_none_or(|since| end >= since || !heard(record, end, since))
+            && window.until.is_none_or(|until| begin <= until || !heard(record, until, begin))
     });
     records
 }

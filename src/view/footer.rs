@@ -8,6 +8,7 @@ use crate::graph::page::Part;
 use crate::graph::search::{Answer, Otherwise};
 use crate::graph::{Identity, Listen, NodeId};
 use crate::recall::{HostRecord, Selector, Window};
+use crate::study::listeners::Listening;
 use crate::view::escape::{quoted, word};
 use crate::view::label::{age, end, host, name};
 use crate::view::lines::{is_silent, nodes};
@@ -48,7 +49,8 @@ impl<'a> Summary<'a> {
     }
 }
 
-/// Listeners of the roots without an edge.
+/// Of the listeners that were asked about, as `shawk listeners` lists them, those
+/// without an edge.
 fn unused(answer: &Answer) -> Vec<(NodeId, Listen)> {
     let roots: BTreeSet<NodeId> = answer.walk.roots.iter().copied().collect();
     let mut used = BTreeSet::new();
@@ -56,10 +58,9 @@ fn unused(answer: &Answer) -> Vec<(NodeId, Listen)> {
         let listens = Listen::accepting(edge.protocol, edge.passive_address, edge.port);
         used.extend(listens.map(|listen| (edge.passive, listen)));
     }
-    let all = roots
-        .iter()
-        .flat_map(|root| answer.graph.nodes[*root].listens.iter().map(|listen| (*root, *listen)));
-    all.filter(|one| !used.contains(one)).collect()
+    let all = Listening::of(answer).listeners.into_iter().map(|one| (one.node, one.listen));
+    let unused: BTreeSet<_> = all.filter(|one| !used.contains(one)).collect();
+    unused.into_iter().collect()
 }
 
 /// The lines below a tree or a table.

@@ -300,6 +300,23 @@ fn colour_only_if_asked_for() {
 }
 
 #[test]
+fn listeners_that_have_ended_or_were_not_asked_about_are_not_counted() {
+    let text = "host a\na has 10.0.0.1\na tcp 0.0.0.0:80 listens web/1
+        a tcp 0.0.0.0:81 listens web/1\na tcp 0.0.0.0:82 listens web/1 0-10.";
+    let footer = |selector| print(&answer(records(text), selector, 1), Format::Tree);
+    for (selector, count) in [
+        (host("a"), Some("2 listeners")),
+        (Selector::Port(81), Some("1 listener")),
+        (Selector::Port(82), None),
+    ] {
+        let said = footer(selector);
+        let line = said.lines().find(|line| line.contains("nobody called"));
+        let counted = line.and_then(|line| line.split(" that").next());
+        assert_eq!(counted, count, "{said}");
+    }
+}
+
+#[test]
 fn an_empty_answer_says_what_is_known() {
     let idle = "host a\nhost b\na has 10.0.0.1\na tcp 0.0.0.0:80 listens web/1\na tcp [::]:443 listens web/1";
     let idle = |selector| answer(records(idle), selector, 1);

@@ -189,6 +189,8 @@ pub(crate) struct FlowRecord {
     pub(crate) spans: Vec<Span>,
     #[prost(int64, tag = "4")]
     pub(crate) first_seen: i64,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) later: Option<Span>,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]

@@ -175,7 +175,7 @@ fn encode_records(records: &Records) -> Vec<u8> {
         let message = asked::AddressRecord { host: *host, address: Some(address) };
         leaf::append(ADDRESSES, &message, &mut bytes);
     }
-    for FlowRecord { host, flow, spans, first_seen } in &records.flows {
+    for FlowRecord { host, flow, spans, first_seen, later } in &records.flows {
         let span = |span: &Span| asked::Span {
             since: span.since.as_microsecond(),
             until: span.until.as_microsecond(),
@@ -186,6 +186,7 @@ fn encode_records(records: &Records) -> Vec<u8> {
             flow: Some(named.flow(flow)),
             spans: spans.iter().map(span).collect(),
             first_seen: first_seen.as_microsecond(),
+            later: later.as_ref().map(span),
         };
         leaf::append(FLOWS, &message, &mut bytes);
     }
@@ -303,6 +304,10 @@ fn flow_record(bytes: &[u8], names: &Names) -> Option<FlowRecord> {
         flow: names.flow(message.flow?)?,
         spans: spans.filter(|spans| !spans.is_empty())?,
         first_seen: flow::time(message.first_seen)?,
+        later: match message.later {
+            Some(later) => Some(span(later)?),
+            None => None,
+        },
     })
 }
 

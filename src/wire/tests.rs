@@ -366,6 +366,7 @@ fn any_answer_comes_back_as_it_went() {
             flow: chance.flow(),
             spans: vec![span; 1 + chance.below(3000)],
             first_seen: chance.time(),
+            later: (chance.below(2) == 0).then_some(Span { ended: false, ..span }),
         };
         let flows: Vec<_> = (0..3).map(|_| flow(&mut chance)).collect();
         let records = Records { hosts: vec![host], addresses: vec![address], flows };

@@ -5,7 +5,7 @@
 
 use crate::cmdb::spread::worded;
 use crate::cmdb::sql;
-use crate::cmdb::sql::{claim, epoch, meta, names, prune};
+use crate::cmdb::sql::{address, claim, epoch, meta, names, prune};
 
 const STATEMENTS: [&str; 57] = [
     sql::STORE_HOSTS,
@@ -22,8 +22,8 @@ const STATEMENTS: [&str; 57] = [
     sql::FLOWS_OF_HOSTS,
     sql::FLOWS_TO_ADDRESSES,
     sql::LISTENERS,
-    sql::ADDRESSES_OF_HOSTS,
-    sql::OWNERS_OF_ADDRESSES,
+    address::ADDRESSES_OF_HOSTS,
+    address::OWNERS_OF_ADDRESSES,
     claim::LIVE_OWNERS,
     claim::KNOWN_OWNERS,
     sql::HOURS_OF_HOSTS,
@@ -32,7 +32,7 @@ const STATEMENTS: [&str; 57] = [
     sql::PROCESSES,
     sql::HOSTS_IN_WINDOW,
     sql::HOSTS_BY_NAME,
-    sql::HOSTS_BY_ADDRESS,
+    address::HOSTS_BY_ADDRESS,
     sql::PEERS_BY_ADDRESS,
     sql::HOSTS_BY_PROCESS,
     sql::HOSTS_BY_PORT,
@@ -172,6 +172,7 @@ fn no_statement_escapes() {
         ("sql", include_str!("../sql.rs"), 20),
         ("prune", include_str!("prune.rs"), 10),
         ("meta", include_str!("meta.rs"), 10),
+        ("address", include_str!("address.rs"), 2),
         ("claim", include_str!("claim.rs"), 1),
     ];
     for (module, source, least) in files {

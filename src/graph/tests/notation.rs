@@ -3,7 +3,7 @@
 //! One line each; `SCOPE` is the namespace, none for the host's own, times are
 //! seconds:
 //! ```text
-//! host NAME                                 reports
+//! host NAME [0-60 ..]                       reports, in these times
 //! NAME[@SCOPE] has ADDRESS.. [0-99]         addresses
 //! NAME[@SCOPE] tcp 0.0.0.0:80 listens nginx/4656
 //! NAME[@SCOPE] tcp 10.0.0.11 -> 10.0.0.10:80 wrk/5982
@@ -12,7 +12,8 @@
 //! ```
 //! A process is `-` where none was seen, else `NAME[/PGID[+PGID..]]`, and
 //! words may follow: spans as `0-60` (goes on) or `0-60.` (ended), and
-//! `open=`, `connecting=`, `opened=`, `failed=`, `more=`.
+//! `open=`, `connecting=`, `opened=`, `failed=`, `more=`, `started=`
+//! (its owners), `later=` (a span).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -54,7 +55,7 @@ pub(crate) fn records(text: &str) -> Records {
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
-            ["host", name] => records.hosts.push(host(name)),
+            ["host", name, ref heard @ ..] => records.hosts.push(host(name, heard)),
             [at, "has", ref rest @ ..] => has(&mut records, place(at), rest),
             [at, protocol, local, "listens", ref rest @ ..] => {
                 let protocol = parse_protocol(protocol);
@@ -78,18 +79,29 @@ pub(crate) fn records(text: &str) -> Records {
     records
 }
 
-fn host(name: &str) -> HostRecord {
+fn host(name: &str, heard: &[&str]) -> HostRecord {
+    let range = |word: &&str| {
+        let (from, to) = word.split_once('-').expect("a range");
+        (at(from), at(to))
+    };
+    let mut watched: Vec<_> = heard.iter().map(range).collect();
+    if watched.is_empty() {
+        watched.push((second(0), second(60)));
+    }
+    let (first_seen, last_seen) = (watched[0].0, watched[watched.len() - 1].1);
+    // A look of a moment is no watch.
+    watched.retain(|(since, until)| since < until);
     HostRecord {
         key: host_key(name),
         id: format!("{name}-id"),
         name: name.to_owned(),
         rung: Rung::Netlink,
         coverage: Coverage::default(),
-        first_seen: second(0),
-        last_seen: second(60),
+        first_seen,
+        last_seen,
         rivals: std::collections::BTreeSet::new(),
         skew: jiff::SignedDuration::ZERO,
-        watched: vec![(second(0), second(60))],
+        watched,
         dim: crate::recall::Dim::default(),
     }
 }
@@ -123,8 +135,13 @@ fn flow(place: Place, key: Key, words: &[&str]) -> FlowRecord {
     let key = FlowKey { scope, direction, protocol, local, local_port, peer, peer_port, process };
     let counters = Counters { open: 1, ..Counters::default() };
     let flow = HostFlow { key, owners, owners_more: 0, counters, tentative: false };
-    let mut record =
-        FlowRecord { host: place.host, flow, spans: Vec::new(), first_seen: second(0) };
+    let mut record = FlowRecord {
+        host: place.host,
+        flow,
+        spans: Vec::new(),
+        first_seen: second(0),
+        later: None,
+    };
     for word in &words[1..] {
         match word.split_once('=') {
             Some(("open", n)) => record.flow.counters.open = number(n),
@@ -132,6 +149,10 @@ fn flow(place: Place, key: Key, words: &[&str]) -> FlowRecord {
             Some(("opened", n)) => record.flow.counters.opened = Some(number(n).into()),
             Some(("failed", n)) => record.flow.counters.failed = Some(number(n).into()),
             Some(("sent", n)) => record.flow.counters.bytes_sent = Some(number(n).into()),
+            Some(("started", n)) => {
+                record.flow.owners.iter_mut().for_each(|owner| owner.started = at(n));
+            }
+            Some(("later", later)) => record.later = Some(span(later)),
             Some(("more", n)) => record.flow.owners_more = number(n),
             Some(_) => panic!("not understood: {word}"),
             None => record.spans.push(span(word)),

@@ -8,14 +8,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use crate::flow::filter::is_private;
 use crate::flow::process::Process;
 use crate::flow::socket::Protocol;
-use crate::graph::{Edge, Graph, Identity, Listen, NodeId, Place};
+use crate::graph::{Edge, Graph, Identity, Listen, NodeId};
 use crate::recall::HostKey;
-use crate::study::diff::kept::Kept;
 
 /// How much of an end is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +22,6 @@ pub(crate) enum Grade {
     /// Without what a restarted container has anew: the id in its scope, its
     /// unit, the address it is bound to; peers outside stand for one another.
     Loose,
-}
-
-/// A graph before a moment, and who has the addresses that nobody has in it.
-#[derive(Clone, Copy)]
-pub(crate) struct Ends<'a> {
-    pub(crate) graph: &'a Graph,
-    pub(crate) kept: &'a Kept<'a>,
-    pub(crate) at: Timestamp,
 }
 
 /// What an edge is known by at both moments.
@@ -86,13 +75,12 @@ pub(crate) enum Bound {
 }
 
 impl EdgeKey {
-    pub(crate) fn of(ends: Ends<'_>, edge: &Edge) -> EdgeKey {
-        let at = edge.last_seen.min(ends.at);
+    pub(crate) fn of(graph: &Graph, edge: &Edge) -> EdgeKey {
         let without_process = |end| match end {
             End::Here { host, scope, .. } => End::Here { host, scope, process: None },
             other => other,
         };
-        let active = ends.end(edge.active, at);
+        let active = End::of(graph, edge.active);
         // A client's address in the internet means nobody; a service's does.
         let active = match active {
             End::Peer(address) if edge.directed && !is_private(address) => End::Public,
@@ -100,7 +88,7 @@ impl EdgeKey {
         };
         EdgeKey {
             active,
-            passive: without_process(ends.end(edge.passive, at)),
+            passive: without_process(End::of(graph, edge.passive)),
             protocol: edge.protocol,
             port: edge.port,
             active_port: edge.active_port,
@@ -131,6 +119,19 @@ impl EdgeKey {
 }
 
 impl End {
+    fn of(graph: &Graph, node: NodeId) -> End {
+        let identity = &graph.nodes[node].identity;
+        let process = identity.process();
+        match identity {
+            Identity::Peer { address, .. } => End::Peer(*address),
+            Identity::Process { place, .. } | Identity::Unseen { place, .. } => End::Here {
+                host: place.host,
+                scope: Arc::clone(&place.scope),
+                process: process.map(|process| Name::of(process, Grade::Exact)),
+            },
+        }
+    }
+
     fn loosened(&self) -> End {
         match self {
             End::Here { host, scope: of, process } => End::Here {
@@ -178,26 +179,6 @@ impl Name {
             grade == Grade::Exact && unit.ends_with(".service") && !unit.starts_with("run-")
         });
         Name { name: process.name.clone(), unit: unit.map(str::to_owned) }
-    }
-}
-
-impl Ends<'_> {
-    fn end(&self, node: NodeId, at: Timestamp) -> End {
-        let node = &self.graph.nodes[node];
-        let (identity, process) = (&node.identity, node.identity.process());
-        let here = |place: &Place| End::Here {
-            host: place.host,
-            scope: Arc::clone(&place.scope),
-            process: process.map(|process| Name::of(process, Grade::Exact)),
-        };
-        match identity {
-            Identity::Peer { address, link: None, .. } if node.claimed_by.is_empty() => {
-                let kept = self.kept.place(*address, at);
-                kept.map_or(End::Peer(*address), |place| here(&place))
-            }
-            Identity::Peer { address, .. } => End::Peer(*address),
-            Identity::Process { place, .. } | Identity::Unseen { place, .. } => here(place),
-        }
     }
 }
 

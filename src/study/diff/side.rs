@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::graph::search::Answer;
-use crate::graph::{EdgeId, Listen, NodeId};
+use crate::graph::{EdgeId, Graph, Listen, NodeId};
 use crate::recall::{FlowRecord, HostKey, Span};
-use crate::study::diff::identity::{EdgeKey, End, Ends, Grade, ListenerKey, Name, is_fleeting};
+use crate::study::diff::identity::{EdgeKey, End, Grade, ListenerKey, Name, is_fleeting};
 use crate::study::diff::presence::{Around, Kind, Presence};
 use crate::study::diff::{Key, Thing};
 use crate::study::listeners::is_meant;
@@ -85,11 +85,11 @@ pub(crate) type Same = BTreeMap<EdgeKey, Vec<EdgeId>>;
 
 /// What is the same in each of two graphs. Where one process alone is known to
 /// be the active end of something, it is so too where its host does not tell.
-pub(crate) fn same(both: [Ends<'_>; 2]) -> [Same; 2] {
-    let mut same = both.map(|ends| {
+pub(crate) fn same(both: [&Graph; 2]) -> [Same; 2] {
+    let mut same = both.map(|graph| {
         let mut same = Same::new();
-        for (id, edge) in ends.graph.edges.iter().enumerate() {
-            same.entry(EdgeKey::of(ends, edge)).or_default().push(id);
+        for (id, edge) in graph.edges.iter().enumerate() {
+            same.entry(EdgeKey::of(graph, edge)).or_default().push(id);
         }
         same
     });

@@ -1,9 +1,9 @@
 //! What listens, and who calls it.
 
-use crate::graph::tests::notation::second;
-use crate::recall::Selector;
+use crate::graph::tests::notation::{records, second};
+use crate::recall::{Selector, Window};
 use crate::study::listeners::{Bound, Listener};
-use crate::study::tests::outcome;
+use crate::study::tests::{outcome, outcome_in};
 use crate::study::{About, Finding};
 
 fn listeners(text: &str, selector: Selector) -> (Vec<Listener>, usize) {
@@ -76,4 +76,34 @@ fn a_port_or_an_address_means_the_listeners_there() {
     assert_eq!(ports(Selector::Address("10.0.0.1".parse().unwrap())), [80, 443]);
     assert_eq!(ports(Selector::Network("127.0.0.0/8".parse().unwrap())), [80, 81]);
     assert_eq!(ports(Selector::Process("nginx".to_owned())).len(), 3);
+}
+
+#[test]
+fn what_a_later_run_of_the_probe_saw_go_on_has_not_ended() {
+    let all = records(
+        "host a 0-100 200-900
+        a has 127.0.0.1 10.0.0.1 0-900
+        a tcp 10.0.0.1:1 listens on/1 0-100 later=200-900
+        a tcp 10.0.0.1:2 listens over/2 0-100 later=200-700. started=150
+        a tcp 10.0.0.1:3 listens gone/3 0-100.
+        a tcp 10.0.0.1:4 listens before/4 0-40. started=60",
+    );
+    let at = Window { since: Some(second(30)), until: Some(second(30)) };
+    let selector = Selector::Host("a".to_owned());
+    let outcome = outcome_in(&all, selector, About::Listeners, (at, second(905)));
+    let Finding::Listeners(listening) = outcome.finding else { panic!("another finding") };
+    let said: Vec<_> = listening
+        .listeners
+        .iter()
+        .map(|l| (l.listen.port, l.ended, l.last_seen, l.group_known))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (4, true, second(40), false),
+            (3, true, second(100), true),
+            (1, false, second(900), true),
+            (2, true, second(700), false),
+        ]
+    );
 }

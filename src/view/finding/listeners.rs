@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::graph::Identity;
+use crate::graph::search::Answer;
 use crate::study::Outcome;
 use crate::study::listeners::{Bound, Listener, Listening};
 use crate::view::columns::{Column, Row, number, words};
@@ -59,7 +61,7 @@ pub(crate) fn json(outcome: &Outcome, found: &Listening) -> io::Result<String> {
 fn item<'a>(outcome: &'a Outcome, listener: &Listener) -> Item<'a> {
     let answer = outcome.answer();
     Item {
-        who: who(answer, listener.node),
+        who: waiting(answer, listener),
         protocol: listener.listen.protocol.name(),
         address: listener.listen.address,
         port: listener.listen.port,
@@ -76,6 +78,12 @@ fn item<'a>(outcome: &'a Outcome, listener: &Listener) -> Item<'a> {
         last_used: listener.last_used,
         unused_since: listener.unused_since,
     }
+}
+
+/// Who waits, without a process group that did not yet.
+fn waiting<'a>(answer: &'a Answer, listener: &Listener) -> Who<'a> {
+    let who = who(answer, listener.node);
+    Who { pgid: who.pgid.filter(|_| listener.group_known), ..who }
 }
 
 pub(crate) fn sheet(outcome: &Outcome, found: &Listening) -> Sheet {
@@ -96,7 +104,10 @@ pub(crate) fn sheet(outcome: &Outcome, found: &Listening) -> Sheet {
 
 fn row(outcome: &Outcome, listener: &Listener) -> Row {
     let answer = outcome.answer();
-    let node = &answer.graph.nodes[listener.node];
+    let mut node = answer.graph.nodes[listener.node].clone();
+    if let Identity::Process { pgid, .. } = &mut node.identity {
+        *pgid = pgid.filter(|_| listener.group_known);
+    }
     let at = node.identity.place();
     let unit = node.identity.process().and_then(|process| process.unit.as_deref());
     let unit = unit.map_or(String::new(), |unit| format!(" {}", word(unit)));
@@ -120,7 +131,7 @@ fn row(outcome: &Outcome, listener: &Listener) -> Row {
             Bound::Any => "any address",
         }
         .to_owned(),
-        format!("{}{unit}{state}", name(node)),
+        format!("{}{unit}{state}", name(&node)),
         used.or(unused).unwrap_or_else(|| "unknown".to_owned()),
         named(listener.callers.iter().map(|id| label(answer, *id))),
     ];

@@ -8,7 +8,7 @@ use shawk::flow::host::Coverage;
 use shawk::flow::process::{Instance, Process};
 use shawk::flow::report::{Report, ScopedAddress};
 use shawk::flow::socket::{Direction, Protocol};
-use shawk::recall::Window;
+use shawk::recall::{Span, Window};
 
 use crate::cmdb::{
     LIMITS, Place, at, between, flow, host, ip, key, names, on_every_engine, open, over, record,
@@ -21,6 +21,7 @@ on_every_engine! {
     what_was_recorded_comes_back_as_it_was,
     a_flow_that_ended_and_came_back_has_two_spans,
     an_open_span_reaches_to_the_last_heartbeat_of_its_epoch,
+    what_went_on_under_the_next_run_has_not_ended,
     a_window_holds_what_overlaps_it,
     a_heartbeat_writes_two_rows,
     the_newest_report_tells_the_numbers,
@@ -161,6 +162,47 @@ async fn an_open_span_reaches_to_the_last_heartbeat_of_its_epoch(place: Place) {
     );
 }
 
+async fn what_went_on_under_the_next_run_has_not_ended(place: Place) {
+    let cmdb = place.cmdb().await;
+    let texts = ["0.0.0.0:1 . on", "0.0.0.0:2 . over", "0.0.0.0:3 . gone", "0.0.0.0:4 . again"];
+    let [on, ended, gone, again] = texts;
+    let first = vec![open(on, 1, 10), open(ended, 1, 10), open(gone, 1, 10), over(again, 1, 10)];
+    let second = vec![open(on, 101, 110), over(ended, 101, 120), open(again, 101, 110)];
+    record(&cmdb, &[report("a", 0, 1, 40, first), report("a", 100, 1, 140, second)]).await;
+    let seconds = |span: &Span| {
+        let second = |time: jiff::Timestamp| time.as_second() - at(0).as_second();
+        (second(span.since), second(span.until), span.ended)
+    };
+    for (window, expected) in [
+        (
+            between(0, 50),
+            [
+                (on, vec![(1, 40, false)], Some((101, 140, false))),
+                (ended, vec![(1, 40, false)], Some((101, 120, true))),
+                (gone, vec![(1, 40, true)], None),
+                (again, vec![(1, 10, true)], None),
+            ],
+        ),
+        (
+            Window::default(),
+            [
+                (on, vec![(1, 40, true), (101, 140, false)], None),
+                (ended, vec![(1, 40, true), (101, 120, true)], None),
+                (gone, vec![(1, 40, true)], None),
+                (again, vec![(1, 10, true), (101, 140, false)], None),
+            ],
+        ),
+    ] {
+        let records = cmdb.around(&[key("a")], &[], &window).await.expect("around");
+        for (text, spans, later) in expected {
+            let mut flows = records.flows.iter();
+            let flow = flows.find(|flow| crate::cmdb::name(flow) == text).expect("it is known");
+            assert_eq!(flow.spans.iter().map(seconds).collect::<Vec<_>>(), spans, "{text}");
+            assert_eq!(flow.later.as_ref().map(seconds), later, "{text}");
+        }
+    }
+}
+
 async fn a_window_holds_what_overlaps_it(place: Place) {
     let cmdb = place.cmdb().await;
     let flows = vec![
@@ -254,7 +296,8 @@ async fn an_address_moves(place: Place) {
         (0, 20, vec!["a"]),
         (21, 29, vec![]),
         (30, 50, vec!["b"]),
-        (51, 60, vec![]),
+        // It is silent, and nobody else said that it has it.
+        (51, 60, vec!["b"]),
         (20, 30, vec!["a", "b"]),
     ] {
         let records =
@@ -317,5 +360,6 @@ async fn a_row_that_is_refused_loses_no_other(place: Place) {
         flow: flow("10.0.0.1 > 10.0.0.2:100 curl"),
         spans: vec![],
         first_seen: at(1),
+        later: None,
     })));
 }

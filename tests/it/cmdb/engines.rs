@@ -82,10 +82,10 @@ async fn check_plans(place: &Place) {
     for (statement, third, fourth, fifth, index) in [
         (sql::FLOWS_TO_ADDRESSES, addresses, MOST, "", "flow_peer"),
         (sql::FLOWS_OF_HOSTS, hosts.as_str(), MOST, "", "flow_pkey"),
-        (sql::OWNERS_OF_ADDRESSES, addresses, MOST, "", "address_owner"),
+        (sql::address::OWNERS_OF_ADDRESSES, addresses, MOST, "", "address_owner"),
         (sql::claim::LIVE_OWNERS, MOST, "", "", "address_owner"),
-        (sql::ADDRESSES_OF_HOSTS, hosts.as_str(), MOST, "", "address_pkey"),
-        (sql::HOSTS_BY_ADDRESS, address, address, MOST, "address_owner"),
+        (sql::address::ADDRESSES_OF_HOSTS, hosts.as_str(), MOST, "", "address_pkey"),
+        (sql::address::HOSTS_BY_ADDRESS, address, address, MOST, "address_owner"),
         (sql::PEERS_BY_ADDRESS, address, address, MOST, "flow_peer"),
         (sql::HOSTS_BY_PROCESS, "'redis'", MOST, "", "process_name"),
         (sql::HOSTS_BY_PORT, "5", MOST, "", "flow_local_port"),
@@ -126,6 +126,7 @@ async fn check_plans(place: &Place) {
             "SCAN f",
             "SCAN s",
             "SCAN a",
+            "SCAN n",
         ] {
             assert!(!plan.contains(whole), "{statement}\n{plan}");
         }

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use shawk::cmdb::Cmdb;
-use shawk::recall::{Found, HostKey, Selector, Window};
+use shawk::recall::{AddressRecord, Found, HostKey, Records, Selector, Window};
 
 use crate::cmdb::{
-    Place, between, ip, key, names, on_every_engine, open, over, record, report, with_addresses,
+    Place, at, between, ip, key, names, on_every_engine, open, over, record, report, with_addresses,
 };
 
 on_every_engine! {
@@ -15,6 +15,7 @@ on_every_engine! {
     both_ends_and_their_listeners_lie_around_a_host,
     an_address_without_a_probe_has_those_who_talk_to_it_around,
     loopback_leads_to_no_other_host,
+    what_a_silent_host_had_lies_around,
     a_part_of_a_name_is_enough,
 }
 
@@ -151,6 +152,57 @@ async fn loopback_leads_to_no_other_host(place: Place) {
     for local in ["127.0.0.1", "::1", "fe80::1", "169.254.1.1", "0.0.0.0"] {
         let records = cmdb.around(&[], &[ip(local)], &Window::default()).await.expect("around");
         assert!(records.flows.is_empty() && records.addresses.is_empty(), "{local}");
+    }
+}
+
+/// The host of db is silent from 100 to 300 and from 400 to 500.
+async fn what_a_silent_host_had_lies_around(place: Place) {
+    let cmdb = place.cmdb().await;
+    let mut first = with_addresses(report("db", 0, 1, 100, vec![]), &["10.0.0.2", "10.0.0.3"]);
+    first.addresses[1].ended = Some(at(50));
+    let second = with_addresses(report("db", 300, 1, 400, vec![]), &["10.0.0.2", "10.0.0.4"]);
+    let third = with_addresses(report("db", 500, 1, 600, vec![]), &["10.0.0.2"]);
+    let called = over("10.0.0.1 > 10.0.0.2:5432 app", 150, 160);
+    let app = with_addresses(report("app", 0, 1, 600, vec![called]), &["10.0.0.1"]);
+    record(&cmdb, &[third, first, app, second]).await;
+
+    let seconds = |moment: jiff::Timestamp| moment.as_second() - at(0).as_second();
+    let had = |records: &Records| -> Vec<String> {
+        let of_db = records.addresses.iter().filter(|record| record.host == key("db"));
+        let had = of_db.map(|record| {
+            let AddressRecord { address, since, until, .. } = record;
+            format!("{address} {}-{}", seconds(*since), seconds(*until))
+        });
+        let mut had: Vec<String> = had.collect();
+        had.sort();
+        had
+    };
+    for (since, until, expected) in [
+        (120, 200, &["10.0.0.2 0-100", "10.0.0.2 300-400", "10.0.0.4 300-400"][..]),
+        (80, 90, &["10.0.0.2 0-100", "10.0.0.2 300-400", "10.0.0.4 300-400"]),
+        (450, 460, &["10.0.0.2 300-400", "10.0.0.2 500-600", "10.0.0.4 300-400"]),
+        (350, 550, &["10.0.0.2 300-400", "10.0.0.2 500-600", "10.0.0.4 300-400"]),
+        (700, 710, &["10.0.0.2 500-600"]),
+    ] {
+        let records = cmdb.around(&[key("db")], &[], &between(since, until)).await.expect("around");
+        assert_eq!(had(&records), expected, "{since}..{until}");
+    }
+    let silent = between(120, 200);
+    let around = cmdb.around(&[key("db")], &[], &silent).await.expect("around");
+    assert_eq!(names(&around), ["10.0.0.1 > 10.0.0.2:5432 app"]);
+    let around = cmdb.around(&[key("app")], &[], &silent).await.expect("around");
+    assert_eq!(had(&around), ["10.0.0.2 0-100", "10.0.0.2 300-400"]);
+
+    for (selector, window, expected) in [
+        (Selector::Host("db".to_owned()), silent, found(&["db"], &[])),
+        (Selector::Host("id-of-db".to_owned()), silent, found(&["db"], &[])),
+        (Selector::Host("db".to_owned()), between(450, 460), found(&[], &[])),
+        (Selector::Host("nobody".to_owned()), silent, found(&[], &[])),
+        (Selector::Port(5432), silent, found(&["app", "db"], &[])),
+        (Selector::Address(ip("10.0.0.2")), silent, found(&[], &["10.0.0.2"])),
+    ] {
+        let answer = cmdb.find(&selector, &window).await.expect("find");
+        assert_eq!(answer, expected, "{selector:?} {window:?}");
     }
 }
 
