@@ -10,7 +10,7 @@ use crate::graph::tests::notation::{host_key, records, second};
 use crate::graph::tests::truth::{Dice, rounds};
 use crate::graph::{Identity, NodeId};
 use crate::recall::{Records, Selector};
-use crate::study::diff::{Change, Moments, REPORTS, Thing};
+use crate::study::diff::{Change, Moments, Thing};
 use crate::study::tests::outcome_at;
 use crate::study::{About, Finding, Outcome};
 
@@ -18,6 +18,7 @@ const END: usize = 4000;
 const FROM: usize = 1500;
 const WINDOW: usize = 800;
 const TOLERANCE: usize = 30;
+const REPORTS_S: usize = 120;
 
 type Seconds = Vec<bool>;
 
@@ -196,7 +197,8 @@ fn hearing(dice: &mut Dice, to: usize) -> Vec<Seconds> {
     HOSTS.iter().map(|_| silent(dice).iter().map(|silent| !silent).collect()).collect()
 }
 
-/// What the model says of one thing in the time before a moment.
+/// What the model says of one thing in the time before a moment, with its
+/// longest pause.
 #[derive(Debug, PartialEq)]
 enum Was {
     Not,
@@ -210,16 +212,23 @@ fn was(seen: &Seconds, since: usize, at: usize) -> Was {
     let inside: Vec<usize> = (since..=at).filter(|at| seen[*at]).collect();
     let Some(last) = inside.last() else { return Was::Not };
     let gaps = inside.windows(2).map(|pair| pair[1] - pair[0]);
-    // Pauses no longer than the tolerance are none.
+    // Pauses no longer than the tolerance are none, but for how long it may be
+    // quiet; and one of them may have begun before.
+    let before = (since.saturating_sub(REPORTS_S)..inside[0]).rev().filter(|at| seen[*at]);
+    let mut run = [inside[0]].into_iter().chain(before).collect::<Vec<_>>();
+    let connected = run.windows(2).take_while(|pair| pair[0] - pair[1] <= TOLERANCE).count();
+    run.truncate(connected + 1);
+    let short = run.windows(2).map(|pair| pair[0] - pair[1]).chain(gaps.clone());
+    let short = short.filter(|gap| *gap > 1).max().unwrap_or(0);
     let pauses: Vec<usize> = gaps.filter(|gap| *gap > TOLERANCE).collect();
     let tail = if is_there(seen, at) { 0 } else { at - last };
     let lead = inside[0] - since.max(first);
     let longer = |pause: usize| if pause > TOLERANCE { pause } else { 0 };
     let pause = pauses.iter().copied().chain([longer(lead), longer(tail)]).max().unwrap();
     match pauses.len() {
-        0 if tail == 0 && pause <= TOLERANCE => Was::Always(pause),
+        0 if tail == 0 && pause == 0 => Was::Always(short),
         0 => Was::Rarely,
-        _ if pause <= WINDOW / 4 => Was::Regularly(pause),
+        _ if pause <= WINDOW / 4 => Was::Regularly(pause.max(short)),
         _ => Was::Rarely,
     }
 }
@@ -251,7 +260,7 @@ fn expected(world: &World, heard: &[Seconds], to: usize) -> BTreeSet<String> {
         // Who told of it around one moment, or shortly before, must have been
         // heard at the other.
         let told = |(since, until): (usize, usize), at: usize, which: &str| {
-            let since = since - usize::try_from(REPORTS.as_secs()).unwrap();
+            let since = since - REPORTS_S;
             let by = told_by
                 .iter()
                 .any(|(host, seen)| seen[since..=until].contains(&true) && heard[*host][at]);
