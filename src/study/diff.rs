@@ -178,8 +178,8 @@ impl Difference {
         let ends = |answer: &'a Answer, at| Ends { graph: &answer.graph, kept: &kept, at };
         let ends = [ends(before, moments.from), ends(after, moments.to)];
         let [of_before, of_after] = same(ends);
-        let was = Side::of(before, of_before, moments.before(), moments.window);
-        let is = Side::of(after, of_after, moments.after(), moments.window);
+        let was = Side::of([before, after], of_before, moments.before(), moments.window);
+        let is = Side::of([after, before], of_after, moments.after(), moments.window);
         let mut difference = Difference::default();
         let mut left: BTreeMap<Key, Left> = BTreeMap::new();
         let edges = was.edges.keys().chain(is.edges.keys()).collect::<BTreeSet<_>>();

@@ -1,6 +1,8 @@
 //! What differs between two moments, case by case. The window is 600 s and the
 //! tolerance 30 s; moments are 1000 s and 2000 s.
 
+use std::collections::BTreeMap;
+
 use expect_test::{Expect, expect};
 use jiff::SignedDuration;
 
@@ -386,6 +388,26 @@ fn only_what_was_asked_about_is_told() {
     assert_eq!(count(Selector::Process("redis".to_owned())), 1);
     assert_eq!(count(Selector::Port(80)), 2);
     assert_eq!(count(Selector::Process("wrk".to_owned())), 2);
+}
+
+#[test]
+fn a_host_is_heard_while_its_probe_watches_whatever_it_calls_then() {
+    // Of the caller nothing is fetched but what it calls there.
+    let text = "host app
+        host db
+        app has 10.0.0.2 0-2000
+        db has 10.0.0.1 0-2000
+        db tcp 0.0.0.0:22 listens sshd/1 0-2000
+        app tcp 10.0.0.2 -> 10.0.0.1:9998 curl/8 0-1. 1990-1991.
+        app tcp 10.0.0.2 -> 10.0.0.1:6379 redis-cli/7 1500-1501. connecting=1";
+    let told = |selector| {
+        let (_, found) = difference_of(text, selector);
+        (found.entries.iter().map(|entry| entry.first_seen).collect::<Vec<_>>(), found.unheard)
+    };
+    let new = (vec![second(1500)], BTreeMap::new());
+    assert_eq!(told(Selector::Host("db".to_owned())), new);
+    assert_eq!(told(Selector::Host("app".to_owned())), new);
+    assert_eq!(told(Selector::All), new);
 }
 
 #[test]
