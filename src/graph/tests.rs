@@ -4,7 +4,7 @@
 mod group;
 mod join;
 pub(crate) mod notation;
-mod search;
+pub(crate) mod search;
 mod silent;
 mod sound;
 pub(crate) mod truth;

@@ -173,8 +173,8 @@ impl Difference {
     /// What differs between the graph before a moment and before another.
     pub fn of(moments: &Moments, before: &Answer, after: &Answer) -> Difference {
         let [of_before, of_after] = same([&before.graph, &after.graph]);
-        let was = Side::of(before, of_before, moments.before(), moments.window);
-        let is = Side::of(after, of_after, moments.after(), moments.window);
+        let was = Side::of([before, after], of_before, moments.before(), moments.window);
+        let is = Side::of([after, before], of_after, moments.after(), moments.window);
         let mut difference = Difference::default();
         let mut left: BTreeMap<Key, Left> = BTreeMap::new();
         let edges = was.edges.keys().chain(is.edges.keys()).collect::<BTreeSet<_>>();

@@ -24,10 +24,9 @@ pub struct Dead {
     pub port: u16,
     /// What is known to be there.
     pub there: There,
-    /// Whether it ever answered those who call it in vain now.
+    /// Whether it ever answered anybody.
     pub answered: Answered,
-    /// When the end that gave answers last told of one: since then, at the
-    /// earliest, it is called in vain.
+    /// When the end that gave answers last told of one.
     pub answered_until: Option<Timestamp>,
     /// When it was first called by one of them.
     pub first_seen: Timestamp,
@@ -122,10 +121,14 @@ pub fn failing(answer: &Answer) -> Vec<Dead> {
         }
     }
     let waiting = waiting(answer);
+    let called = called(answer);
     let dead = dead.into_iter().filter_map(|((passive, protocol, address, port), edges)| {
         let all = || edges.iter().map(|id| &answer.graph.edges[*id]);
-        let answered = Answered::of(all());
-        let until = answered_until(answer, &edges);
+        let called = called.get(&(protocol, address, port)).into_iter().flatten();
+        let same = |id: &&EdgeId| is_same(answer, answer.graph.edges[**id].passive, passive);
+        let called: Vec<EdgeId> = called.filter(same).copied().collect();
+        let answered = Answered::of(called.iter().map(|id| &answer.graph.edges[*id]));
+        let until = answered_until(answer, &called);
         Some(Dead {
             passive,
             protocol,
@@ -143,6 +146,22 @@ pub fn failing(answer: &Answer) -> Vec<Dead> {
     let mut dead: Vec<Dead> = dead.collect();
     dead.sort_by_key(|dead| (Reverse(dead.edges.len()), dead.address, dead.port, dead.passive));
     dead
+}
+
+/// The edges to each port of each address, whoever has it.
+fn called(answer: &Answer) -> BTreeMap<(Protocol, IpAddr, u16), Vec<EdgeId>> {
+    let mut called: BTreeMap<_, Vec<EdgeId>> = BTreeMap::new();
+    for (id, edge) in answer.graph.edges.iter().enumerate().filter(|(_, edge)| edge.directed) {
+        called.entry((edge.protocol, edge.passive_address, edge.port)).or_default().push(id);
+    }
+    called
+}
+
+/// Whether two nodes that an address leads to are at one place, whichever of
+/// its processes answers; or are one address that nobody is known to have.
+fn is_same(answer: &Answer, one: NodeId, other: NodeId) -> bool {
+    let place = |node: NodeId| answer.graph.nodes[node].identity.place();
+    one == other || place(one).is_some() && place(one) == place(other)
 }
 
 /// The last that the end which is called told of one of these.

@@ -11,23 +11,25 @@ use crate::recall::Span;
 /// When something came, and whether it will again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pattern {
-    /// It is there, and was not seen to begin again.
-    Steady {
-        /// Since when.
-        since: Timestamp,
-    },
+    /// It is there, and was not seen to be away for longer than a moment.
+    Steady(Seen),
     /// It was there once, and is no more.
-    Once {
-        /// When it began.
-        at: Timestamp,
-    },
+    Once(Seen),
     /// It comes at intervals.
     Periodic(Periodic),
     /// It came more than once, and nothing tells when again.
-    Irregular {
-        /// How often.
-        times: usize,
-    },
+    Irregular(Seen),
+}
+
+/// How something was there, from first to last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// When it began, or was first seen.
+    pub since: Timestamp,
+    /// When it was last seen.
+    pub last: Timestamp,
+    /// How often it was seen to begin, be it after a moment's pause.
+    pub times: usize,
 }
 
 /// What comes at intervals.
@@ -101,20 +103,22 @@ pub fn pattern(
     spans.sort_unstable_by_key(|span| (span.since, span.until));
     let goes_on = alive && spans.iter().any(|span| !span.ended);
     let runs = runs(&spans, watched);
-    let (first, last) = (runs.first()?, runs.last()?);
+    let since = runs.first()?.since;
+    let (last, times) = (runs.last()?.last, runs.iter().map(|run| run.times).sum());
     // What was there when a probe began to look had begun before.
     let begins: Vec<i64> = runs
         .iter()
-        .filter(|run| !watched.iter().any(|range| near(range.0, run.0)))
-        .map(|run| run.0.as_second())
+        .filter(|run| !watched.iter().any(|range| near(range.0, run.since)))
+        .map(|run| run.since.as_second())
         .collect();
     if let Some(found) = periodic(&begins, now) {
         return Some(Pattern::Periodic(found));
     }
+    let seen = Seen { since, last, times };
     Some(match runs.len() {
-        1 if goes_on => Pattern::Steady { since: first.0 },
-        1 => Pattern::Once { at: last.0 },
-        times => Pattern::Irregular { times },
+        1 if goes_on => Pattern::Steady(seen),
+        1 if times == 1 => Pattern::Once(seen),
+        _ => Pattern::Irregular(seen),
     })
 }
 
@@ -124,20 +128,25 @@ fn near(a: Timestamp, b: Timestamp) -> bool {
 
 /// Spans as runs: those with hardly a pause between them are one, and so are
 /// those between which nobody looked.
-fn runs(spans: &[Span], watched: &[(Timestamp, Timestamp)]) -> Vec<(Timestamp, Timestamp)> {
-    let mut runs: Vec<(Timestamp, Timestamp)> = Vec::new();
+fn runs(spans: &[Span], watched: &[(Timestamp, Timestamp)]) -> Vec<Seen> {
+    let mut runs: Vec<Seen> = Vec::new();
     for span in spans {
-        let joined = runs.last().is_some_and(|last| {
-            let pause = span.since.duration_since(last.1);
+        let (mut joined, mut anew) = (false, true);
+        if let Some(run) = runs.last() {
+            let pause = span.since.duration_since(run.last);
             let unwatched = watched.windows(2).any(|ranges| {
                 let (gone, back) = (ranges[0].1, ranges[1].0);
-                near(gone, last.1) && near(back, span.since)
+                near(gone, run.last) && near(back, span.since)
             });
-            pause <= PAUSE || unwatched
-        });
+            joined = pause <= PAUSE || unwatched;
+            anew = pause.is_positive() && !unwatched;
+        }
         match runs.last_mut() {
-            Some(last) if joined => last.1 = last.1.max(span.until),
-            _ => runs.push((span.since, span.until)),
+            Some(run) if joined => {
+                run.last = run.last.max(span.until);
+                run.times += usize::from(anew);
+            }
+            _ => runs.push(Seen { since: span.since, last: span.until, times: 1 }),
         }
     }
     runs

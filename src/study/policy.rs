@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use crate::flow::socket::Protocol;
 use crate::graph::search::Answer;
-use crate::graph::{Edge, EdgeId, Listen, NodeId, Place};
+use crate::graph::{Edge, EdgeId, Listen, NodeId, Place, ToldBy};
 use crate::recall::Selector;
 use crate::study::audit::{Audit, Ruleset};
 use crate::study::failing::Answered;
@@ -86,6 +86,9 @@ pub struct Policy {
     pub unused: Vec<(NodeId, Listen)>,
     /// Attempts that surely were never answered: no rule is made of them.
     pub failed: Vec<EdgeId>,
+    /// What came to ports where nothing is known to wait for calls: no rule is
+    /// made for these ports, as it may have been answers only.
+    pub unclear: Vec<Unclear>,
     /// Connections inside of the place, which no rule is needed for.
     pub inside: usize,
     /// Edges of other network namespaces of the host, which have rules of
@@ -121,6 +124,18 @@ pub struct Rule {
     pub edges: Vec<EdgeId>,
 }
 
+/// What came to a port of the place, and may have been answers to what the
+/// place sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unclear {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The port of the place.
+    pub port: u16,
+    /// What was seen.
+    pub edge: EdgeId,
+}
+
 /// A connection that was seen, as its first packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Packet {
@@ -142,6 +157,12 @@ impl Packet {
     }
 }
 
+impl Unclear {
+    fn call(&self) -> Call {
+        (Hook::Input, self.protocol, self.port)
+    }
+}
+
 impl Policy {
     /// From an answer that walked one step, up for what comes in and down for
     /// what goes out.
@@ -153,16 +174,22 @@ impl Policy {
             whole: matches!(answer.selector, Selector::Host(_)),
             unused: Vec::new(),
             failed: Vec::new(),
+            unclear: Vec::new(),
             inside: 0,
             elsewhere: 0,
             audit: None,
         };
         let Subject::Place(place) = policy.subject.clone() else { return policy };
-        let seen = packets(answer, &place, &mut policy);
+        let waits = waiting(answer, &place);
+        let seen = packets(answer, &place, &waits, &mut policy);
+        if !plan.inward {
+            policy.unclear.clear();
+        }
+        let answered: BTreeSet<Call> = policy.unclear.iter().map(Unclear::call).collect();
         let wanted = |hook| if hook == Hook::Input { plan.inward } else { plan.outward };
         let asked = || seen.iter().filter(|(packet, _)| wanted(packet.hook)).copied();
         let unused = |called: &BTreeSet<Call>| match plan.inward {
-            true => unused(answer, &place, called),
+            true => unused(answer, &place, &called.union(&answered).copied().collect()),
             false => Vec::new(),
         };
         let mut calls: BTreeSet<Call> = asked().map(|(packet, _)| packet.call()).collect();
@@ -173,7 +200,7 @@ impl Policy {
             let refused = waiting.iter().map(|(_, listen)| listen);
             let refused = refused.map(|listen| (Hook::Input, listen.protocol, listen.port));
             let ports = calls.iter().copied().chain(refused).collect();
-            allowed.extend(of_others(answer, &place, &ports));
+            allowed.extend(of_others(answer, &place, &waits, &ports));
             calls.extend(allowed.iter().map(|(packet, _)| packet.call()));
         }
         let mut rules: BTreeMap<Call, Allowed> = BTreeMap::new();
@@ -240,7 +267,12 @@ fn subject(answer: &Answer) -> Subject {
 }
 
 /// What was seen to come to the place's roots and to go from them.
-fn packets(answer: &Answer, place: &Place, policy: &mut Policy) -> Vec<(Packet, EdgeId)> {
+fn packets(
+    answer: &Answer,
+    place: &Place,
+    waiting: &Waiting,
+    policy: &mut Policy,
+) -> Vec<(Packet, EdgeId)> {
     let roots: BTreeSet<NodeId> = answer.walk.roots.iter().copied().collect();
     let edges: BTreeSet<EdgeId> = answer.walk.steps.iter().map(|step| step.edge).collect();
     let mut packets = Vec::new();
@@ -262,14 +294,66 @@ fn packets(answer: &Answer, place: &Place, policy: &mut Policy) -> Vec<(Packet, 
             continue;
         }
         policy.elsewhere += usize::from((comes || goes) && !into && !out);
-        packets.extend(first_packets(answer, place, id, (comes, goes)));
+        let (clear, unclear): (Vec<_>, Vec<_>) = first_packets(answer, place, id, (comes, goes))
+            .into_iter()
+            .partition(|(packet, _)| is_clear(waiting, packet, edge));
+        policy.unclear.extend(unclear.into_iter().map(|(packet, edge)| Unclear {
+            protocol: packet.protocol,
+            port: packet.port,
+            edge,
+        }));
+        packets.extend(clear);
     }
     packets.sort_unstable();
+    policy.unclear.sort_unstable();
     packets
 }
 
+/// What a place was seen to wait for, by protocol and port.
+type Waiting = BTreeMap<(Protocol, u16), Vec<Listen>>;
+
+/// What was seen to wait at a place by two looks at least, or waits now: a UDP
+/// socket that sends from a port of its choice is over by the next look.
+fn waiting(answer: &Answer, place: &Place) -> Waiting {
+    let mut waiting = Waiting::new();
+    for listener in &answer.graph.listeners {
+        let record = answer.flows.get(listener.record as usize);
+        let mut spans = record.into_iter().flat_map(|record| &record.spans);
+        let waits = spans.any(|span| !span.ended || span.until > span.since);
+        if waits && answer.graph.nodes[listener.node].identity.place() == Some(place) {
+            let key = (listener.listen.protocol, listener.listen.port);
+            waiting.entry(key).or_default().push(listener.listen);
+        }
+    }
+    waiting
+}
+
+/// Whether it is known to be a call. Where nothing tells who opened something,
+/// nothing listened at the place, so that nobody could be called there; and a
+/// UDP port where nothing was seen to wait is one that its process sends from,
+/// unless the caller's own host tells of the call. What the place sends opens
+/// the way for the answers.
+fn is_clear(waiting: &Waiting, packet: &Packet, edge: &Edge) -> bool {
+    let waits = || {
+        let listens = waiting.get(&(packet.protocol, packet.port)).into_iter().flatten();
+        listens.into_iter().any(|listen| listen.accepts(packet.destination, packet.port))
+    };
+    match packet.hook {
+        Hook::Output => true,
+        Hook::Input if packet.protocol == Protocol::Udp => {
+            edge.directed && (edge.told_by != ToldBy::Passive || waits())
+        }
+        Hook::Input => edge.directed,
+    }
+}
+
 /// What was seen at the place at some ports, by whatever process.
-fn of_others(answer: &Answer, place: &Place, ports: &BTreeSet<Call>) -> Vec<(Packet, EdgeId)> {
+fn of_others(
+    answer: &Answer,
+    place: &Place,
+    waiting: &Waiting,
+    ports: &BTreeSet<Call>,
+) -> Vec<(Packet, EdgeId)> {
     let mut packets = Vec::new();
     for (id, edge) in answer.graph.edges.iter().enumerate() {
         let here = |node: NodeId| answer.graph.nodes[node].identity.place() == Some(place);
@@ -277,7 +361,9 @@ fn of_others(answer: &Answer, place: &Place, ports: &BTreeSet<Call>) -> Vec<(Pac
             continue;
         }
         let mut found = first_packets(answer, place, id, (true, true));
-        found.retain(|(packet, _)| ports.contains(&packet.call()));
+        found.retain(|(packet, _)| {
+            ports.contains(&packet.call()) && is_clear(waiting, packet, edge)
+        });
         if found.is_empty() || edge.failing && never_answered(answer, edge) {
             continue;
         }

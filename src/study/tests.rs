@@ -18,8 +18,9 @@ use jiff::{SignedDuration, Timestamp};
 use crate::graph::page::Page;
 use crate::graph::search::{Answer, Question, Search};
 use crate::graph::tests::notation::{records, second};
+use crate::graph::tests::search::around;
 use crate::graph::walk::Reach;
-use crate::recall::{AddressRecord, Found, Records, Selector, Window};
+use crate::recall::{AddressRecord, Found, HostRecord, Records, Selector, Window};
 use crate::study::{About, Inquiry, Outcome};
 
 /// What is found of a CMDB that has just these records, ten seconds after the
@@ -65,11 +66,16 @@ fn answer(
     let selectors = vec![selector.clone()];
     let labels = Arc::default();
     let question = Question { selectors, window, reach, hosts: 100, tolerance, labels };
-    let hosts = records.hosts.iter().map(|host| host.key).collect();
-    let found = Found { hosts, ..Found::default() };
+    let meant = |host: &&HostRecord| match &selector {
+        Selector::Host(name) => host.id == *name || host.name.to_lowercase() == name.to_lowercase(),
+        _ => true,
+    };
+    let hosts = records.hosts.iter().filter(meant);
+    let found = Found { hosts: hosts.map(|host| host.key).collect(), ..Found::default() };
     let mut search = Search::begin(question, selector, found);
-    while search.ask().is_some() {
-        search.take(within(records, window));
+    let kept = within(records, window);
+    while let Some(ask) = search.ask() {
+        search.take(around(&kept, &ask));
     }
     search.answer(now, Some(&[]))
 }

@@ -228,15 +228,19 @@ const CALLERS: usize = 20;
 /// Most names in one cell; those beyond are counted.
 const NAMED: usize = 3;
 
-/// Names in one cell: `3: a, b, c`, `9: a, b, c and 6 more`.
-fn named(names: impl ExactSizeIterator<Item = String>) -> String {
+/// Names in one cell, in pieces: `3: a, b, c`, `9: a, b, c and 6 more`.
+fn named(names: impl ExactSizeIterator<Item = String>) -> Vec<String> {
     let count = names.len();
-    let names: Vec<String> = names.take(NAMED).collect();
-    match count {
-        0 => String::new(),
-        count if count > NAMED => {
-            format!("{count}: {} and {} more", names.join(", "), count - NAMED)
-        }
-        count => format!("{count}: {}", names.join(", ")),
+    let mut pieces: Vec<String> = names.take(NAMED).collect();
+    let last = pieces.len().saturating_sub(1);
+    for piece in pieces.iter_mut().take(last) {
+        piece.push(',');
     }
+    if let Some(first) = pieces.first_mut() {
+        first.insert_str(0, &format!("{count}: "));
+    }
+    if count > NAMED {
+        pieces.push(format!("and {} more", count - NAMED));
+    }
+    pieces
 }

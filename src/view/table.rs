@@ -56,7 +56,7 @@ pub(crate) fn table(answer: &Answer, colour: bool) -> String {
                 age(answer.now, edge.last_seen),
                 edge.rise.as_ref().and_then(rise).unwrap_or_default(),
             ];
-            Row { cells: cells.into(), alarm: state == State::Failing }
+            Row { cells: cells.into(), pieces: Vec::new(), alarm: state == State::Failing }
         })
         .collect();
     let mut out = columns::table(&COLUMNS[..columns], &rows, paint);

@@ -67,7 +67,7 @@ pub fn table(tokens: &[TokenRecord], now: Timestamp) -> String {
             ends,
             state(token, now).to_owned(),
         ];
-        Row { cells, alarm: false }
+        Row { cells, pieces: Vec::new(), alarm: false }
     };
     let rows: Vec<Row> = tokens.iter().map(row).collect();
     columns::table(&COLUMNS, &rows, Paint(false))

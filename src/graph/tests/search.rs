@@ -18,7 +18,7 @@ use crate::recall::{Found, HostKey, Records, Selector, Window};
 /// What the CMDB promises to give for hosts: their flows, what others saw of
 /// their addresses, who had those addresses and their peers', and what listens
 /// at the ports they call.
-fn around(all: &Records, ask: &Ask) -> Records {
+pub(crate) fn around(all: &Records, ask: &Ask) -> Records {
     let asked: BTreeSet<HostKey> = ask.hosts.iter().copied().collect();
     let own: BTreeSet<IpAddr> = all
         .addresses

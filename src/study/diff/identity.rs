@@ -144,6 +144,14 @@ impl End {
         }
     }
 
+    /// The host that it is on, if that reports.
+    pub(crate) fn host(&self) -> Option<HostKey> {
+        match self {
+            End::Here { host, .. } => Some(*host),
+            End::Peer(_) | End::Public => None,
+        }
+    }
+
     /// Whether it is another one with each start.
     pub(crate) fn is_fleeting(&self) -> bool {
         matches!(self, End::Here { scope, .. } if is_fleeting(scope))

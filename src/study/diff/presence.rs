@@ -22,7 +22,8 @@ pub(crate) struct Presence {
     pub(crate) last: Option<Timestamp>,
     /// It was there at the moment, or its host has not yet said otherwise.
     pub(crate) is_there: bool,
-    /// Its longest pause, that before it and that after it included.
+    /// Its longest pause, those within the tolerance and those before it and
+    /// after it included.
     pub(crate) pause: SignedDuration,
 }
 
@@ -44,7 +45,8 @@ const PAUSES: i32 = 4;
 
 impl Presence {
     /// Of what has these spans, is known since `first_seen`, and is compared
-    /// over windows of length `window`. Pauses within the tolerance are none.
+    /// over windows of length `window`. Pauses within the tolerance make it no
+    /// less steady.
     pub(crate) fn of(
         spans: impl Iterator<Item = Span>,
         first_seen: Timestamp,
@@ -57,16 +59,18 @@ impl Presence {
         let longer = |pause| if pause > tolerance { pause } else { SignedDuration::ZERO };
         let begins = around.since.max(first_seen);
         let inside = runs.iter().filter(|run| run.since <= around.at && run.until >= around.since);
-        let (mut count, mut last, mut pause) = (0, None, SignedDuration::ZERO);
+        let (mut count, mut last) = (0, None);
+        let (mut pause, mut short) = (SignedDuration::ZERO, SignedDuration::ZERO);
         let mut quiet_from = begins;
         let mut is_there = false;
         for run in inside {
             count += 1;
             pause = pause.max(longer(run.since.duration_since(quiet_from)));
+            short = short.max(run.pause);
             quiet_from = run.until.min(around.at);
             last = Some(quiet_from);
             let silent_for = around.at.duration_since(run.until);
-            let goes_on = run.paused || run.until.duration_since(run.open) <= tolerance;
+            let goes_on = run.has_paused() || run.until.duration_since(run.open) <= tolerance;
             is_there = !silent_for.is_positive() || goes_on && silent_for <= tolerance;
         }
         let whole = pause.max(if is_there {
@@ -81,7 +85,7 @@ impl Presence {
             _ if whole <= window / PAUSES => Kind::Regular,
             _ => Kind::Rare,
         };
-        Presence { kind, last, is_there, pause: whole }
+        Presence { kind, last, is_there, pause: whole.max(short) }
     }
 
     pub(crate) fn is_absent(&self) -> bool {
@@ -93,10 +97,17 @@ impl Presence {
 struct Run {
     since: Timestamp,
     until: Timestamp,
-    /// It has paused, and may do so again.
-    paused: bool,
+    /// Its longest pause.
+    pause: SignedDuration,
     /// When it was last seen by a host that has not said that it ended.
     open: Timestamp,
+}
+
+impl Run {
+    /// What has paused may do so again.
+    fn has_paused(&self) -> bool {
+        self.pause.is_positive()
+    }
 }
 
 fn runs(spans: impl Iterator<Item = Span>, tolerance: SignedDuration) -> Vec<Run> {
@@ -107,11 +118,11 @@ fn runs(spans: impl Iterator<Item = Span>, tolerance: SignedDuration) -> Vec<Run
         let open = if ended { Timestamp::MIN } else { until };
         match runs.last_mut() {
             Some(run) if since.duration_since(run.until) <= tolerance => {
-                run.paused |= since > run.until;
+                run.pause = run.pause.max(since.duration_since(run.until));
                 run.until = run.until.max(until);
                 run.open = run.open.max(open);
             }
-            _ => runs.push(Run { since, until, paused: false, open }),
+            _ => runs.push(Run { since, until, pause: SignedDuration::ZERO, open }),
         }
     }
     runs

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::graph::search::Answer;
 use crate::graph::{EdgeId, Graph, Listen, NodeId};
-use crate::recall::{FlowRecord, HostKey, Span};
+use crate::recall::{FlowRecord, HostKey, HostRecord, Span};
 use crate::study::diff::identity::{EdgeKey, End, Grade, ListenerKey, Name, is_fleeting};
 use crate::study::diff::presence::{Around, Kind, Presence};
 use crate::study::diff::{Key, Thing};
@@ -16,9 +16,11 @@ use crate::study::listeners::is_meant;
 pub(crate) struct Side {
     pub(crate) edges: BTreeMap<EdgeKey, Fact>,
     pub(crate) listeners: BTreeMap<ListenerKey, Fact>,
-    /// Hosts whose word about that moment is known, and whose records were
-    /// fetched.
+    /// Hosts that said something about that moment.
     heard: BTreeSet<HostKey>,
+    /// Hosts of which all was fetched that they told, and all that others told
+    /// of their addresses.
+    asked: BTreeSet<HostKey>,
 }
 
 /// What is known of an edge or a listener around a moment.
@@ -35,6 +37,8 @@ pub(crate) struct Fact {
     fresh: bool,
     /// Hosts that told of it.
     tellers: BTreeSet<HostKey>,
+    /// Hosts where it is.
+    hosts: BTreeSet<HostKey>,
     /// Whether it was answered, where that is known.
     pub(crate) answered: Option<bool>,
     /// Of a listener: who listened at the moment.
@@ -115,11 +119,18 @@ pub(crate) fn same(both: [&Graph; 2]) -> [Same; 2] {
 }
 
 impl Side {
-    pub(crate) fn of(answer: &Answer, same: Same, around: Around, window: SignedDuration) -> Side {
+    /// What an answer says; of whom it knows nothing, the other may.
+    pub(crate) fn of(
+        [answer, other]: [&Answer; 2],
+        same: Same,
+        around: Around,
+        window: SignedDuration,
+    ) -> Side {
         let mut side = Side {
             edges: BTreeMap::new(),
             listeners: BTreeMap::new(),
-            heard: heard(answer, around),
+            heard: heard([answer, other], around),
+            asked: answer.asked.clone(),
         };
         let present = |spans: Vec<Span>, first_seen| {
             let tolerance = answer.question.tolerance;
@@ -144,6 +155,7 @@ impl Side {
                 presence: present(spans, first_seen),
                 first_seen,
                 tellers: tellers.collect(),
+                hosts: [&key.active, &key.passive].into_iter().filter_map(End::host).collect(),
                 answered: answered(answer, around.at, &ids),
                 listening: BTreeSet::new(),
             };
@@ -178,6 +190,7 @@ impl Side {
                 presence: present(spans, first_seen),
                 first_seen,
                 tellers: BTreeSet::from([key.place.0]),
+                hosts: BTreeSet::from([key.place.0]),
                 answered: None,
                 listening: names.map(|process| Name::of(process, Grade::Loose)).collect(),
             };
@@ -187,9 +200,12 @@ impl Side {
     }
 
     /// A host that could tell of what is not there, if none of those that
-    /// could was heard.
+    /// could was heard. What a host told that was not asked is known where the
+    /// other end was, and said whose its addresses are.
     pub(crate) fn unheard(&self, fact: &Fact) -> Option<HostKey> {
-        let heard = fact.tellers.iter().any(|host| self.heard.contains(host));
+        let known = |host: &HostKey| self.heard.contains(host) && self.asked.contains(host);
+        let all = fact.hosts.iter().any(known);
+        let heard = fact.tellers.iter().any(|host| known(host) || all && self.heard.contains(host));
         fact.tellers.first().copied().filter(|_| !heard)
     }
 
@@ -237,23 +253,21 @@ fn tellers(answer: &Answer, id: EdgeId) -> impl Iterator<Item = (&FlowRecord, bo
         .filter_map(|teller| Some((answer.flows.get(teller.record as usize)?, teller.by_active)))
 }
 
-/// The hosts that said something about a moment: a flow of theirs was alive
-/// then, which every host with a probe has, or they last spoke then. Who last
-/// spoke before the time that stands for it said nothing about it: what goes on
-/// there is not told yet.
-fn heard(answer: &Answer, Around { since, at }: Around) -> BTreeSet<HostKey> {
-    let spoke = answer.flows.iter().filter(|record| is_at(record, at, answer));
+/// The hosts that said something about a moment: a probe watched then, or last
+/// spoke then, or a flow was alive then. Who last spoke before the time that
+/// stands for it said nothing about it: what goes on there is not told yet.
+fn heard(answers: [&Answer; 2], Around { since, at }: Around) -> BTreeSet<HostKey> {
+    let answer = answers[0];
+    let flows = answer.flows.iter().filter(|record| is_at(record, at, answer));
+    let spoke: BTreeSet<HostKey> = flows.map(|record| record.host).collect();
     let tolerance = answer.question.tolerance;
-    let hosts = &answer.graph.hosts;
-    let last = hosts.values().filter(|host| {
-        host.last_seen.duration_since(at).abs() <= tolerance && host.first_seen <= at
-    });
-    spoke
-        .map(|record| record.host)
-        .chain(last.map(|host| host.key))
-        .filter(|host| answer.asked.contains(host))
-        .filter(|host| hosts.get(host).is_some_and(|host| host.last_seen >= since))
-        .collect()
+    let said = |host: &HostRecord| {
+        let watched = host.watched.iter().any(|(since, until)| (*since..=*until).contains(&at));
+        let last = host.last_seen.duration_since(at).abs() <= tolerance && host.first_seen <= at;
+        watched || last || spoke.contains(&host.key)
+    };
+    let hosts = answers.into_iter().flat_map(|answer| answer.graph.hosts.values());
+    hosts.filter(|host| host.last_seen >= since && said(host)).map(|host| host.key).collect()
 }
 
 /// Whether a flow was there at a moment.

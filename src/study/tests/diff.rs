@@ -1,6 +1,8 @@
 //! What differs between two moments, case by case. The window is 600 s and the
 //! tolerance 30 s; moments are 1000 s and 2000 s.
 
+use std::collections::BTreeMap;
+
 use expect_test::{Expect, expect};
 use jiff::SignedDuration;
 
@@ -19,8 +21,12 @@ fn difference_of(text: &str, selector: Selector) -> (Moments, Difference) {
 }
 
 fn difference_since(from: i64, text: &str, selector: Selector) -> (Moments, Difference) {
+    difference_between(from, 2000, text, selector)
+}
+
+fn difference_between(from: i64, to: i64, text: &str, selector: Selector) -> (Moments, Difference) {
     let window = SignedDuration::from_secs(600);
-    let moments = Moments { from: second(from), to: second(2000), window, exit_code: true };
+    let moments = Moments { from: second(from), to: second(to), window, exit_code: true };
     let mut records = records(text);
     for host in &mut records.hosts {
         let told = records.flows.iter().filter(|record| record.host == host.key);
@@ -185,6 +191,29 @@ fn what_comes_every_few_minutes_is_gone_when_it_has_stayed_away_for_longer() {
             Gone since 0
             0 occasional, 0 undecided, 0 unheard"#]],
     );
+}
+
+#[test]
+fn what_comes_again_within_the_tolerance_may_be_in_a_pause_in_however_short_a_time() {
+    // Its 48th call is the last before the first moment, at 987.
+    let told = |calls: i64| {
+        let spans: Vec<String> = (0..calls).map(|n| format!("{0}-{0}.", n * 21)).collect();
+        format!(
+            "host a
+            a has 10.0.0.1 0-2000
+            a tcp 0.0.0.0:22 listens sshd/1 0-2000
+            a tcp 10.0.0.1 -> 10.0.0.9:80 curl/7 {}",
+            spans.join(" ")
+        )
+    };
+    let found = |calls: i64, to: i64| {
+        let (_, found) = difference_between(1000, to, &told(calls), Selector::All);
+        (found.entries.len(), found.undecided)
+    };
+    assert_eq!(found(48, 1005), (0, 1));
+    assert_eq!(found(49, 1012), (0, 0), "it came");
+    assert_eq!(found(48, 1028), (0, 1), "it missed a turn");
+    assert_eq!(found(48, 1030), (1, 0), "it stays away");
 }
 
 #[test]
@@ -359,6 +388,26 @@ fn only_what_was_asked_about_is_told() {
     assert_eq!(count(Selector::Process("redis".to_owned())), 1);
     assert_eq!(count(Selector::Port(80)), 2);
     assert_eq!(count(Selector::Process("wrk".to_owned())), 2);
+}
+
+#[test]
+fn a_host_is_heard_while_its_probe_watches_whatever_it_calls_then() {
+    // Of the caller nothing is fetched but what it calls there.
+    let text = "host app
+        host db
+        app has 10.0.0.2 0-2000
+        db has 10.0.0.1 0-2000
+        db tcp 0.0.0.0:22 listens sshd/1 0-2000
+        app tcp 10.0.0.2 -> 10.0.0.1:9998 curl/8 0-1. 1990-1991.
+        app tcp 10.0.0.2 -> 10.0.0.1:6379 redis-cli/7 1500-1501. connecting=1";
+    let told = |selector| {
+        let (_, found) = difference_of(text, selector);
+        (found.entries.iter().map(|entry| entry.first_seen).collect::<Vec<_>>(), found.unheard)
+    };
+    let new = (vec![second(1500)], BTreeMap::new());
+    assert_eq!(told(Selector::Host("db".to_owned())), new);
+    assert_eq!(told(Selector::Host("app".to_owned())), new);
+    assert_eq!(told(Selector::All), new);
 }
 
 #[test]

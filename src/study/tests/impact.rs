@@ -16,7 +16,7 @@ use crate::recall::{Dim, FlowRecord, Records, Selector, Span};
 use crate::study::doubt::Doubt;
 use crate::study::drain::{Quiet, State};
 use crate::study::impact::{Decommission, Impact, Verdict};
-use crate::study::period::Pattern;
+use crate::study::period::{Pattern, Seen};
 use crate::study::tests::outcome_at;
 use crate::study::{About, Finding, Outcome};
 
@@ -350,7 +350,8 @@ fn a_nightly_caller_that_is_not_there_now_makes_it_unsafe() {
     }
     let (verdict, former, pattern) = judge(&records);
     assert_eq!((verdict, former), (Verdict::Safe, 1));
-    assert_eq!(pattern, Some(Pattern::Once { at: second(6 * DAY) }));
+    let (since, last) = (second(6 * DAY), second(6 * DAY + 300));
+    assert_eq!(pattern, Some(Pattern::Once(Seen { since, last, times: 1 })));
 }
 
 #[test]

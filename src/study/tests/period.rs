@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::graph::tests::notation::second;
 use crate::graph::tests::truth::{Dice, rounds};
 use crate::recall::Span;
-use crate::study::period::{Pattern, pattern};
+use crate::study::period::{Pattern, Seen, pattern};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 3600;
@@ -23,6 +23,11 @@ fn said(spans: &[Span], now: i64) -> Option<Pattern> {
     let from = spans.first().map_or(second(0), |span| span.since);
     let from = from.checked_sub(SignedDuration::from_secs(1000)).unwrap();
     pattern(spans.iter().copied(), &[(from, second(now))], true, second(now))
+}
+
+/// It was seen to begin so often, from one second to another.
+fn seen(times: usize, since: i64, last: i64) -> Seen {
+    Seen { since: second(since), last: second(last), times }
 }
 
 fn every(spans: &[Span], now: i64) -> Option<i64> {
@@ -48,12 +53,27 @@ fn a_nightly_job_comes_every_day() {
 #[test]
 fn what_was_seen_once_or_twice_has_no_period() {
     assert_eq!(said(&[], 0), None);
-    assert_eq!(said(&job(&[0], 60), DAY), Some(Pattern::Once { at: second(0) }));
-    assert_eq!(said(&job(&[0, DAY], 60), 2 * DAY), Some(Pattern::Irregular { times: 2 }));
+    assert_eq!(said(&job(&[0], 60), DAY), Some(Pattern::Once(seen(1, 0, 60))));
+    let twice = Pattern::Irregular(seen(2, 0, DAY + 60));
+    assert_eq!(said(&job(&[0, DAY], 60), 2 * DAY), Some(twice));
     let open = [Span { since: second(0), until: second(DAY), ended: false }];
-    assert_eq!(said(&open, DAY), Some(Pattern::Steady { since: second(0) }));
+    assert_eq!(said(&open, DAY), Some(Pattern::Steady(seen(1, 0, DAY))));
     let silent = pattern(open.iter().copied(), &[(second(0), second(DAY))], false, second(9 * DAY));
-    assert_eq!(silent, Some(Pattern::Once { at: second(0) }));
+    assert_eq!(silent, Some(Pattern::Once(seen(1, 0, DAY))));
+}
+
+#[test]
+fn what_comes_twice_a_minute_came_more_than_once() {
+    let begins: Vec<i64> = (0..13).map(|at| at * 31).collect();
+    let often = Pattern::Irregular(seen(13, 0, 373));
+    assert_eq!(said(&job(&begins, 1), 400), Some(often));
+    // Two connections at once are one that is there, and so is one that is
+    // seen by two.
+    let mut spans = job(&[0, 20], 60);
+    assert_eq!(said(&spans, 400), Some(Pattern::Once(seen(1, 0, 80))));
+    // One that is there now was there with a pause.
+    spans.push(Span { since: second(90), until: second(400), ended: false });
+    assert_eq!(said(&spans, 400), Some(Pattern::Steady(seen(2, 0, 400))));
 }
 
 #[test]
@@ -65,7 +85,7 @@ fn a_probe_that_starts_every_night_makes_no_nightly_job() {
     let spans: Vec<Span> =
         runs.iter().map(|run| Span { since: run.0, until: run.1, ended: true }).collect();
     let found = pattern(spans.iter().copied(), &runs, true, second(9 * DAY));
-    assert_eq!(found, Some(Pattern::Once { at: second(0) }));
+    assert_eq!(found, Some(Pattern::Once(seen(1, 0, 9 * DAY - 600))));
     // The probe is down for the day: what is there each time it begins to look
     // is not known to have begun then.
     let runs: Vec<(Timestamp, Timestamp)> =
@@ -75,7 +95,7 @@ fn a_probe_that_starts_every_night_makes_no_nightly_job() {
         .map(|run| Span { since: run.0, until: run.0 + SignedDuration::from_mins(5), ended: true })
         .collect();
     let found = pattern(spans.iter().copied(), &runs, true, second(9 * DAY));
-    assert_eq!(found, Some(Pattern::Irregular { times: 9 }));
+    assert_eq!(found, Some(Pattern::Irregular(seen(9, 0, 8 * DAY + 5 * MINUTE))));
 }
 
 #[test]

@@ -114,3 +114,37 @@ fn a_port_that_is_refused_lets_through_what_other_processes_need_there() {
     ];
     assert_eq!(rules(Selector::Process("apt".to_owned())), (apt.to_vec(), 0, 0, 1));
 }
+
+#[test]
+fn a_port_that_a_client_sends_from_is_no_service() {
+    // A resolver binds a port of its choice for each question, connected or
+    // not, and is gone by the next look; what it asks has its rule. A service
+    // that was seen to wait is called, and so is whom a caller says it calls.
+    let text = "host app
+        host web
+        app has 10.0.0.2
+        web has 10.0.0.5
+        app udp 10.0.0.2:4898 -- 10.0.0.9:53 unbound/7 30-30.
+        app udp 10.0.0.2:33382 <- 10.0.0.9 getent/8 31-31.
+        app udp 0.0.0.0:5000 listens getent/8 31-31.
+        app udp 10.0.0.2:5000 <- 10.0.0.9 getent/8 31-31.
+        app udp 0.0.0.0:8125 listens statsd/9 10-40.
+        app udp 10.0.0.2:8125 <- 10.0.0.7 statsd/9 20-20.
+        app udp 0.0.0.0:8126 listens statsd/9 60-60
+        app udp 10.0.0.2:8126 <- 10.0.0.7 statsd/9 60-60
+        web udp 10.0.0.5 -> 10.0.0.2:514 logger/6
+        app tcp 10.0.0.2:4000 -- 10.0.0.9:5432 old/10";
+    let told = |selector| {
+        let policy = policy(text, selector, 0);
+        let rules = policy.rules.iter().map(|rule| (rule.hook, rule.port));
+        let unclear = policy.unclear.iter().map(|one| one.port);
+        (rules.collect::<Vec<_>>(), unclear.collect::<Vec<_>>(), policy.unused.len())
+    };
+    let inward = [514, 8125, 8126].map(|port| (Hook::Input, port));
+    // Over TCP first.
+    let outward = [5432, 53].map(|port| (Hook::Output, port));
+    let rules = [&inward[..], &outward[..]].concat();
+    assert_eq!(told(Selector::Host("app".to_owned())), (rules, vec![4000, 4898, 5000, 33382], 0));
+    let getent = Selector::Process("getent".to_owned());
+    assert_eq!(told(getent), (vec![], vec![5000, 33382], 0));
+}

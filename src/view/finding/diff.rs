@@ -16,7 +16,7 @@ use crate::study::diff::{Change, Difference, Entry, Moments, Thing};
 use crate::view::columns::{Column, Row, words};
 use crate::view::dot::label;
 use crate::view::escape::quoted;
-use crate::view::finding::evidence::listed;
+use crate::view::finding::evidence::{length, listed};
 use crate::view::finding::{BESIDE, Sheet, Who, document, who};
 use crate::view::footer::limits;
 use crate::view::json::{self, Count, CutView, count};
@@ -186,9 +186,9 @@ const fn name(change: &Change) -> &'static str {
 pub(crate) fn sheet(outcome: &Outcome, moments: &Moments, found: &Difference) -> Sheet {
     let page = outcome.part().of(&found.entries);
     let Moments { from, to, window, .. } = moments;
-    let minutes = window.as_secs() / 60;
+    let time = length(*window);
     let mut notes = vec![format!(
-        "between {from:.0} and {to:.0}, each by the {minutes} minutes before it, as far as they are not shared"
+        "between {from:.0} and {to:.0}, each by the {time} before it, as far as they are not shared"
     )];
     let mut unheard: Vec<(bool, String, usize)> = found
         .unheard
@@ -244,11 +244,12 @@ fn row(outcome: &Outcome, entry: &Entry) -> Row {
     let list = |names: &BTreeSet<Name>| {
         names.iter().map(|name| quoted(&name.name)).collect::<Vec<_>>().join(", ")
     };
-    let said = match &entry.change {
+    let mut said = Vec::new();
+    let what = match &entry.change {
         Change::New => first,
         Change::Gone => {
-            let last = entry.last_seen.map(|last| format!("last seen {} ago, ", age(now, last)));
-            format!("{}{first}", last.unwrap_or_default())
+            said.extend(entry.last_seen.map(|last| format!("last seen {} ago,", age(now, last))));
+            first
         }
         Change::Fails => {
             let why = edge.map_or("no answer".to_owned(), |edge| reason(&edge.traffic));
@@ -262,7 +263,8 @@ fn row(outcome: &Outcome, entry: &Entry) -> Row {
         active.map_or("(listens)".to_owned(), |node| label(answer, node)),
         label(answer, passive),
         format!("{} {}", listen.protocol.name(), end(listen.address, Some(listen.port))),
-        said,
     ];
-    Row { cells, alarm: matches!(entry.change, Change::Gone | Change::Fails) }
+    said.push(what);
+    let alarm = matches!(entry.change, Change::Gone | Change::Fails);
+    Row { cells, pieces: said, alarm }
 }

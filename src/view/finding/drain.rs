@@ -110,13 +110,13 @@ fn row(answer: &Answer, caller: &Caller) -> Row {
         told(edge).to_owned(),
         age(answer.now, edge.last_seen),
     ];
-    Row { cells, alarm: false }
+    Row { cells, pieces: Vec::new(), alarm: false }
 }
 
 /// Who connects and does not count is told all the same.
 fn not_counted(answer: &Answer, found: &Drain) -> Option<String> {
     let nodes: BTreeSet<NodeId> = found.excepted.iter().map(|caller| caller.node).collect();
-    let names = named(nodes.into_iter().map(|node| label(answer, node)));
+    let names = named(nodes.into_iter().map(|node| label(answer, node))).join(" ");
     (!names.is_empty()).then(|| format!("not counted, as asked: {names}"))
 }
 
@@ -150,9 +150,9 @@ pub(crate) fn news(answer: &Answer, found: &Drain) -> (String, String) {
         let opened = traffic.opened.map_or(String::new(), |n| format!(", {n} opened so far"));
         format!("{} ({open}{opened})", label(answer, caller.node))
     };
-    let names = named(found.callers.iter().map(caller));
+    let names = named(found.callers.iter().map(caller)).join(" ");
     let kinds: Vec<&str> = found.blind.iter().map(kind).collect();
-    let reasons = named(found.blind.iter().map(|doubt| doubt_words(answer, doubt)));
+    let reasons = named(found.blind.iter().map(|doubt| doubt_words(answer, doubt))).join(" ");
     let after = |text: &str| if text.is_empty() { String::new() } else { format!("; {text}") };
     let what = format!("{}{}{}", found.state.name(), after(&names), kinds.concat());
     (what, format!("{}{}{}", summary(answer, found), after(&names), after(&reasons)))

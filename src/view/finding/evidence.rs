@@ -7,10 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use crate::graph::search::Answer;
-use crate::graph::{Edge, EdgeId};
+use crate::graph::{Edge, EdgeId, Traffic};
 use crate::recall::HostKey;
 use crate::study::doubt::Doubt;
-use crate::study::period::{Pattern, Periodic};
+use crate::study::period::{Pattern, Periodic, Seen};
 use crate::view::dot::label;
 use crate::view::json::{Count, count};
 use crate::view::label::{age, end, host};
@@ -32,6 +32,8 @@ pub(crate) struct Evidence {
     open: Count,
     #[serde(skip_serializing_if = "Option::is_none")]
     opened: Option<Count>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared: Option<u32>,
 }
 
 pub(crate) fn evidence(answer: &Answer, edge: &Edge) -> Evidence {
@@ -48,16 +50,23 @@ pub(crate) fn evidence(answer: &Answer, edge: &Edge) -> Evidence {
         last_seen: edge.last_seen,
         open: Count(edge.traffic.open),
         opened: edge.traffic.opened.map(Count),
+        shared: (edge.traffic.shared > 1).then_some(edge.traffic.shared),
     }
 }
 
-/// How many connections an edge stands for: those opened, where somebody
-/// counted, else those open.
+/// How many connections an edge stands for: those open, and those opened where
+/// somebody counted; and how many edges these are the numbers of together.
 pub(crate) fn connections(edge: &Edge) -> String {
-    match edge.traffic.opened {
-        Some(opened) => format!("{opened} opened"),
-        None => format!("{} open", edge.traffic.open),
+    let Traffic { open, opened, shared, .. } = edge.traffic;
+    let mut said = match opened {
+        Some(opened) if open == 0 => format!("{opened} opened"),
+        Some(opened) => format!("{open} open, {opened} opened"),
+        None => format!("{open} open"),
+    };
+    if shared > 1 {
+        said.push_str(&format!(", shared by {shared}"));
     }
+    said
 }
 
 /// A pattern, in a document.
@@ -71,6 +80,8 @@ pub(crate) struct Comes {
     #[serde(skip_serializing_if = "Option::is_none")]
     missed: Option<Count>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Timestamp>,
@@ -80,22 +91,28 @@ pub(crate) struct Comes {
 }
 
 pub(crate) fn comes(pattern: &Pattern, now: Timestamp) -> Comes {
-    let none = Comes {
+    let none = || Comes {
         kind: "",
         times: None,
         every_s: None,
         missed: None,
+        since: None,
         last: None,
         next: None,
         overdue: None,
         words: pattern_words(pattern, now),
     };
+    let seen = |kind, seen: &Seen| Comes {
+        kind,
+        since: Some(seen.since),
+        last: Some(seen.last),
+        times: Some(count(seen.times)),
+        ..none()
+    };
     match pattern {
-        Pattern::Steady { since } => Comes { kind: "steady", last: Some(*since), ..none },
-        Pattern::Once { at } => Comes { kind: "once", last: Some(*at), ..none },
-        Pattern::Irregular { times } => {
-            Comes { kind: "irregular", times: Some(count(*times)), ..none }
-        }
+        Pattern::Steady(found) => seen("steady", found),
+        Pattern::Once(found) => seen("once", found),
+        Pattern::Irregular(found) => seen("irregular", found),
         Pattern::Periodic(found) => Comes {
             kind: "periodic",
             times: Some(count(found.times)),
@@ -104,7 +121,7 @@ pub(crate) fn comes(pattern: &Pattern, now: Timestamp) -> Comes {
             last: Some(found.last),
             next: Some(found.next),
             overdue: Some(found.overdue),
-            ..none
+            ..none()
         },
     }
 }
@@ -113,9 +130,21 @@ pub(crate) fn comes(pattern: &Pattern, now: Timestamp) -> Comes {
 /// 2026-01-31T02:00:00Z`.
 pub(crate) fn pattern_words(pattern: &Pattern, now: Timestamp) -> String {
     match pattern {
-        Pattern::Steady { since } => format!("without a pause for {}", age(now, *since)),
-        Pattern::Once { at } => format!("seen once, {} ago", age(now, *at)),
-        Pattern::Irregular { times } => format!("{times} times, at no interval"),
+        Pattern::Steady(Seen { since, times: 1, .. }) => {
+            format!("without a pause for {}", age(now, *since))
+        }
+        Pattern::Steady(found) => format!("for {}, with short pauses", age(now, found.since)),
+        Pattern::Once(Seen { since, last, .. }) if same_second(*since, *last) => {
+            format!("once, {} ago", age(now, *last))
+        }
+        Pattern::Once(Seen { since, last, .. }) => {
+            let time = length(last.duration_since(*since));
+            format!("for {time} until {} ago", age(now, *last))
+        }
+        Pattern::Irregular(Seen { since, last, times }) => {
+            let time = length(last.duration_since(*since));
+            format!("{times} times in {time}, last {} ago", age(now, *last))
+        }
         Pattern::Periodic(found) => {
             let due = if found.overdue { "was due" } else { "next" };
             let missed = match found.missed {
@@ -131,6 +160,11 @@ pub(crate) fn pattern_words(pattern: &Pattern, now: Timestamp) -> String {
             )
         }
     }
+}
+
+/// Whether less than a second lies between two moments, which is no length.
+fn same_second(since: Timestamp, last: Timestamp) -> bool {
+    last.duration_since(since) < SignedDuration::from_secs(1)
 }
 
 /// `every day about 02:00 UTC`, `every Sunday about 03:10 UTC`, `every 15 min`.

@@ -21,8 +21,8 @@ const COLUMNS: [Column; 8] = [
     words("THERE"),
     words("WHY"),
     number("ATTEMPTS"),
-    number("FIRST CALLED"),
-    number("LAST CALLED"),
+    number("FIRST"),
+    number("LAST"),
     words("ANSWERED"),
     words("CALLERS"),
 ];
@@ -121,7 +121,6 @@ fn row(outcome: &Outcome, dead: &Dead) -> Row {
             Some(until) => format!("until {} ago", age(answer.now, until)),
             None => dead.answered.name().to_owned(),
         },
-        named(callers),
     ];
-    Row { cells, alarm: false }
+    Row { cells, pieces: named(callers), alarm: false }
 }

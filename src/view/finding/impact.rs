@@ -20,16 +20,15 @@ use crate::view::json::{Count, count};
 use crate::view::label::{age, told};
 use crate::view::lines::State;
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 8] = [
     number("STEPS"),
     words("WHO DEPENDS ON IT"),
     words("STATE"),
     number("CONNECTIONS"),
     words("TOLD BY"),
-    number("FIRST SEEN"),
-    number("LAST SEEN"),
-    words("COMES"),
-    words("BY WAY OF"),
+    number("FIRST"),
+    number("LAST"),
+    words("COMES; BY WAY OF"),
 ];
 
 #[derive(Serialize)]
@@ -138,37 +137,34 @@ pub(crate) fn sheet(outcome: &Outcome, found: &Impact) -> Sheet {
 fn row(answer: &Answer, dependent: &Dependent) -> Row {
     let first = &answer.graph.edges[dependent.path[0].edge];
     let state = State::of(first, answer);
-    let others = match dependent.others.len() {
-        0 => String::new(),
-        1 => ", and 1 more way".to_owned(),
-        more => format!(", and {more} more ways"),
-    };
-    let unknown = if first.directed { "" } else { ", direction unknown" };
     let cells = vec![
         dependent.depth.to_string(),
         label(answer, dependent.node),
         state.name().to_owned(),
         connections(first),
-        format!("{}{unknown}", told(first)),
+        told(first).to_owned(),
         age(answer.now, first.first_seen),
         age(answer.now, first.last_seen),
-        dependent
-            .pattern
-            .as_ref()
-            .map_or(String::new(), |pattern| pattern_words(pattern, answer.now)),
-        format!("{}{others}", path(answer, dependent)),
     ];
-    Row { cells, alarm: state == State::Failing }
+    let comes = dependent.pattern.as_ref().map(|pattern| pattern_words(pattern, answer.now));
+    let mut pieces: Vec<String> = comes.into_iter().map(|comes| format!("{comes};")).collect();
+    pieces.extend(path(answer, dependent));
+    pieces.extend((!first.directed).then(|| "(direction unknown)".to_owned()));
+    match dependent.others.len() {
+        0 => {}
+        1 => pieces.push("and 1 more way".to_owned()),
+        more => pieces.push(format!("and {more} more ways")),
+    }
+    Row { cells, pieces, alarm: state == State::Failing }
 }
 
-/// `web-1 'nginx' :80 > db-1 'redis' :6379`
-fn path(answer: &Answer, dependent: &Dependent) -> String {
-    let hop = |hop: &Hop| {
+/// `> web-1 ('nginx', pgid=5) tcp/80`, `> db-1 ('redis', pgid=7) tcp/6379`
+fn path(answer: &Answer, dependent: &Dependent) -> impl Iterator<Item = String> {
+    dependent.path.iter().map(|hop| {
         let edge = &answer.graph.edges[hop.edge];
         let between = if edge.directed { ">" } else { "-" };
         format!("{between} {} {}/{}", label(answer, hop.to), edge.protocol.name(), edge.port)
-    };
-    dependent.path.iter().map(hop).collect::<Vec<_>>().join(" ")
+    })
 }
 
 /// The verdict, its reasons, and what it stands on.

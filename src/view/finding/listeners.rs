@@ -133,7 +133,7 @@ fn row(outcome: &Outcome, listener: &Listener) -> Row {
         .to_owned(),
         format!("{}{unit}{state}", name(&node)),
         used.or(unused).unwrap_or_else(|| "unknown".to_owned()),
-        named(listener.callers.iter().map(|id| label(answer, *id))),
     ];
-    Row { cells, alarm: false }
+    let callers = listener.callers.iter().map(|id| label(answer, *id));
+    Row { cells, pieces: named(callers), alarm: false }
 }

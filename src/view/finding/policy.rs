@@ -64,6 +64,8 @@ struct More<'a> {
     unused_total: Count,
     failed: Vec<EdgeView<'a>>,
     failed_total: Count,
+    unclear: Vec<UnclearView<'a>>,
+    unclear_total: Count,
     inside: Count,
     elsewhere: Count,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,6 +78,13 @@ struct Waiting<'a> {
     protocol: &'static str,
     address: IpAddr,
     port: u16,
+}
+
+#[derive(Serialize)]
+struct UnclearView<'a> {
+    protocol: &'static str,
+    port: u16,
+    evidence: EdgeView<'a>,
 }
 
 #[derive(Serialize)]
@@ -138,6 +147,17 @@ pub(crate) fn json(outcome: &Outcome, found: &Policy) -> io::Result<String> {
         unused_total: count(found.unused.len()),
         failed: found.failed.iter().take(BESIDE).map(edge).collect(),
         failed_total: count(found.failed.len()),
+        unclear: found
+            .unclear
+            .iter()
+            .take(BESIDE)
+            .map(|one| UnclearView {
+                protocol: one.protocol.name(),
+                port: one.port,
+                evidence: edge_view(answer, one.edge),
+            })
+            .collect(),
+        unclear_total: count(found.unclear.len()),
         inside: count(found.inside),
         elsewhere: count(found.elsewhere),
         audit: found.audit.as_ref().map(|audit| AuditView {
@@ -279,6 +299,14 @@ impl Text<'_> {
                 .iter()
                 .map(|edge| format!("no rule for what only ever failed: {}", self.seen(*edge))),
         ));
+        lines.extend(first(self.policy.unclear.iter().map(|one| {
+            format!(
+                "unclear, no rule for {} {}, where nothing was seen to wait: {}",
+                one.protocol.name(),
+                one.port,
+                self.seen(one.edge)
+            )
+        })));
         lines.extend(how.iter().map(|line| (*line).to_owned()));
         lines.iter().map(|line| comment("", line)).collect()
     }

@@ -135,8 +135,7 @@ fn row(outcome: &Outcome, peer: &Peer) -> Row {
         hosts,
         age(answer.now, peer.first_seen),
         age(answer.now, peer.last_seen),
-        named(offers),
-        named(uses),
+        named(offers).join(" "),
     ];
-    Row { cells, alarm: false }
+    Row { cells, pieces: named(uses), alarm: false }
 }

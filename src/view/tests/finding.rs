@@ -45,7 +45,8 @@ fn listeners_in_columns() {
         Format::Table,
         expect![[r#"
             HOST                PROTO  LISTENS AT      REACHED BY    PROCESS                         LAST USED  CALLERS
-            web-1               tcp    0.0.0.0:80      any address   ('nginx', pgid=4656)                  10s  2: wrk-1 ('wrk', pgid=5982), 10.0.0.99:many (no probe)
+            web-1               tcp    0.0.0.0:80      any address   ('nginx', pgid=4656)                  10s
+                    2: wrk-1 ('wrk', pgid=5982), 10.0.0.99:many (no probe)
             web-1               tcp    127.0.0.1:6379  itself only   ('redis-server', pgid=5000)  never in 50s
             web-1 [netns:blue]  udp    10.1.0.1:53     that address  ('dnsmasq', pgid=6000)            unknown
 
@@ -126,10 +127,12 @@ fn a_difference_in_columns() {
             CHANGE   ACTIVE                        PASSIVE                             AT                  WHAT
             new      web-1 ('haproxy', pgid=4700)  10.0.0.98:5432 (no probe)           tcp 10.0.0.98:5432  first seen 13m ago
             new      (listens)                     web-1 ('node_exporter', pgid=4701)  tcp 0.0.0.0:9100    first seen 11m ago
-            gone     web-1 ('nginx', pgid=4656)    10.0.0.99:5432 (no probe)           tcp 10.0.0.99:5432  last seen 13m ago, first seen 33m ago
-            process  (listens)                     web-1 ('haproxy', pgid=4700)        tcp 0.0.0.0:80      was 'nginx', now 'haproxy'
+            gone     web-1 ('nginx', pgid=4656)    10.0.0.99:5432 (no probe)           tcp 10.0.0.99:5432
+                    last seen 13m ago, first seen 33m ago
+            process  (listens)                     web-1 ('haproxy', pgid=4700)        tcp 0.0.0.0:80
+                    was 'nginx', now 'haproxy'
 
-            between 2026-05-28T20:43:20Z and 2026-05-28T21:00:00Z, each by the 15 minutes before it, as far as they are not shared
+            between 2026-05-28T20:43:20Z and 2026-05-28T21:00:00Z, each by the 15m before it, as far as they are not shared
               - unknown: 1 of db-1, of which nothing was heard at 2026-05-28T21:00:00Z
             1 edges or listeners come and go so rarely that one moment says nothing
             data of 3 hosts: db-1 15m old (silent), web-1 10s old, wrk-1 10s old
@@ -176,10 +179,11 @@ fn what_is_called_in_vain() {
         &failing,
         Format::Table,
         expect![[r#"
-            CALLED IN VAIN      THERE              WHY        ATTEMPTS  FIRST CALLED  LAST CALLED  ANSWERED  CALLERS
-            tcp 10.0.0.12:5432  nothing listens    no answer         7           70s          10s  unknown   2: wrk-1 ('wrk', pgid=5982), web-1 ('nginx', pgid=4656)
-            tcp 10.0.0.12:22    something listens  no answer         -           70s          10s  unknown   1: wrk-1 ('ssh', pgid=5983)
-            tcp 10.0.0.99:25    no probe           no answer         2           70s          10s  before    1: wrk-1 ('exim4', pgid=5984)
+            CALLED IN VAIN      THERE              WHY        ATTEMPTS  FIRST  LAST  ANSWERED  CALLERS
+            tcp 10.0.0.12:5432  nothing listens    no answer         7    70s   10s  unknown
+                    2: wrk-1 ('wrk', pgid=5982), web-1 ('nginx', pgid=4656)
+            tcp 10.0.0.12:22    something listens  no answer         -    70s   10s  unknown   1: wrk-1 ('ssh', pgid=5983)
+            tcp 10.0.0.99:25    no probe           no answer         2    70s   10s  before    1: wrk-1 ('exim4', pgid=5984)
 
             data of 3 hosts: db-1 10s old, web-1 10s old, wrk-1 10s old
         "#]],
@@ -245,6 +249,27 @@ const DEPENDING: &str = "
     app-1 tcp 10.0.0.2:8080 <- 10.0.0.3 app/6
     web-1 tcp 10.0.0.3 -> 10.0.0.2:8080 nginx/7";
 
+#[test]
+fn what_is_open_counts_and_so_does_what_two_share() {
+    // Open since before the probe began to count, by a flow of two groups.
+    let world = DEPENDING.replace("app/6 open=3 opened=17", "app/6+9 open=2 opened=0");
+    let about = About::Impact { depth: 1, decommission: None };
+    let outcome = outcome(&world, redis(), about);
+    let text = print(&outcome, Format::Table);
+    let lines = text.lines().map(str::trim).filter(|line| line.contains("app-1 ('app'"));
+    let told = expect![[r#"
+        1  app-1 ('app', pgid=6)      alive  2 open, 0 opened, shared by 2  both ends           70s   10s
+        1  app-1 ('app', pgid=9)      alive  2 open, 0 opened, shared by 2  both ends           70s   10s"#]];
+    told.assert_eq(&lines.collect::<Vec<_>>().join("\n"));
+    let document: serde_json::Value = serde_json::from_str(&print(&outcome, Format::Json)).unwrap();
+    let told = |at: usize| {
+        let edge = &document["items"][at]["path"][0];
+        [&edge["open"], &edge["opened"], &edge["shared"]].map(|number| number.as_u64())
+    };
+    let together = [Some(2), Some(0), Some(2)];
+    assert_eq!((told(0), told(1), told(2)), (together, together, [Some(0), None, None]));
+}
+
 fn redis() -> Selector {
     Selector::Process("redis-server".to_owned())
 }
@@ -258,15 +283,18 @@ fn an_impact_with_its_verdict() {
         &outcome,
         Format::Table,
         expect![[r#"
-            STEPS  WHO DEPENDS ON IT          STATE  CONNECTIONS  TOLD BY           FIRST SEEN  LAST SEEN  COMES                    BY WAY OF
-                1  app-1 ('app', pgid=6)      alive    17 opened  both ends                70s        10s  without a pause for 70s  > db-1 ('redis-server', pgid=5) tcp/6379
-                1  10.0.0.99:many (no probe)  ended       0 open  passive end only         50s        40s  seen once, 50s ago       > db-1 ('redis-server', pgid=5) tcp/6379
-                2  web-1 ('nginx', pgid=7)    alive       1 open  both ends                70s        10s  without a pause for 70s  > app-1 ('app', pgid=6) tcp/8080 > db-1 ('redis-server', pgid=5) tcp/6379
+            STEPS  WHO DEPENDS ON IT          STATE        CONNECTIONS  TOLD BY           FIRST  LAST  COMES; BY WAY OF
+                1  app-1 ('app', pgid=6)      alive  3 open, 17 opened  both ends           70s   10s
+                    without a pause for 70s; > db-1 ('redis-server', pgid=5) tcp/6379
+                1  10.0.0.99:many (no probe)  ended             0 open  passive end only    50s   40s
+                    for 10s until 40s ago; > db-1 ('redis-server', pgid=5) tcp/6379
+                2  web-1 ('nginx', pgid=7)    alive             1 open  both ends           70s   10s
+                    without a pause for 70s; > app-1 ('app', pgid=6) tcp/8080 > db-1 ('redis-server', pgid=5) tcp/6379
 
             3 depend on it: 2 at 1 step, 1 at 2
             verdict: UNSAFE
               - app-1 ('app', pgid=6) uses it: 10s ago; without a pause for 70s
-              - 10.0.0.99:many (no probe) used it before that: seen once, 50s ago
+              - 10.0.0.99:many (no probe) used it before that: for 10s until 40s ago
             what may not have been seen:
               - db-1 is polled: connections shorter than its scans' interval are not seen (--mode streaming sees them)
             judged by the last 30s, watched for 70s
@@ -283,7 +311,7 @@ fn an_impact_for_programs() {
         &outcome(DEPENDING, redis(), about),
         Format::Json,
         expect![[r#"
-            {"schema":"shawk.impact/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"process","value":"redis-server"},"limit":100},"total":2,"offset":0,"items":[{"who":{"probe":true,"host":"app-1","host_id":"app-1-id","scope":"","process":{"name":"app"},"pgid":6},"depth":1,"path":[{"to":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","process":{"name":"redis-server"},"pgid":5},"protocol":"tcp","port":6379,"active_address":"10.0.0.2","passive_address":"10.0.0.1","direction":"known","told_by":"both","confidence":"confirmed","state":"alive","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","open":3,"opened":17}],"others_total":0,"comes":{"kind":"steady","last":"2026-05-28T20:26:40Z","words":"without a pause for 70s"}},{"who":{"probe":false,"address":"10.0.0.99"},"depth":1,"path":[{"to":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","process":{"name":"redis-server"},"pgid":5},"protocol":"tcp","port":6379,"active_address":"10.0.0.99","passive_address":"10.0.0.1","direction":"known","told_by":"passive","confidence":"one end, no probe at the other","state":"ended","first_seen":"2026-05-28T20:27:00Z","last_seen":"2026-05-28T20:27:10Z","open":0}],"others_total":0,"comes":{"kind":"once","last":"2026-05-28T20:27:00Z","words":"seen once, 50s ago"}}],"by_depth":[2],"watched_since":"2026-05-28T20:26:40Z","hosts":[{"name":"app-1","id":"app-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0},"notes":["data of 2 hosts: app-1 10s old, db-1 10s old"]}
+            {"schema":"shawk.impact/1","generated":"2026-05-28T20:27:50Z","query":{"selector":{"kind":"process","value":"redis-server"},"limit":100},"total":2,"offset":0,"items":[{"who":{"probe":true,"host":"app-1","host_id":"app-1-id","scope":"","process":{"name":"app"},"pgid":6},"depth":1,"path":[{"to":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","process":{"name":"redis-server"},"pgid":5},"protocol":"tcp","port":6379,"active_address":"10.0.0.2","passive_address":"10.0.0.1","direction":"known","told_by":"both","confidence":"confirmed","state":"alive","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","open":3,"opened":17}],"others_total":0,"comes":{"kind":"steady","times":1,"since":"2026-05-28T20:26:40Z","last":"2026-05-28T20:27:40Z","words":"without a pause for 70s"}},{"who":{"probe":false,"address":"10.0.0.99"},"depth":1,"path":[{"to":{"probe":true,"host":"db-1","host_id":"db-1-id","scope":"","process":{"name":"redis-server"},"pgid":5},"protocol":"tcp","port":6379,"active_address":"10.0.0.99","passive_address":"10.0.0.1","direction":"known","told_by":"passive","confidence":"one end, no probe at the other","state":"ended","first_seen":"2026-05-28T20:27:00Z","last_seen":"2026-05-28T20:27:10Z","open":0}],"others_total":0,"comes":{"kind":"once","times":1,"since":"2026-05-28T20:27:00Z","last":"2026-05-28T20:27:10Z","words":"for 10s until 40s ago"}}],"by_depth":[2],"watched_since":"2026-05-28T20:26:40Z","hosts":[{"name":"app-1","id":"app-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}},{"name":"db-1","id":"db-1-id","rung":"netlink","first_seen":"2026-05-28T20:26:40Z","last_seen":"2026-05-28T20:27:40Z","coverage":{"confined":false,"namespaces":0,"namespaces_unreadable":0,"processes":0,"processes_vanished":0,"processes_unreadable":0,"sockets":0,"sockets_ownerless":0,"sockets_unattributed":0,"malformed":0,"flows_dropped":0,"updates_lost":0,"scans_skipped":0,"records_dropped":0}}],"malformed":0,"cut":{"hosts":0,"addresses":0,"edges":0},"notes":["data of 2 hosts: app-1 10s old, db-1 10s old"]}
         "#]],
     );
 }

@@ -96,6 +96,20 @@ fn a_policy_for_nftables() {
 }
 
 #[test]
+fn what_is_unclear_is_a_comment_and_no_rule() {
+    let world = format!("{WORLD}\n    web-1 udp 10.0.0.10:4898 -- 10.0.0.53:53 unbound/8 30-30.");
+    let plan = Plan { enforce: true, ..plan(Syntax::Nftables) };
+    let text = print(&outcome(&world, host(), About::Policy(plan)), Format::Table);
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("4898")).collect();
+    check(
+        &lines.join("\n"),
+        expect![
+            "# unclear, no rule for udp 4898, where nothing was seen to wait: 10.0.0.10 web-1 ('unbound', pgid=8) -> 10.0.0.53:53 (no probe): 2026-05-28T20:27:10Z to 2026-05-28T20:27:10Z, 0 open, one end only, direction unknown"
+        ],
+    );
+}
+
+#[test]
 fn a_policy_of_a_port_refuses_at_that_port_only() {
     let plan = Plan { enforce: true, prefixes: (24, 64), ..plan(Syntax::Nftables) };
     let text = policy(plan, Selector::Port(80));
