@@ -23,7 +23,7 @@ use std::time::Duration;
 use clap::Parser;
 use clap::error::ErrorKind;
 use ipnet::IpNet;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::agent::spool::SpoolPlan;
 use crate::cli::args::{Arguments, LookArguments, Word};
@@ -174,6 +174,9 @@ pub struct LookOptions {
 /// services is far shorter.
 const MAX_DEPTH: u32 = 100;
 
+/// What is younger is not to be forgotten: the unit of what is counted.
+const YOUNG: SignedDuration = SignedDuration::from_hours(1);
+
 /// Reads the command line (without the program's name) and the environment.
 /// The error is one line, without the program's name, for exit code 2.
 pub fn parse(
@@ -198,7 +201,7 @@ pub fn parse(
         Some(Word::Doctor) => Command::Doctor(pick(None, "", &settings, &["SHAWK_HOST_ID"], text)?),
         Some(Word::CreateScheme(words)) => Command::CreateScheme(stored(words.cmdb, &settings)?),
         Some(Word::Prune(words)) => {
-            let before = duration::parse_moment(&words.older_than, now);
+            let before = old(&words.older_than, now);
             let before = before.map_err(|error| format!("--older-than: {error}"))?;
             Command::Prune(stored(words.cmdb.cmdb, &settings)?, before)
         }
@@ -215,6 +218,16 @@ pub fn parse(
     };
     let warnings = settings.unknown.iter().map(warning).collect();
     Ok(Invocation { command, debug, warnings })
+}
+
+/// What was over less than an hour ago may be of something that is not over: of
+/// a host that has not told of it yet, or whose totals go on in that hour.
+fn old(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    let moment = duration::parse_past(text, now)?;
+    match now.duration_since(moment) < YOUNG {
+        true => Err(format!("'{text}' is less than an hour ago; write 1h or more, like 720h")),
+        false => Ok(moment),
+    }
 }
 
 /// clap answers `--help` as an error too. Its real errors are folded into one

@@ -97,7 +97,7 @@ pub struct LabelsArguments {
 pub struct PruneArguments {
     #[command(flatten)]
     pub cmdb: CmdbArguments,
-    /// How long ago: 720h, or 2026-01-31T12:00:00Z
+    /// How long ago, an hour or more: 720h, or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "MOMENT")]
     pub older_than: String,
 }

@@ -213,6 +213,16 @@ fn a_mistake_is_one_line_with_the_value_and_the_remedy() {
     refused("serve", &[("SHAWK_CLIENT_CA", "a")], "--client-ca needs TLS");
     refused("serve --cmdb http://localhost:1", &[], "is a collector");
     refused("create-scheme --cmdb https://c:1", &[], "https://c:1 is a collector");
+    refused(
+        "prune --older-than 2999-01-01T00:00:00Z",
+        &[],
+        "--older-than: '2999-01-01T00:00:00Z' is in the future",
+    );
+    refused(
+        "prune --older-than 59m",
+        &[],
+        "--older-than: '59m' is less than an hour ago; write 1h",
+    );
     refused("prune --older-than 1h --cmdb https://c:1", &[], "is a collector");
     refused("probe --cmdb http://collector:7717", &[], "unencrypted");
 }

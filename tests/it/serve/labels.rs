@@ -85,17 +85,17 @@ fn labels_stand_in_every_answer() {
     ];
     let told = with_addresses(report("web", 0, 1, 60, flows), &["10.0.0.1"]);
     assert_eq!(collector.report(&[&told]).status, 200);
-    let since = "2027-01-15T00:00:00Z";
+    let since = "2025-11-24T00:00:00Z";
     for (words, query) in [
         (&["listeners"][..], "listeners"),
-        (&["failing", "--since", since], "failing?since=2027-01-15T00:00:00Z"),
-        (&["unexplained", "--since", since], "unexplained?since=2027-01-15T00:00:00Z"),
+        (&["failing", "--since", since], "failing?since=2025-11-24T00:00:00Z"),
+        (&["unexplained", "--since", since], "unexplained?since=2025-11-24T00:00:00Z"),
         (&["impact", "shop"], "impact?what=shop"),
         (&["drain", "shop", "--for", "87600h"], "drain?what=shop&for=87600h"),
         (&["policy", "shop"], "policy?what=shop"),
         (
-            &["diff", "--from", "2027-01-15T08:00:10Z", "--to", "2027-01-15T08:01:00Z"],
-            "diff?from=2027-01-15T08:00:10Z&to=2027-01-15T08:01:00Z",
+            &["diff", "--from", "2025-11-24T08:00:10Z", "--to", "2025-11-24T08:01:00Z"],
+            "diff?from=2025-11-24T08:00:10Z&to=2025-11-24T08:01:00Z",
         ),
         (&["look", "shop"], "look?what=shop"),
         (&["export", "-o", "csv"], "export?output=csv"),
