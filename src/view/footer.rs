@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use crate::graph::page::Part;
 use crate::graph::search::{Answer, Otherwise};
 use crate::graph::{Identity, Listen, NodeId};
+use crate::labels::Labels;
 use crate::recall::{HostRecord, Selector, Window};
 use crate::view::escape::{quoted, word};
 use crate::view::label::{age, end, host, name};
@@ -234,7 +235,11 @@ fn unused_line(answer: &Answer, unused: &[(NodeId, Listen)]) -> Option<String> {
 pub(crate) fn nothing(answer: &Answer) -> Vec<String> {
     let asked = answer.question.selectors.iter().map(selector).collect::<Vec<_>>().join(" or ");
     let when = window(&answer.question.window);
+    let labels = &answer.question.labels;
     let Some(otherwise) = &answer.otherwise else {
+        if let [Selector::Label(word)] = &answer.question.selectors[..] {
+            return vec![unlabelled(word, labels, when)];
+        }
         let remedy = match answer.question.selectors[..] {
             [Selector::All] => "",
             _ => "; 'shawk listeners' names what is known",
@@ -242,6 +247,23 @@ pub(crate) fn nothing(answer: &Answer) -> Vec<String> {
         return vec![format!("nothing is known of {asked}: no probe ever reported it{remedy}")];
     };
     known(answer, otherwise, &selector(&otherwise.selector), when)
+}
+
+/// What to say of a label that nothing has.
+fn unlabelled(label: &str, labels: &Labels, when: &str) -> String {
+    let said = quoted(label);
+    if labels.gives(label) {
+        return format!("label {said} is given, but nothing that was seen{when} has it");
+    }
+    if labels.is_empty() {
+        return format!("no label says {said}: there are none; name a file of them with --labels");
+    }
+    let all = labels.called("");
+    let mut words: Vec<String> = all.iter().take(LISTED).map(|(text, _)| word(text)).collect();
+    if all.len() > LISTED {
+        words.push(format!("{} more", all.len() - LISTED));
+    }
+    format!("no label says {said}; there are: {}", words.join(", "))
 }
 
 fn known(answer: &Answer, otherwise: &Otherwise, asked: &str, when: &str) -> Vec<String> {
