@@ -14,11 +14,13 @@ pub(crate) mod tokens;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::cmdb::{open, report};
 use crate::postgres;
-use crate::serve::collector::{Collector, said, shawk};
+use crate::serve::collector::{Collector, said, shawk, until};
 
 /// A SQLite file and a database of PostgreSQL 15, both with their scheme.
 pub(crate) fn places(directory: &tempfile::TempDir) -> [String; 2] {
@@ -230,4 +232,35 @@ fn a_collector_is_no_place_to_change_a_scheme_or_to_prune() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
+}
+
+#[test]
+fn whoever_watches_says_once_that_the_collector_is_away_and_once_that_it_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
+    let collector = Collector::start(&cmdb, &[]);
+    let told = report("web", 0, 1, 60, vec![open("10.0.0.1:80 . nginx", 0, 60)]);
+    assert_eq!(collector.report(&[&told]).status, 200);
+
+    let files = ["stdout", "stderr"].map(|name| directory.path().join(name));
+    let [stdout, stderr] = files.each_ref().map(|path| std::fs::File::create(path).unwrap());
+    let read = |at: usize| std::fs::read_to_string(&files[at]).unwrap();
+    let mut watching = shawk(&["drain", "web", "--watch", "--interval", "50ms"]);
+    watching.args(["--cmdb", &collector.url()]).stdout(stdout).stderr(stderr);
+    let mut watching = watching.spawn().unwrap();
+    until("it has an answer", || !read(0).is_empty());
+    let listen = format!("127.0.0.1:{}", collector.port);
+    collector.terminate();
+    collector.ended();
+    until("it says that nobody answers", || read(1).contains("WARN"));
+    // Long enough for several more attempts, which must pass in silence.
+    std::thread::sleep(Duration::from_millis(500));
+    let collector = Collector::start_at(&listen, &cmdb, &[]);
+    until("it says that somebody does", || read(1).contains("the CMDB answers again"));
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    let said = read(1);
+    assert_eq!((said.matches("WARN").count(), said.lines().count()), (1, 2), "{said}");
+    assert_eq!(read(0).lines().count(), 1, "nothing has changed: {}", read(0));
+    drop(collector);
 }
