@@ -21,13 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::agent::spool::SpoolPlan;
 use crate::cli::args::{Arguments, LookArguments, Word};
-use crate::cli::inquiry::InquiryOptions;
+use crate::cli::inquiry::{InquiryOptions, MAX_LINES, page};
 use crate::cli::selector::{selectors, window};
 use crate::cli::settings::Settings;
 use crate::cmdb::enrol::Enrolment;
@@ -242,6 +242,13 @@ fn help_or_refusal(error: &clap::Error) -> Result<Invocation, String> {
 
 /// What clap says in several lines, as one, with its own tip or this remedy.
 fn one_line(error: &clap::Error, remedy: &str) -> String {
+    if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+        && word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    {
+        return format!(
+            "no value begins with '{word}': write it without the '-'; 5m is 5 minutes, or so long ago"
+        );
+    }
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or("wrong arguments");
@@ -250,6 +257,8 @@ fn one_line(error: &clap::Error, remedy: &str) -> String {
         said.extend(lines.clone().next().map(|line| format!(" {line}")));
     }
     let tip = lines.find_map(|line| line.strip_prefix("tip: "));
+    // Whoever mistakes a flag means no word that looks like one.
+    let tip = tip.filter(|tip| !tip.starts_with("to pass '"));
     match tip.unwrap_or(remedy) {
         "" => said,
         remedy => format!("{said}; {remedy}"),
@@ -365,14 +374,17 @@ fn look(words: LookArguments, settings: &Settings, now: Timestamp) -> Result<Loo
 
 /// What the words of a question mean.
 pub fn asked(words: LookArguments, now: Timestamp) -> Result<Asked, String> {
-    let window = window(&words.window, now)?;
+    let paged = words.limit.is_some() || words.after.is_some();
+    let limit = words.limit.unwrap_or_else(|| MAX_LINES.to_string());
+    let page = page(&limit, words.after.as_deref(), now)?;
+    let window = window(&words.window, page.asked)?;
     let depth = depth(&words.depth)?;
     let ways = match (words.up, words.down) {
         (true, false) => Ways::Up,
         (false, true) => Ways::Down,
         _ => Ways::Both,
     };
-    Ok(Asked { selectors: selectors(words.of)?, window, depth, ways, page: None })
+    Ok(Asked { selectors: selectors(words.of)?, window, depth, ways, page: paged.then_some(page) })
 }
 
 /// How many steps to walk.

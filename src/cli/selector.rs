@@ -9,18 +9,22 @@ use crate::cli::args::{SelectorArguments, WindowArguments};
 use crate::cli::{duration, text};
 use crate::recall::{Selector, Window};
 
+/// How a moment is read, as of now.
+type Read = fn(&str, Timestamp) -> Result<Timestamp, String>;
+
 pub(crate) fn window(words: &WindowArguments, now: Timestamp) -> Result<Window, String> {
-    let moment = |flag: &str, value: &Option<String>| match value {
-        Some(value) => {
-            duration::parse_moment(value, now).map(Some).map_err(|error| format!("{flag}: {error}"))
-        }
-        None => Ok(None),
+    let moment = |flag: &str, value: &Option<String>, read: Read| {
+        let moment = value.as_deref().map(|value| read(value, now)).transpose();
+        moment.map_err(|error| format!("{flag}: {error}"))
     };
-    if let Some(at) = moment("--at", &words.at)? {
+    if let Some(at) = moment("--at", &words.at, duration::parse_past)? {
         return Ok(Window { since: Some(at), until: Some(at) });
     }
-    let window =
-        Window { since: moment("--since", &words.since)?, until: moment("--until", &words.until)? };
+    // An end that is yet to come is as good as none.
+    let window = Window {
+        since: moment("--since", &words.since, duration::parse_past)?,
+        until: moment("--until", &words.until, duration::parse_moment)?,
+    };
     if let (Some(since), Some(until)) = (window.since, window.until)
         && since > until
     {
