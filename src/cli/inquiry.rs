@@ -284,11 +284,12 @@ fn read(word: InquiryWord, now: Timestamp) -> Result<Read, String> {
 fn except(word: &str) -> Result<Vec<Selector>, String> {
     let of = SelectorArguments { what: Some(word.to_owned()), ..SelectorArguments::default() };
     let meant = selectors(of).map_err(|error| format!("--except: {error}"))?;
-    match meant[..] {
-        [Selector::Port(_) | Selector::All] => Err(format!(
+    let where_to = |meant: &Selector| meant.port().is_some() || *meant == Selector::All;
+    match meant.iter().any(where_to) {
+        true => Err(format!(
             "--except: '{word}' is not who connects; name an address, network, host, process or label"
         )),
-        _ => Ok(meant),
+        false => Ok(meant),
     }
 }
 
@@ -298,7 +299,9 @@ fn named(command: &str, shared: InquiryArguments) -> Result<InquiryArguments, St
     let of = &shared.of;
     let all = [&of.what, &of.ip, &of.ipv4, &of.ipv6, &of.host, &of.process, &of.port, &of.label];
     if all.iter().all(|word| word.is_none()) || of.what.as_deref() == Some("*") {
-        return Err(format!("{command} of what? name a host, process, port or address"));
+        return Err(format!(
+            "{command} of what? name a host, process, port, address or ADDRESS:PORT"
+        ));
     }
     Ok(shared)
 }

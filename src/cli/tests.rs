@@ -10,7 +10,7 @@ use crate::cli::{Command, Invocation, LookOptions, ProbeOptions, inquiry, parse}
 use crate::flow::filter::Filter;
 use crate::graph::walk::Ways;
 use crate::probe::choose::Mode;
-use crate::recall::Selector;
+use crate::recall::{Selector, Spot};
 
 fn run(line: &str, environment: &[(&str, &str)]) -> Result<Invocation, String> {
     let words: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
@@ -189,6 +189,12 @@ fn a_mistake_is_one_line_with_the_value_and_the_remedy() {
     );
     refused("probe --cmdb mysql://root:hunter2@h/d", &[], "--cmdb");
     refused("look 10.0.0.300", &[], "'10.0.0.300' is not an address");
+    refused("look 10.0.0.300:80", &[], "'10.0.0.300:80' is not an address");
+    refused("look 10.0.0.10:0", &[], "10.0.0.10:0: '0' is not a port; choose from 1 to 65535");
+    refused("look web-1:70000", &[], "web-1:70000: '70000' is not a port");
+    refused("look web-1:", &[], "'web-1:' is not an address");
+    refused("look web-1:http", &[], "'web-1:http' is not an address");
+    refused("drain web --except web-1:80", &[], "--except: 'web-1:80' is not who connects");
     refused("look 10.0.0.0/33", &[], "'10.0.0.0/33' is not an address");
     refused("look --ipv4 fd00::1", &[], "'fd00::1' is of the other IP family");
     refused("look --ip nonsense", &[], "--ip: 'nonsense' is not an address");
@@ -242,6 +248,7 @@ fn a_password_is_never_repeated() {
 #[test]
 fn a_bare_word_may_mean_any_of_them() {
     let ip = |text: &str| Selector::Address(text.parse().unwrap());
+    let at = |text: &str, port| Selector::Service(Spot::Address(text.parse().unwrap()), port);
     for (word, selectors) in [
         ("10.0.0.10", vec![ip("10.0.0.10")]),
         ("::ffff:10.0.0.10", vec![ip("10.0.0.10")]),
@@ -250,6 +257,18 @@ fn a_bare_word_may_mean_any_of_them() {
         ("5432", vec![Selector::Port(5432)]),
         (":5432", vec![Selector::Port(5432)]),
         ("*", vec![Selector::All]),
+        ("10.0.0.10:80", vec![at("10.0.0.10", 80)]),
+        ("[fd00::1]:80", vec![at("fd00::1", 80)]),
+        ("[::ffff:10.0.0.10]:80", vec![at("10.0.0.10", 80)]),
+        ("fd00::1:80", vec![ip("fd00::1:80")]),
+        (
+            "web-1:80",
+            vec![
+                Selector::Label("web-1:80".into()),
+                Selector::Host("web-1:80".into()),
+                Selector::Service(Spot::Host("web-1".into()), 80),
+            ],
+        ),
         (
             "web-1",
             vec![

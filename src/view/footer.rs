@@ -212,10 +212,7 @@ fn unused_line(answer: &Answer, unused: &[(NodeId, Listen)]) -> Option<String> {
     if !answer.walk.steps.is_empty() {
         return Some(count);
     }
-    let asked = match answer.selector {
-        Selector::Address(address) => Some(address),
-        _ => None,
-    };
+    let asked = answer.selector.address();
     let mut names: Vec<String> = unused
         .iter()
         .take(LISTED)
@@ -267,11 +264,16 @@ fn unlabelled(label: &str, labels: &Labels, when: &str) -> String {
 }
 
 fn known(answer: &Answer, otherwise: &Otherwise, asked: &str, when: &str) -> Vec<String> {
+    let is_nowhere = answer.walk.roots.is_empty();
     let mut lines = vec![match otherwise.last_edge {
         Some(last) => format!(
             "nothing was seen to talk to or from {asked}{when}; it last was {} ago ({last})",
             age(answer.now, last)
         ),
+        // Its host was found, and nothing there.
+        None if matches!(otherwise.selector, Selector::Service(..)) && is_nowhere => {
+            format!("nothing was ever seen at {asked}")
+        }
         None => format!("{asked} is known, but nothing was ever seen to talk to or from it"),
     }];
     for known in otherwise.hosts.iter().take(LISTED) {
@@ -293,13 +295,14 @@ fn window(window: &Window) -> &'static str {
 }
 
 /// A selector as the user wrote it, with what it was taken for.
-pub(crate) fn selector(selector: &Selector) -> String {
-    match selector {
+pub(crate) fn selector(meant: &Selector) -> String {
+    match meant {
         Selector::Address(address) => format!("address {address}"),
         Selector::Network(network) => format!("network {network}"),
         Selector::Host(name) => format!("host {}", quoted(name)),
         Selector::Process(name) => format!("process {}", quoted(name)),
         Selector::Port(port) => format!("port {port}"),
+        Selector::Service(spot, port) => format!("port {port} of {}", selector(&spot.whole())),
         Selector::All => "any host".to_owned(),
         Selector::Label(word) => format!("label {}", quoted(word)),
     }

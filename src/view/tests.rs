@@ -11,7 +11,7 @@ use crate::graph::search::{Answer, Otherwise, Question, Search};
 use crate::graph::tests::notation::{host_key, records, second};
 use crate::graph::walk::{Reach, Ways};
 use crate::labels::Labels;
-use crate::recall::{FlowRecord, Found, Records, Selector, Sums, Traffic, Window};
+use crate::recall::{FlowRecord, Found, Records, Selector, Spot, Sums, Traffic, Window};
 use crate::view::{Format, write};
 
 mod finding;
@@ -324,6 +324,14 @@ fn an_empty_answer_says_what_is_known() {
         data of 1 host: a 10s old
         2 listeners that nobody called: tcp 10.0.0.1:80 ('web', pgid=1), tcp 10.0.0.1:443 ('web', pgid=1)
     "#]].assert_eq(&print(&known, Format::Table));
+    let service = Selector::Service(Spot::Host("a".to_owned()), 81);
+    let mut nowhere = idle(service.clone());
+    nowhere.otherwise = Some(Otherwise::of(service, &found, &all, &question));
+    expect![[r#"
+        nothing was ever seen at port 81 of host 'a'
+        host a was last heard of 10s ago (2026-05-28T20:27:40Z)
+    "#]]
+    .assert_eq(&print(&nowhere, Format::Tree));
     let mut unknown = idle(host("nginx"));
     unknown.question.selectors.push(Selector::Process("nginx".to_owned()));
     expect![[r#"
