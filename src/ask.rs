@@ -30,7 +30,7 @@ pub async fn ask(
     // All are asked of the same hosts, so that they can be compared.
     let window = questions.iter().map(|question| question.window).reduce(Window::hull);
     let selectors = questions.first().map_or(&[][..], |question| &question.selectors);
-    let meant = look::meant(cmdb, selectors, &window.unwrap_or_default()).await?;
+    let meant = look::meant(cmdb, selectors, &window.unwrap_or_default(), labels).await?;
     let mut answers = Vec::new();
     for question in questions {
         answers.push(look::look_from(cmdb, question, meant.clone(), now).await?);

@@ -21,13 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use ipnet::IpNet;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::agent::spool::SpoolPlan;
 use crate::cli::args::{Arguments, LookArguments, Word};
-use crate::cli::inquiry::InquiryOptions;
+use crate::cli::inquiry::{InquiryOptions, MAX_LINES, page};
 use crate::cli::selector::{selectors, window};
 use crate::cli::settings::Settings;
 use crate::cmdb::enrol::Enrolment;
@@ -174,6 +174,9 @@ pub struct LookOptions {
 /// services is far shorter.
 const MAX_DEPTH: u32 = 100;
 
+/// What is younger is not to be forgotten: the unit of what is counted.
+const YOUNG: SignedDuration = SignedDuration::from_hours(1);
+
 /// Reads the command line (without the program's name) and the environment.
 /// The error is one line, without the program's name, for exit code 2.
 pub fn parse(
@@ -198,7 +201,7 @@ pub fn parse(
         Some(Word::Doctor) => Command::Doctor(pick(None, "", &settings, &["SHAWK_HOST_ID"], text)?),
         Some(Word::CreateScheme(words)) => Command::CreateScheme(stored(words.cmdb, &settings)?),
         Some(Word::Prune(words)) => {
-            let before = duration::parse_moment(&words.older_than, now);
+            let before = old(&words.older_than, now);
             let before = before.map_err(|error| format!("--older-than: {error}"))?;
             Command::Prune(stored(words.cmdb.cmdb, &settings)?, before)
         }
@@ -217,6 +220,16 @@ pub fn parse(
     Ok(Invocation { command, debug, warnings })
 }
 
+/// What was over less than an hour ago may be of something that is not over: of
+/// a host that has not told of it yet, or whose totals go on in that hour.
+fn old(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    let moment = duration::parse_past(text, now)?;
+    match now.duration_since(moment) < YOUNG {
+        true => Err(format!("'{text}' is less than an hour ago; write 1h or more, like 720h")),
+        false => Ok(moment),
+    }
+}
+
 /// clap answers `--help` as an error too. Its real errors are folded into one
 /// line.
 fn help_or_refusal(error: &clap::Error) -> Result<Invocation, String> {
@@ -229,6 +242,13 @@ fn help_or_refusal(error: &clap::Error) -> Result<Invocation, String> {
 
 /// What clap says in several lines, as one, with its own tip or this remedy.
 fn one_line(error: &clap::Error, remedy: &str) -> String {
+    if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidArg)
+        && word.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    {
+        return format!(
+            "no value begins with '{word}': write it without the '-'; 5m is 5 minutes, or so long ago"
+        );
+    }
     let text = error.to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let first = lines.next().unwrap_or("wrong arguments");
@@ -237,6 +257,8 @@ fn one_line(error: &clap::Error, remedy: &str) -> String {
         said.extend(lines.clone().next().map(|line| format!(" {line}")));
     }
     let tip = lines.find_map(|line| line.strip_prefix("tip: "));
+    // Whoever mistakes a flag means no word that looks like one.
+    let tip = tip.filter(|tip| !tip.starts_with("to pass '"));
     match tip.unwrap_or(remedy) {
         "" => said,
         remedy => format!("{said}; {remedy}"),
@@ -352,14 +374,17 @@ fn look(words: LookArguments, settings: &Settings, now: Timestamp) -> Result<Loo
 
 /// What the words of a question mean.
 pub fn asked(words: LookArguments, now: Timestamp) -> Result<Asked, String> {
-    let window = window(&words.window, now)?;
+    let paged = words.limit.is_some() || words.after.is_some();
+    let limit = words.limit.unwrap_or_else(|| MAX_LINES.to_string());
+    let page = page(&limit, words.after.as_deref(), now)?;
+    let window = window(&words.window, page.asked)?;
     let depth = depth(&words.depth)?;
     let ways = match (words.up, words.down) {
         (true, false) => Ways::Up,
         (false, true) => Ways::Down,
         _ => Ways::Both,
     };
-    Ok(Asked { selectors: selectors(words.of)?, window, depth, ways, page: None })
+    Ok(Asked { selectors: selectors(words.of)?, window, depth, ways, page: paged.then_some(page) })
 }
 
 /// How many steps to walk.

@@ -60,7 +60,7 @@ pub fn question(
 
 /// Answers a question as of `now`.
 pub async fn look(cmdb: &Cmdb, question: Question, now: Timestamp) -> Result<Answer> {
-    let meant = meant(cmdb, &question.selectors, &question.window).await?;
+    let meant = meant(cmdb, &question.selectors, &question.window, &question.labels).await?;
     look_from(cmdb, question, meant, now).await
 }
 
@@ -85,10 +85,11 @@ pub async fn meant(
     cmdb: &Cmdb,
     selectors: &[Selector],
     window: &Window,
+    labels: &Labels,
 ) -> Result<(Selector, Found)> {
     let mut meant = None;
     for selector in selectors {
-        let found = cmdb.find(selector, window).await?;
+        let found = find(cmdb, selector, window, labels).await?;
         let known = !found.hosts.is_empty() || !found.addresses.is_empty();
         if known || meant.is_none() {
             meant = Some((selector.clone(), found));
@@ -98,6 +99,15 @@ pub async fn meant(
         }
     }
     Ok(meant.unwrap_or_else(|| unreachable!("a question has a selector")))
+}
+
+/// Where to begin. The CMDB knows no labels, and finds every host for one; of a
+/// word that no label gives there is none.
+async fn find(cmdb: &Cmdb, selector: &Selector, window: &Window, labels: &Labels) -> Result<Found> {
+    match selector {
+        Selector::Label(word) if !labels.gives(word) => Ok(Found::default()),
+        _ => cmdb.find(selector, window).await,
+    }
 }
 
 async fn search(
@@ -132,15 +142,18 @@ async fn search(
 async fn otherwise(cmdb: &Cmdb, question: &Question) -> Result<Option<Otherwise>> {
     let always = Window::default();
     for selector in &question.selectors {
-        let found = cmdb.find(selector, &always).await?;
+        let found = find(cmdb, selector, &always, &question.labels).await?;
         if found.hosts.is_empty() && found.addresses.is_empty() {
             continue;
         }
         let hosts: Vec<HostKey> = found.hosts.iter().copied().take(OTHERWISE_HOSTS).collect();
         let addresses: Vec<_> = found.addresses.iter().copied().take(OTHERWISE_HOSTS).collect();
         let records = cmdb.around(&hosts, &addresses, &always).await?;
-        let tolerance = question.tolerance;
-        return Ok(Some(Otherwise::of(selector.clone(), &found, &records, tolerance)));
+        let known = Otherwise::of(selector.clone(), &found, &records, question);
+        // Of a label every host was found, and none of these may have it.
+        if !known.hosts.is_empty() || !matches!(selector, Selector::Label(_)) {
+            return Ok(Some(known));
+        }
     }
     Ok(None)
 }

@@ -4,7 +4,7 @@
 //! they are stored, sent or joined.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -37,6 +37,56 @@ pub enum Selector {
     Process(String),
     /// A service by port, on any host.
     Port(u16),
+    /// What is offered at a port of one place.
+    Service(Spot, u16),
+}
+
+/// The place of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Spot {
+    /// One address, canonical.
+    Address(IpAddr),
+    /// A host by name or by id.
+    Host(String),
+}
+
+impl Selector {
+    /// The one port that is meant.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Selector::Port(port) | Selector::Service(_, port) => Some(*port),
+            _ => None,
+        }
+    }
+
+    /// The one address that is meant.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Selector::Address(address) | Selector::Service(Spot::Address(address), _) => {
+                Some(*address)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Spot {
+    /// All of it, whatever the port: what a CMDB is asked for. Which of it is at
+    /// the port is known by the edges, and so in the graph.
+    pub fn whole(&self) -> Selector {
+        match self {
+            Spot::Address(address) => Selector::Address(*address),
+            Spot::Host(name) => Selector::Host(name.clone()),
+        }
+    }
+
+    /// With a port, as people write it.
+    pub fn at(&self, port: u16) -> String {
+        match self {
+            Spot::Address(address) => SocketAddr::new(*address, port).to_string(),
+            Spot::Host(name) => format!("{name}:{port}"),
+        }
+    }
 }
 
 /// The range of time asked about. A flow is in it when one of its spans

@@ -22,7 +22,7 @@ use crate::look;
 use crate::probe::choose::Mode;
 use crate::probe::support::Support;
 use crate::probe::{Probe, ProbeConfig, choose, machine};
-use crate::recall::Selector;
+use crate::recall::{Selector, Window};
 use crate::serve;
 use crate::view::{self, Format, escape};
 
@@ -203,17 +203,27 @@ fn can_be_read(file: &Path) -> Result<()> {
 async fn look(options: LookOptions) -> Result<()> {
     let asked = options.asked;
     let mut selectors = asked.selectors;
+    let mut here = None;
     if selectors.is_empty() {
         let host = machine::read_host(&config(options.host_id, None))?;
         selectors.push(Selector::Host(host.id));
+        here = Some(Selector::Host(host.name));
     }
     let question = look::question(selectors, asked.window, asked.depth, asked.ways, options.labels);
     let cmdb = read(&options.cmdb).await?;
     let mut answer = look::look(&cmdb, question, Timestamp::now()).await?;
+    if let Some(here) = here.filter(|_| answer.walk.steps.is_empty() && answer.otherwise.is_none())
+        && cmdb.find(&here, &Window::default()).await?.hosts.is_empty()
+    {
+        // People know their machine by its name, and not by what it reports as.
+        answer.question.selectors = vec![here];
+    }
     cmdb.close().await;
     if let Some(page) = asked.page {
         answer.turn(&page);
-        for remark in view::remarks(&answer) {
+        // Where people read it, they stand below.
+        let beside = !matches!(options.format, Format::Tree | Format::Table);
+        for remark in view::remarks(&answer).iter().filter(|_| beside) {
             info!("{remark}");
         }
     }

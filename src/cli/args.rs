@@ -33,6 +33,9 @@ pub struct Arguments {
     pub command: Option<Word>,
 }
 
+/// What every command takes, apart from what is its own.
+const ANYWHERE: &str = "Of every command";
+
 #[derive(Debug, Args)]
 pub struct Global {
     /// Print the version
@@ -42,10 +45,10 @@ pub struct Global {
     #[arg(long, action = ArgAction::SetTrue)]
     pub credits: bool,
     /// Log what is done and why, to standard error
-    #[arg(long, global = true, action = ArgAction::SetTrue)]
+    #[arg(long, global = true, help_heading = ANYWHERE, action = ArgAction::SetTrue)]
     pub debug: bool,
     /// A file of settings, NAME=value a line
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = ANYWHERE, value_name = "FILE")]
     pub env_file: Option<String>,
 }
 
@@ -59,7 +62,7 @@ pub enum Word {
     Serve(ServeArguments),
     /// Create the CMDB's schema, or bring it up to date
     #[command(name = "create-scheme", visible_alias = "create-schema")]
-    CreateScheme(CmdbArguments),
+    CreateScheme(StoredArguments),
     /// Print what this host offers to a probe, and what would lift it
     Doctor,
     /// Forget what was over long ago: flows, spans, hours, addresses, silent hosts
@@ -86,6 +89,16 @@ pub struct CmdbArguments {
     pub cmdb: Option<String>,
 }
 
+/// Of a command that a collector does not carry out.
+#[derive(Debug, Args)]
+pub struct StoredArguments {
+    /// Where the CMDB is: sqlite:PATH, or postgres://USER@HOST/DATABASE
+    /// [default: sqlite:/var/lib/shawk/cmdb.db, for others than root
+    /// sqlite:~/.local/state/shawk/cmdb.db]
+    #[arg(long, visible_alias = "cmdb-url", value_name = "URL")]
+    pub cmdb: Option<String>,
+}
+
 #[derive(Clone, Debug, Default, Args)]
 pub struct LabelsArguments {
     /// A file that gives names, roles and groups to hosts, networks and units
@@ -96,8 +109,8 @@ pub struct LabelsArguments {
 #[derive(Debug, Args)]
 pub struct PruneArguments {
     #[command(flatten)]
-    pub cmdb: CmdbArguments,
-    /// How long ago: 720h, or 2026-01-31T12:00:00Z
+    pub cmdb: StoredArguments,
+    /// How long ago, an hour or more: 720h, or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "MOMENT")]
     pub older_than: String,
 }
@@ -108,7 +121,7 @@ pub struct EnrolArguments {
     #[arg(value_name = "NAME")]
     pub name: String,
     #[command(flatten)]
-    pub cmdb: CmdbArguments,
+    pub cmdb: StoredArguments,
     /// What it is for: write (to report about one host), read (to ask) or admin
     /// (both, for any host) [default: write]
     #[arg(long, value_name = "ROLE")]
@@ -130,7 +143,7 @@ pub struct EnrolArguments {
 #[derive(Debug, Args)]
 pub struct TokensArguments {
     #[command(flatten)]
-    pub cmdb: CmdbArguments,
+    pub cmdb: StoredArguments,
     /// table or json
     #[arg(long, short = 'o', value_name = "FORMAT", default_value = "table")]
     pub output: String,
@@ -142,13 +155,13 @@ pub struct RevokeArguments {
     #[arg(value_name = "ID|NAME")]
     pub what: String,
     #[command(flatten)]
-    pub cmdb: CmdbArguments,
+    pub cmdb: StoredArguments,
 }
 
 #[derive(Debug, Args)]
 pub struct ServeArguments {
     #[command(flatten)]
-    pub cmdb: CmdbArguments,
+    pub cmdb: StoredArguments,
     /// Where to listen [default: 127.0.0.1:7717]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<String>,
@@ -242,6 +255,12 @@ pub struct LookArguments {
     pub down: bool,
     #[command(flatten)]
     pub window: WindowArguments,
+    /// Most edges [default: 100000]
+    #[arg(long, value_name = "NUMBER")]
+    pub limit: Option<String>,
+    /// Go on where a page ended: 'next' of its JSON, or what stands below it
+    #[arg(long, value_name = "PLACE")]
+    pub after: Option<String>,
     /// tree, table, json, csv, dot, mermaid, graphml, grafana or svg
     #[arg(long, short = 'o', value_name = "FORMAT", default_value = "tree")]
     pub output: String,
@@ -249,8 +268,9 @@ pub struct LookArguments {
 
 #[derive(Debug, Default, Args)]
 pub struct SelectorArguments {
-    /// An address, a network (10.0.0.0/24), a port, a host, a process, a label,
-    /// or '*' for all that is known [default: of look this host, of all others '*']
+    /// An address, a network (10.0.0.0/24), a port, a host, a process, a label, a
+    /// service (10.0.0.10:80, [fd00::1]:80, web-1:80), or '*' for all that is known
+    /// [default: of look this host, of all others '*']
     #[arg(value_name = "WHAT")]
     pub what: Option<String>,
     /// An address or a network

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::tz::Offset;
+use jiff::{SignedDuration, Timestamp, civil};
+
+/// How far ahead the clock may be by which somebody wrote a moment.
+const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
 /// Reads a duration as Go writes it (`1s`, `2h45m`, `1.5s`, `300ms`), with `d`
 /// and `w` added as Prometheus has them. The grammar is that of Go's
@@ -73,8 +77,34 @@ pub fn parse_moment(text: &str, now: Timestamp) -> Result<Timestamp, String> {
     if let Ok(moment) = text.parse::<Timestamp>() {
         return Ok(moment);
     }
+    if let Some(refusal) = zoneless(text, now) {
+        return Err(refusal);
+    }
     let ago = SignedDuration::try_from(parse(text).map_err(|_| wrong())?).map_err(|_| wrong())?;
     now.checked_sub(ago).map_err(|_| wrong())
+}
+
+/// As [`parse_moment`], of what has been: an answer about what is yet to come
+/// would look as if nothing were there.
+pub fn parse_past(text: &str, now: Timestamp) -> Result<Timestamp, String> {
+    let moment = parse_moment(text, now)?;
+    if moment.duration_since(now) > SKEW {
+        return Err(format!("'{text}' is in the future; it is {now:.0} here"));
+    }
+    Ok(moment)
+}
+
+/// What is said of a time without a zone. Whose clock it was read from is not
+/// known, and a wrong guess would answer for another hour.
+fn zoneless(text: &str, now: Timestamp) -> Option<String> {
+    if let Ok(time) = text.parse::<civil::DateTime>() {
+        return Some(format!(
+            "'{text}' has no time zone; write {time}Z for UTC, or an offset like {time}+01:00"
+        ));
+    }
+    let time: civil::Time = text.parse().ok().filter(|_| text.contains(':'))?;
+    let time = Offset::UTC.to_datetime(now).date().to_datetime(time);
+    Some(format!("'{text}' has no day and no time zone; write {time}Z for today in UTC"))
 }
 
 #[cfg(test)]
@@ -138,5 +168,27 @@ mod tests {
         for text in ["yesterday", "2026-01-30", "10", "200000w"] {
             assert!(parse_moment(text, now).is_err(), "{text}");
         }
+        for (text, remedy) in [
+            ("2026-01-30 01:20:00", "no time zone; write 2026-01-30T01:20:00Z for UTC"),
+            ("2026-01-30T01:20", "or an offset like 2026-01-30T01:20:00+01:00"),
+            ("2026-01-30", "no time zone; write 2026-01-30T00:00:00Z for UTC"),
+            ("11:30", "no day and no time zone; write 2026-01-31T11:30:00Z for today in UTC"),
+            ("-5m", "is not a moment; write how long ago, like 15m"),
+        ] {
+            let refusal = parse_moment(text, now).expect_err(text);
+            assert!(refusal.contains(remedy), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn what_has_been_is_not_yet_to_come() {
+        let now: Timestamp = "2026-01-31T12:00:00Z".parse().expect("a time");
+        // Clocks differ a little.
+        for text in ["0s", "2026-01-31T12:00:59Z"] {
+            assert!(parse_past(text, now).is_ok(), "{text}");
+        }
+        let refusal = parse_past("2026-01-31T12:01:01Z", now).expect_err("a minute ahead");
+        let said = "'2026-01-31T12:01:01Z' is in the future; it is 2026-01-31T12:00:00Z here";
+        assert_eq!(refusal, said);
     }
 }

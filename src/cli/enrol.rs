@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::cli::args::{EnrolArguments, RevokeArguments, TokensArguments};
+use crate::cli::inquiry::pause;
 use crate::cli::settings::Settings;
 use crate::cli::{Command, EnrolOptions, duration, stored, text};
 use crate::cmdb::enrol::Enrolment;
@@ -26,13 +27,14 @@ pub(crate) fn enrol(words: EnrolArguments, settings: &Settings) -> Result<EnrolO
     if is_id(&name) {
         return Err(format!("'{name}' looks like the id of a token; take another name"));
     }
-    let while_ = |flag: &str, value: Option<String>| {
-        let read = value.map(|value| duration::parse(&value)).transpose();
-        read.map_err(|error| format!("{flag}: {error}"))
-    };
-    let grace = while_("--grace", words.grace)?.unwrap_or(GRACE);
-    let lifetime = while_("--expires", words.expires)?;
+    // clap overlooks that where --rotate could not stand.
+    if let (Some(grace), false) = (&words.grace, words.rotate) {
+        return Err(format!("--grace {grace} is for --rotate: no older token ends without it"));
+    }
+    let lifetime = words.expires.map(|text| pause("--expires", &text)).transpose()?;
     let role = if words.rotate { None } else { Some(role(words.role, words.host_id)?) };
+    let grace = words.grace.map(|text| duration::parse(&text)).transpose();
+    let grace = grace.map_err(|error| format!("--grace: {error}"))?.unwrap_or(GRACE);
     let grace = words.rotate.then_some(grace);
     Ok(EnrolOptions {
         cmdb: stored(words.cmdb.cmdb, settings)?,

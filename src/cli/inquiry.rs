@@ -62,7 +62,7 @@ const RECENT: SignedDuration = SignedDuration::from_hours(24);
 /// What a query may say. Whatever else the command line takes (where the CMDB
 /// is, say, or a file) is not for strangers.
 const ASKED_OVER_HTTP: &str = "what ip ipv4 ipv6 host process port label since until at limit after \
-    from to window depth decommission watched trust-polling for except format direction aggregate enforce";
+    up down from to window depth decommission watched trust-polling for except format direction aggregate enforce";
 
 /// The one question whose answer has several formats over HTTP, too.
 const EXPORT: &str = "export";
@@ -284,20 +284,24 @@ fn read(word: InquiryWord, now: Timestamp) -> Result<Read, String> {
 fn except(word: &str) -> Result<Vec<Selector>, String> {
     let of = SelectorArguments { what: Some(word.to_owned()), ..SelectorArguments::default() };
     let meant = selectors(of).map_err(|error| format!("--except: {error}"))?;
-    match meant[..] {
-        [Selector::Port(_) | Selector::All] => Err(format!(
+    let where_to = |meant: &Selector| meant.port().is_some() || *meant == Selector::All;
+    match meant.iter().any(where_to) {
+        true => Err(format!(
             "--except: '{word}' is not who connects; name an address, network, host, process or label"
         )),
-        _ => Ok(meant),
+        false => Ok(meant),
     }
 }
 
-/// Some questions are about something; the whole fleet is no answer to them.
+/// Some questions are about something; the whole fleet is no answer to them,
+/// be it named or not.
 fn named(command: &str, shared: InquiryArguments) -> Result<InquiryArguments, String> {
     let of = &shared.of;
     let all = [&of.what, &of.ip, &of.ipv4, &of.ipv6, &of.host, &of.process, &of.port, &of.label];
-    if all.iter().all(|word| word.is_none()) {
-        return Err(format!("{command} of what? name a host, process, port or address"));
+    if all.iter().all(|word| word.is_none()) || of.what.as_deref() == Some("*") {
+        return Err(format!(
+            "{command} of what? name a host, process, port, address or ADDRESS:PORT"
+        ));
     }
     Ok(shared)
 }
@@ -314,7 +318,7 @@ fn recent(words: &WindowArguments, now: Timestamp) -> Result<Window, String> {
 
 fn moments(words: &DiffArguments, now: Timestamp) -> Result<Moments, String> {
     let moment = |flag: &str, value: &str| {
-        duration::parse_moment(value, now).map_err(|error| format!("{flag}: {error}"))
+        duration::parse_past(value, now).map_err(|error| format!("{flag}: {error}"))
     };
     let from = moment("--from", &words.from)?;
     let to = words.to.as_deref().map(|to| moment("--to", to)).transpose()?.unwrap_or(now);
@@ -350,7 +354,7 @@ fn inquiry(
 }
 
 /// A length of time that is longer than nothing.
-fn pause(flag: &str, text: &str) -> Result<Duration, String> {
+pub(crate) fn pause(flag: &str, text: &str) -> Result<Duration, String> {
     let length = duration::parse(text).map_err(|error| format!("{flag}: {error}"))?;
     if length.is_zero() {
         return Err(format!("{flag}: '{text}' is no time at all; write 1s or more"));

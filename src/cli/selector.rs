@@ -1,26 +1,30 @@
 //! What a question's words mean: whom it is about, and which time.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 
 use crate::cli::args::{SelectorArguments, WindowArguments};
 use crate::cli::{duration, text};
-use crate::recall::{Selector, Window};
+use crate::recall::{Selector, Spot, Window};
+
+/// How a moment is read, as of now.
+type Read = fn(&str, Timestamp) -> Result<Timestamp, String>;
 
 pub(crate) fn window(words: &WindowArguments, now: Timestamp) -> Result<Window, String> {
-    let moment = |flag: &str, value: &Option<String>| match value {
-        Some(value) => {
-            duration::parse_moment(value, now).map(Some).map_err(|error| format!("{flag}: {error}"))
-        }
-        None => Ok(None),
+    let moment = |flag: &str, value: &Option<String>, read: Read| {
+        let moment = value.as_deref().map(|value| read(value, now)).transpose();
+        moment.map_err(|error| format!("{flag}: {error}"))
     };
-    if let Some(at) = moment("--at", &words.at)? {
+    if let Some(at) = moment("--at", &words.at, duration::parse_past)? {
         return Ok(Window { since: Some(at), until: Some(at) });
     }
-    let window =
-        Window { since: moment("--since", &words.since)?, until: moment("--until", &words.until)? };
+    // An end that is yet to come is as good as none.
+    let window = Window {
+        since: moment("--since", &words.since, duration::parse_past)?,
+        until: moment("--until", &words.until, duration::parse_moment)?,
+    };
     if let (Some(since), Some(until)) = (window.since, window.until)
         && since > until
     {
@@ -51,7 +55,7 @@ pub(crate) fn selectors(words: SelectorArguments) -> Result<Vec<Selector>, Strin
         return one("--process", text(&value).map(Selector::Process));
     }
     if let Some(value) = words.port {
-        return one("--port", port(&value));
+        return one("--port", port(&value).map(Selector::Port));
     }
     if let Some(value) = words.label {
         return one("--label", text(&value).map(Selector::Label));
@@ -65,21 +69,40 @@ pub(crate) fn selectors(words: SelectorArguments) -> Result<Vec<Selector>, Strin
         return Ok(vec![selector]);
     }
     if word.bytes().all(|byte| byte.is_ascii_digit()) {
-        return one("a port", port(&word));
+        return one("a port", port(&word).map(Selector::Port));
     }
     if let Some(number) = word.strip_prefix(':') {
-        return one("a port", port(number));
+        return one("a port", port(number).map(Selector::Port));
     }
-    // No host name has a colon or a slash, and none is all digits and points
-    // (RFC 1123, section 2.1): such a word is an address gone wrong.
-    let looks_like_address = word.contains([':', '/'])
-        || word.contains('.') && word.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    if looks_like_address {
+    if let Ok(at) = word.parse::<SocketAddr>() {
+        let spot = Spot::Address(at.ip().to_canonical());
+        let port = port(&at.port().to_string());
+        return one(&word, port.map(|port| Selector::Service(spot, port)));
+    }
+    if let Some((name, number)) = word.rsplit_once(':')
+        && !name.is_empty()
+        && !looks_like_address(name)
+        && !number.is_empty()
+        && number.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        let port = port(number).map_err(|error| format!("{word}: {error}"))?;
+        // What is called so itself goes before its part.
+        let service = Selector::Service(Spot::Host(name.to_owned()), port);
+        return Ok(vec![Selector::Label(word.clone()), Selector::Host(word), service]);
+    }
+    if looks_like_address(&word) {
         return address(&word, |_| true).map(|selector| vec![selector]);
     }
     let name = text(&word)?;
     let meanings = [Selector::Label, Selector::Host, Selector::Process];
     Ok(meanings.map(|means| means(name.clone())).into())
+}
+
+/// No host name has a colon or a slash, and none is all digits and points
+/// (RFC 1123, section 2.1): such a word is an address gone wrong.
+fn looks_like_address(word: &str) -> bool {
+    word.contains([':', '/'])
+        || word.contains('.') && word.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
 /// An address, or a network with its prefix; brackets around IPv6 are taken
@@ -103,9 +126,7 @@ fn address(value: &str, family: impl Fn(&IpAddr) -> bool) -> Result<Selector, St
     Err(format!("'{value}' is not an address or network; write 10.0.0.10, fd00::10 or 10.0.0.0/24"))
 }
 
-fn port(value: &str) -> Result<Selector, String> {
-    match value.parse() {
-        Ok(0) | Err(_) => Err(format!("'{value}' is not a port; choose from 1 to 65535")),
-        Ok(port) => Ok(Selector::Port(port)),
-    }
+fn port(value: &str) -> Result<u16, String> {
+    let port = value.parse().ok().filter(|port| *port > 0);
+    port.ok_or_else(|| format!("'{value}' is not a port; choose from 1 to 65535"))
 }

@@ -10,7 +10,7 @@ use crate::cli::{Command, Invocation, LookOptions, ProbeOptions, inquiry, parse}
 use crate::flow::filter::Filter;
 use crate::graph::walk::Ways;
 use crate::probe::choose::Mode;
-use crate::recall::Selector;
+use crate::recall::{Selector, Spot};
 
 fn run(line: &str, environment: &[(&str, &str)]) -> Result<Invocation, String> {
     let words: Vec<OsString> = line.split_whitespace().map(Into::into).collect();
@@ -167,6 +167,10 @@ fn a_mistake_is_one_line_with_the_value_and_the_remedy() {
     refused("", &[], "no command given; see 'shawk --help'");
     refused("prob", &[], "prob");
     refused("probe --bogus", &[], "--bogus");
+    let bogus = "unexpected argument '--bogus' found; see 'shawk --help'";
+    assert_eq!(run("look --bogus", &[]).unwrap_err(), bogus);
+    refused("look --since -5m", &[], "no value begins with '-5': write it without the '-'");
+    refused("drain x --for -5m", &[], "no value begins with '-5'");
     refused("probe --interval abc", &[], "--interval: 'abc' is not a duration; write it like 1s");
     refused(
         "probe",
@@ -185,6 +189,12 @@ fn a_mistake_is_one_line_with_the_value_and_the_remedy() {
     );
     refused("probe --cmdb mysql://root:hunter2@h/d", &[], "--cmdb");
     refused("look 10.0.0.300", &[], "'10.0.0.300' is not an address");
+    refused("look 10.0.0.300:80", &[], "'10.0.0.300:80' is not an address");
+    refused("look 10.0.0.10:0", &[], "10.0.0.10:0: '0' is not a port; choose from 1 to 65535");
+    refused("look web-1:70000", &[], "web-1:70000: '70000' is not a port");
+    refused("look web-1:", &[], "'web-1:' is not an address");
+    refused("look web-1:http", &[], "'web-1:http' is not an address");
+    refused("drain web --except web-1:80", &[], "--except: 'web-1:80' is not who connects");
     refused("look 10.0.0.0/33", &[], "'10.0.0.0/33' is not an address");
     refused("look --ipv4 fd00::1", &[], "'fd00::1' is of the other IP family");
     refused("look --ip nonsense", &[], "--ip: 'nonsense' is not an address");
@@ -205,6 +215,8 @@ fn a_mistake_is_one_line_with_the_value_and_the_remedy() {
     refused("enrol a --role read --host-id b", &[], "--host-id: a token to read is for no host");
     refused("enrol a --rotate --role read", &[], "cannot be used with");
     refused("enrol a --grace 1h", &[], "--rotate");
+    refused("enrol a --role read --grace 1h", &[], "--grace 1h is for --rotate");
+    refused("enrol a --role read --expires 0s", &[], "--expires: '0s' is no time at all");
     refused("enrol a --host-id b --expires soon", &[], "--expires: 'soon' is not a duration");
     refused("enrol 0123456789ab --host-id b", &[], "looks like the id of a token");
     refused("enrol a\u{7f}b --host-id b", &[], "do not show");
@@ -213,6 +225,16 @@ fn a_mistake_is_one_line_with_the_value_and_the_remedy() {
     refused("serve", &[("SHAWK_CLIENT_CA", "a")], "--client-ca needs TLS");
     refused("serve --cmdb http://localhost:1", &[], "is a collector");
     refused("create-scheme --cmdb https://c:1", &[], "https://c:1 is a collector");
+    refused(
+        "prune --older-than 2999-01-01T00:00:00Z",
+        &[],
+        "--older-than: '2999-01-01T00:00:00Z' is in the future",
+    );
+    refused(
+        "prune --older-than 59m",
+        &[],
+        "--older-than: '59m' is less than an hour ago; write 1h",
+    );
     refused("prune --older-than 1h --cmdb https://c:1", &[], "is a collector");
     refused("probe --cmdb http://collector:7717", &[], "unencrypted");
 }
@@ -226,6 +248,7 @@ fn a_password_is_never_repeated() {
 #[test]
 fn a_bare_word_may_mean_any_of_them() {
     let ip = |text: &str| Selector::Address(text.parse().unwrap());
+    let at = |text: &str, port| Selector::Service(Spot::Address(text.parse().unwrap()), port);
     for (word, selectors) in [
         ("10.0.0.10", vec![ip("10.0.0.10")]),
         ("::ffff:10.0.0.10", vec![ip("10.0.0.10")]),
@@ -234,6 +257,18 @@ fn a_bare_word_may_mean_any_of_them() {
         ("5432", vec![Selector::Port(5432)]),
         (":5432", vec![Selector::Port(5432)]),
         ("*", vec![Selector::All]),
+        ("10.0.0.10:80", vec![at("10.0.0.10", 80)]),
+        ("[fd00::1]:80", vec![at("fd00::1", 80)]),
+        ("[::ffff:10.0.0.10]:80", vec![at("10.0.0.10", 80)]),
+        ("fd00::1:80", vec![ip("fd00::1:80")]),
+        (
+            "web-1:80",
+            vec![
+                Selector::Label("web-1:80".into()),
+                Selector::Host("web-1:80".into()),
+                Selector::Service(Spot::Host("web-1".into()), 80),
+            ],
+        ),
         (
             "web-1",
             vec![
@@ -302,6 +337,8 @@ fn questions_about_something_need_to_be_told_what() {
         ("impact x --watched 1h", "--decommission"),
         ("impact x --depth 0", "choose from 1 to 100"),
         ("drain x --interval 1s", "--watch"),
+        ("impact x --watched 1h --since 2h", "cannot be used with"),
+        ("impact x --trust-polling --since 2h", "cannot be used with"),
         ("drain x --for 0s", "no time at all"),
         ("policy x --format pf", "choose from nftables, iptables"),
         ("policy x --aggregate /33", "write /24"),
@@ -311,6 +348,63 @@ fn questions_about_something_need_to_be_told_what() {
         let refusal = run(line, &[]).unwrap_err();
         assert!(refusal.contains(remedy) && !refusal.contains('\n'), "{line}: {refusal}");
     }
+}
+
+#[test]
+fn everything_is_no_answer_to_what_is_about_something() {
+    for command in ["impact", "drain", "policy"] {
+        let without = run(command, &[]).unwrap_err();
+        assert_eq!(run(&format!("{command} *"), &[]).unwrap_err(), without);
+        let asked = inquiry::asked(command, [("what", "*")].into_iter(), Timestamp::UNIX_EPOCH);
+        assert_eq!(asked.unwrap_err(), without);
+    }
+    assert_eq!(look("*").asked.selectors, [Selector::All]);
+}
+
+#[test]
+fn what_is_yet_to_come_was_not_seen() {
+    for line in [
+        "look --at 2999-01-01T00:00:00Z",
+        "look --since 2999-01-01T00:00:00Z",
+        "diff --from 1h --to 2999-01-01T00:00:00Z",
+        "diff --from 2999-01-01T00:00:00Z",
+        "export --at 2026-01-31T12:01:01Z",
+    ] {
+        refused(line, &[], "is in the future; it is 2026-01-31T12:00:00Z here");
+    }
+    // As good as no end.
+    look("--until 2026-01-31T23:59:59Z");
+}
+
+#[test]
+fn an_edges_page_is_asked_for_like_any_other() {
+    assert_eq!(look("web").asked.page, None);
+    assert_eq!(look("web --limit 5").asked.page.map(|page| page.limit), Some(5));
+    // The words of a later page mean what they meant to the first.
+    let later = look("web --since 2h --after 7-00000000000000ff-1769860000000000").asked;
+    assert_eq!(later.window.since, "2026-01-31T09:46:40Z".parse().ok());
+    refused("look --limit 0", &[], "--limit: '0' is not a number");
+    refused("look --after x", &[], "--after: 'x' is where no page ended");
+}
+
+#[test]
+fn help_says_what_a_command_takes_and_last_what_all_take() {
+    let help = |line: &str| match run(line, &[]).unwrap().command {
+        Command::Print(text) => text,
+        other => panic!("{other:?}"),
+    };
+    for command in ["look", "drain", "probe", "serve", "enrol", "doctor"] {
+        let text = help(&format!("{command} --help"));
+        let (own, all) = text.split_once("Of every command:").unwrap();
+        assert!(!own.contains("--env-file") && !own.contains("--debug"), "{text}");
+        assert!(all.contains("--env-file") && all.contains("--debug"), "{text}");
+        assert_eq!(all.matches("--").count(), 2, "{text}");
+    }
+    for command in ["serve", "enrol", "tokens", "revoke", "prune", "create-scheme"] {
+        let text = help(&format!("{command} --help"));
+        assert!(!text.contains("collector that has it"), "{text}");
+    }
+    assert!(help("look --help").contains("collector that has it"));
 }
 
 #[test]

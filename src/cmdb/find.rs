@@ -13,7 +13,7 @@ use crate::cmdb::rows::name_key;
 use crate::cmdb::sql;
 use crate::cmdb::text::{address_bytes, address_of, is_local_only, range_of};
 use crate::flow::host::Host;
-use crate::recall::{Found, Run, Selector, Window};
+use crate::recall::{Found, Run, Selector, Spot, Window};
 
 /// See [`crate::cmdb::Cmdb::find`].
 pub(crate) async fn find(
@@ -35,6 +35,10 @@ pub(crate) async fn find(
             hosts(connection, sql::HOSTS_BY_PROCESS, &values).await
         }
         Selector::Port(port) => by_port(connection, *port, window).await,
+        Selector::Service(Spot::Address(address), _) => {
+            by_network(connection, &IpNet::from(*address), window).await
+        }
+        Selector::Service(Spot::Host(text), _) => by_host(connection, text, window).await,
     }
 }
 

@@ -9,9 +9,13 @@
 use jiff::Timestamp;
 
 use crate::cmdb::engine::{Access, Column, Connection, Value};
-use crate::cmdb::fault::Error;
+use crate::cmdb::fault::{Error, Fault, Trouble};
+use crate::cmdb::scheme::single;
 use crate::cmdb::sql::{meta, prune as sql};
 use crate::recall::HostKey;
+
+/// How much the clocks of who asks and of the CMDB may differ, microseconds.
+const SKEW: i64 = 60_000_000;
 
 /// Hosts in one step.
 const HOSTS: i64 = 32;
@@ -48,13 +52,19 @@ impl Pruned {
 }
 
 /// Writes down from when on everything is known, before any of it goes: what is
-/// forgotten must not look like what never was.
-pub(crate) async fn begin(connection: &mut Connection, before: Timestamp) -> Result<(), Error> {
-    let row = [
-        Column::Text([Some("forgotten")].into_iter().collect()),
-        Column::Int(vec![Some(before.as_microsecond())]),
-    ];
-    connection.store(meta::RAISE, &row, &[0]).await.map(drop)
+/// forgotten must not look like what never was. What lives is never old, so a
+/// moment that is yet to come by the CMDB's clock is refused: whoever asks may
+/// have a clock that is wrong.
+pub(crate) async fn begin(connection: &mut Connection, before: Timestamp) -> Result<(), Trouble> {
+    let before = before.as_microsecond();
+    if single(connection, meta::NOW).await?.is_none_or(|now| before > now.saturating_add(SKEW)) {
+        let text = "by its clock that is in the future, and all would be forgotten: \
+                    set the clock of this host";
+        return Err(Fault::Refused(text.to_owned()).into());
+    }
+    let row =
+        [Column::Text([Some("forgotten")].into_iter().collect()), Column::Int(vec![Some(before)])];
+    Ok(connection.store(meta::RAISE, &row, &[0]).await.map(drop)?)
 }
 
 /// One step: the hosts after `after`. The last of them, or none if there are

@@ -4,22 +4,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::graph::{Graph, Node, NodeId, Place};
-use crate::recall::{HostKey, HostRecord, Selector};
+use crate::recall::{HostKey, HostRecord, Selector, Spot};
 
 impl Graph {
     /// The nodes a selector means, in their order.
     ///
     /// An address means the processes that use it: with an edge from or to
     /// it, or listening on it, be it through a wildcard where their host has
-    /// it. All their edges belong to the answer, at whatever address.
+    /// it. All their edges belong to the answer, at whatever address. A service
+    /// means those of them, or of a host, that do so at its port.
     pub fn roots(&self, selector: &Selector) -> Vec<NodeId> {
         match selector {
             Selector::All => (0..self.nodes.len()).collect(),
             Selector::Label(word) => {
                 self.nodes_where(|node| node.label.as_ref().is_some_and(|label| label.is(word)))
             }
-            Selector::Address(address) => self.at(|other| other == *address),
-            Selector::Network(network) => self.at(|address| network.contains(&address)),
+            Selector::Address(address) => self.at(|other| other == *address, None),
+            Selector::Network(network) => self.at(|address| network.contains(&address), None),
+            Selector::Service(Spot::Address(address), port) => {
+                self.at(|other| other == *address, Some(*port))
+            }
+            Selector::Service(spot, port) => {
+                let here: BTreeSet<NodeId> = self.roots(&spot.whole()).into_iter().collect();
+                let mut roots = self.roots(&Selector::Port(*port));
+                roots.retain(|root| here.contains(root));
+                roots
+            }
             Selector::Host(name) => {
                 // Names of hosts have no case (RFC 4343); ids do.
                 let lower = name.to_lowercase();
@@ -50,11 +60,13 @@ impl Graph {
         }
     }
 
-    fn at(&self, means: impl Fn(IpAddr) -> bool) -> Vec<NodeId> {
+    /// Those at an address that is meant, at this port if one is.
+    fn at(&self, means: impl Fn(IpAddr) -> bool, port: Option<u16>) -> Vec<NodeId> {
+        let meant = |other: u16| port.is_none_or(|port| port == other);
         let owned = self.owned(&means);
         let mut roots = self.nodes_where(|node| {
             let here = node.identity.place().and_then(|place| owned.get(place));
-            node.listens.iter().any(|listen| {
+            node.listens.iter().filter(|listen| meant(listen.port)).any(|listen| {
                 // An exact address is meant itself; for a wildcard one of each
                 // family stands for all.
                 means(listen.address)
@@ -65,10 +77,12 @@ impl Graph {
             })
         });
         for edge in &self.edges {
-            if means(edge.active_address) {
+            // "Many" is no port that could be meant.
+            let active = edge.active_port.map_or(port.is_none(), meant);
+            if active && means(edge.active_address) {
                 roots.push(edge.active);
             }
-            if means(edge.passive_address) {
+            if meant(edge.port) && means(edge.passive_address) {
                 roots.push(edge.passive);
             }
         }

@@ -244,24 +244,23 @@ fn address_key(record: &AddressRecord) -> (HostKey, &str, IpAddr, Timestamp) {
 
 impl Otherwise {
     /// What records without regard to time say of a selector.
-    pub fn of(
-        selector: Selector,
-        found: &Found,
-        records: &Records,
-        tolerance: SignedDuration,
-    ) -> Self {
-        let graph = join(records, tolerance);
+    pub fn of(selector: Selector, found: &Found, records: &Records, question: &Question) -> Self {
+        let mut graph = join(records, question.tolerance);
+        graph.label(&question.labels);
         let roots: HashSet<NodeId> = graph.roots(&selector).into_iter().collect();
         let edges = graph.edges.iter();
         let last_edge = edges
             .filter(|edge| roots.contains(&edge.active) || roots.contains(&edge.passive))
             .map(|edge| edge.last_seen)
             .max();
-        let meant = |host: &&HostRecord| found.hosts.contains(&host.key);
-        Otherwise {
-            selector,
-            hosts: records.hosts.iter().filter(meant).cloned().collect(),
-            last_edge,
-        }
+        // The CMDB finds every host for a label.
+        let host = |root: &NodeId| Some(graph.nodes[*root].identity.place()?.host);
+        let having: BTreeSet<HostKey> = roots.iter().filter_map(host).collect();
+        let meant = |host: &&HostRecord| match selector {
+            Selector::Label(_) => having.contains(&host.key),
+            _ => found.hosts.contains(&host.key),
+        };
+        let hosts = records.hosts.iter().filter(meant).cloned().collect();
+        Otherwise { selector, hosts, last_edge }
     }
 }

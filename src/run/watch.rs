@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::ask;
 use crate::cli::inquiry::{InquiryOptions, Repeat};
@@ -27,7 +27,7 @@ enum Woken {
 pub(crate) async fn watch(options: InquiryOptions, repeat: Repeat, cmdb: &Cmdb) -> Result<u8> {
     let mut signals = Signals::watch()?;
     let end = repeat.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let mut code = None;
+    let (mut code, mut away) = (None, false);
     let mut said = String::new();
     loop {
         let inquiry = options.inquiry.clone();
@@ -39,11 +39,18 @@ pub(crate) async fn watch(options: InquiryOptions, repeat: Repeat, cmdb: &Cmdb) 
         match (answered, code) {
             (None, code) => return Ok(code.unwrap_or(4)),
             (Some(Ok(outcome)), _) => {
+                if std::mem::take(&mut away) {
+                    info!("the CMDB answers again");
+                }
                 code = Some(outcome.exit_code());
                 print(&outcome, options.format, &mut said)?;
             }
             // A CMDB that was there comes back: the question stays.
-            (Some(Err(error)), Some(_)) => warn!("{error:#}"),
+            (Some(Err(error)), Some(_)) => {
+                if !std::mem::replace(&mut away, true) {
+                    warn!("{error:#}; it is asked again every {:?}", repeat.interval);
+                }
+            }
             (Some(Err(error)), None) => return Err(error),
         }
         if code == Some(0) {

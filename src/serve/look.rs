@@ -126,7 +126,7 @@ pub(crate) fn understand(
     now: Timestamp,
     otherwise: Option<Vec<Selector>>,
 ) -> Result<Words, String> {
-    let (mut ways, mut by, mut group, mut limit, mut after) = (None, None, None, None, None);
+    let (mut ways, mut by, mut group) = (None, None, None);
     let mut rest = Vec::new();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let word = match name.as_ref() {
@@ -134,8 +134,9 @@ pub(crate) fn understand(
             "by" => &mut by,
             // Groups are a whole in any case.
             "group" if otherwise.is_none() => &mut group,
-            "limit" if otherwise.is_none() => &mut limit,
-            "after" if otherwise.is_none() => &mut after,
+            "limit" | "after" if otherwise.is_some() => {
+                return Err(format!("'{name}' is no parameter of this"));
+            }
             _ => {
                 rest.push((name, value));
                 continue;
@@ -147,7 +148,11 @@ pub(crate) fn understand(
     }
     let mut words = inquiry::asked_look(rest.into_iter())?;
     (words.up, words.down) = match ways.as_deref() {
-        None | Some("both") => (true, true),
+        None => (words.up, words.down),
+        Some(_) if words.up || words.down => {
+            return Err("ways stands beside up or down; give one of them".to_owned());
+        }
+        Some("both") => (true, true),
         Some("up") => (true, false),
         Some("down") => (false, true),
         Some(ways) => return Err(format!("ways: '{ways}' is neither up, down nor both")),
@@ -163,14 +168,12 @@ pub(crate) fn understand(
             Some(known.ok_or_else(error)?)
         }
     };
-    let limit = limit.unwrap_or_else(|| inquiry::MAX_LINES.to_string());
-    let page = inquiry::page(&limit, after.as_deref(), now).map_err(inquiry::undashed)?;
-    let mut asked = cli::asked(words, page.asked).map_err(inquiry::undashed)?;
+    let mut asked = cli::asked(words, now).map_err(inquiry::undashed)?;
     if asked.selectors.is_empty() {
         asked.selectors =
             otherwise.ok_or("give one of what, ip, ipv4, ipv6, host, process, port and label")?;
     }
-    Ok(Words { asked: Asked { page: Some(page), ..asked }, by, group })
+    Ok(Words { asked, by, group })
 }
 
 #[cfg(test)]
@@ -189,8 +192,8 @@ mod tests {
     fn the_document_names_each_word_of_a_look() {
         let document: serde_json::Value = serde_json::from_str(openapi::DOCUMENT).unwrap();
         for (path, own) in [
-            ("/api/v1/look", &["ways", "by", "group", "limit", "after"][..]),
-            ("/api/v1/look.svg", &["ways", "by", "group", "limit", "after"]),
+            ("/api/v1/look", &["ways", "by", "group"][..]),
+            ("/api/v1/look.svg", &["ways", "by", "group"]),
             ("/api/v1/groups", &["ways", "by"]),
         ] {
             let told = document["paths"][path]["get"]["parameters"].as_array().unwrap().iter();
@@ -198,6 +201,9 @@ mod tests {
                 told.map(|one| one["name"].as_str().unwrap().to_owned()).collect();
             let mut known = inquiry::parameters("look");
             known.extend(own.iter().map(|&word| word.to_owned()));
+            known.retain(|word| {
+                !(path.ends_with("groups") && ["limit", "after"].contains(&word.as_str()))
+            });
             assert_eq!(told, known, "{path}");
         }
     }
@@ -210,6 +216,15 @@ mod tests {
         assert_eq!((words.asked.ways, words.asked.depth), (Ways::Up, 2));
         assert_eq!(words.asked.selectors, [Selector::Host("web".to_owned())]);
         assert_eq!(words.asked.page.unwrap().limit, 9);
+        for (query, ways) in [
+            ("up=true", Ways::Up),
+            ("down=true&up=false", Ways::Down),
+            ("up=true&down=true", Ways::Both),
+            ("ways=down", Ways::Down),
+            ("up=false", Ways::Both),
+        ] {
+            assert_eq!(read(query, all()).unwrap().asked.ways, ways, "{query}");
+        }
         assert_eq!(read("depth=2", all()).unwrap().asked.selectors, [Selector::All]);
         for query in [
             "",
@@ -223,7 +238,10 @@ mod tests {
             "host=a&ways=up&ways=down",
             "host=a&ways=sideways",
             "host=a&by=colour",
-            "host=a&up=true",
+            "host=a&up=yes",
+            "host=a&ways=up&up=true",
+            "host=a&limit=0",
+            "host=a&limit=1&limit=2",
             "host=a&output=csv",
             "host=a&cmdb=sqlite:/tmp/x",
             "host=a&labels=/etc/passwd",

@@ -7,7 +7,6 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::graph::search::Answer;
 use crate::graph::{EdgeId, NodeId};
-use crate::recall::Selector;
 use crate::study::doubt::{Doubt, Watch, doubts, hosts_of, watched_since};
 use crate::study::period::{Pattern, pattern};
 use crate::study::reading;
@@ -125,10 +124,8 @@ impl Impact {
 /// at that port, whatever else its process does.
 pub fn leads_to_root(answer: &Answer, edge: EdgeId) -> bool {
     let edge = &answer.graph.edges[edge];
-    match answer.selector {
-        Selector::Port(port) => edge.port == port || edge.active_port == Some(port),
-        _ => true,
-    }
+    let port = answer.selector.port();
+    port.is_none_or(|port| edge.port == port || edge.active_port == Some(port))
 }
 
 /// Breadth first over the edges of the walk, so that each is reached by its

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::flow::socket::Protocol;
 use crate::graph::search::Answer;
 use crate::graph::{Listen, NodeId};
-use crate::recall::{FlowRecord, Selector, Window};
+use crate::recall::{FlowRecord, Selector, Spot, Window};
 use crate::study::doubt::watched_since;
 use crate::study::reading;
 
@@ -124,6 +124,8 @@ pub(crate) fn is_meant(selector: &Selector, listen: &Listen) -> bool {
         Selector::Network(network) => {
             listen.address.is_unspecified() || network.contains(&listen.address)
         }
+        Selector::Service(Spot::Address(address), port) => listen.accepts(*address, *port),
+        Selector::Service(Spot::Host(_), port) => listen.port == *port,
         Selector::All | Selector::Host(_) | Selector::Process(_) | Selector::Label(_) => true,
     }
 }

@@ -440,7 +440,7 @@ fn never_answered(answer: &Answer, edge: &Edge) -> bool {
 /// A port that is asked about is one that is called; what its process calls
 /// itself is another matter.
 fn by_port(selector: &Selector) -> bool {
-    matches!(selector, Selector::Port(_))
+    selector.port().is_some()
 }
 
 fn widened(address: IpAddr, (v4, v6): (u8, u8)) -> IpNet {
@@ -456,10 +456,7 @@ fn unused(answer: &Answer, place: &Place, called: &BTreeSet<Call>) -> Vec<(NodeI
     let listens = here.flat_map(|root| {
         answer.graph.nodes[*root].listens.iter().map(move |listen| (*root, *listen))
     });
-    let meant = |listen: &Listen| match answer.selector {
-        Selector::Port(port) => listen.port == port,
-        _ => true,
-    };
+    let meant = |listen: &Listen| answer.selector.port().is_none_or(|port| listen.port == port);
     listens
         .filter(|(_, listen)| !listen.address.is_loopback() && meant(listen))
         .filter(|(_, listen)| !called.contains(&(Hook::Input, listen.protocol, listen.port)))

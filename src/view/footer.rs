@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use crate::graph::page::Part;
 use crate::graph::search::{Answer, Otherwise};
 use crate::graph::{Identity, Listen, NodeId};
+use crate::labels::Labels;
 use crate::recall::{HostRecord, Selector, Window};
 use crate::study::listeners::Listening;
 use crate::view::escape::{quoted, word};
@@ -212,10 +213,7 @@ fn unused_line(answer: &Answer, unused: &[(NodeId, Listen)]) -> Option<String> {
     if !answer.walk.steps.is_empty() {
         return Some(count);
     }
-    let asked = match answer.selector {
-        Selector::Address(address) => Some(address),
-        _ => None,
-    };
+    let asked = answer.selector.address();
     let mut names: Vec<String> = unused
         .iter()
         .take(LISTED)
@@ -235,7 +233,11 @@ fn unused_line(answer: &Answer, unused: &[(NodeId, Listen)]) -> Option<String> {
 pub(crate) fn nothing(answer: &Answer) -> Vec<String> {
     let asked = answer.question.selectors.iter().map(selector).collect::<Vec<_>>().join(" or ");
     let when = window(&answer.question.window);
+    let labels = &answer.question.labels;
     let Some(otherwise) = &answer.otherwise else {
+        if let [Selector::Label(word)] = &answer.question.selectors[..] {
+            return vec![unlabelled(word, labels, when)];
+        }
         let remedy = match answer.question.selectors[..] {
             [Selector::All] => "",
             _ => "; 'shawk listeners' names what is known",
@@ -245,12 +247,34 @@ pub(crate) fn nothing(answer: &Answer) -> Vec<String> {
     known(answer, otherwise, &selector(&otherwise.selector), when)
 }
 
+/// What to say of a label that nothing has.
+fn unlabelled(label: &str, labels: &Labels, when: &str) -> String {
+    let said = quoted(label);
+    if labels.gives(label) {
+        return format!("label {said} is given, but nothing that was seen{when} has it");
+    }
+    if labels.is_empty() {
+        return format!("no label says {said}: there are none; name a file of them with --labels");
+    }
+    let all = labels.called("");
+    let mut words: Vec<String> = all.iter().take(LISTED).map(|(text, _)| word(text)).collect();
+    if all.len() > LISTED {
+        words.push(format!("{} more", all.len() - LISTED));
+    }
+    format!("no label says {said}; there are: {}", words.join(", "))
+}
+
 fn known(answer: &Answer, otherwise: &Otherwise, asked: &str, when: &str) -> Vec<String> {
+    let is_nowhere = answer.walk.roots.is_empty();
     let mut lines = vec![match otherwise.last_edge {
         Some(last) => format!(
             "nothing was seen to talk to or from {asked}{when}; it last was {} ago ({last})",
             age(answer.now, last)
         ),
+        // Its host was found, and nothing there.
+        None if matches!(otherwise.selector, Selector::Service(..)) && is_nowhere => {
+            format!("nothing was ever seen at {asked}")
+        }
         None => format!("{asked} is known, but nothing was ever seen to talk to or from it"),
     }];
     for known in otherwise.hosts.iter().take(LISTED) {
@@ -272,13 +296,14 @@ fn window(window: &Window) -> &'static str {
 }
 
 /// A selector as the user wrote it, with what it was taken for.
-pub(crate) fn selector(selector: &Selector) -> String {
-    match selector {
+pub(crate) fn selector(meant: &Selector) -> String {
+    match meant {
         Selector::Address(address) => format!("address {address}"),
         Selector::Network(network) => format!("network {network}"),
         Selector::Host(name) => format!("host {}", quoted(name)),
         Selector::Process(name) => format!("process {}", quoted(name)),
         Selector::Port(port) => format!("port {port}"),
+        Selector::Service(spot, port) => format!("port {port} of {}", selector(&spot.whole())),
         Selector::All => "any host".to_owned(),
         Selector::Label(word) => format!("label {}", quoted(word)),
     }

@@ -323,6 +323,7 @@ pub(crate) fn selector(selector: &Selector) -> SelectorView {
         Selector::Host(name) => ("host", name.clone()),
         Selector::Process(name) => ("process", name.clone()),
         Selector::Port(port) => ("port", port.to_string()),
+        Selector::Service(spot, port) => ("service", spot.at(*port)),
         Selector::All => ("all", "*".to_owned()),
         Selector::Label(word) => ("label", word.clone()),
     };

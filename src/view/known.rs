@@ -5,19 +5,11 @@ use std::net::IpAddr;
 
 use crate::graph::search::Answer;
 use crate::graph::{Identity, Node, NodeId, only_inside};
-use crate::recall::Selector;
 
 /// How well an address says who a node is, the least best: the one asked about
 /// first, and one that others can reach before one that only its own host can.
 fn rank(answer: &Answer, address: IpAddr) -> (bool, bool, IpAddr) {
-    (asked(answer) != Some(address), only_inside(address), address)
-}
-
-fn asked(answer: &Answer) -> Option<IpAddr> {
-    match answer.selector {
-        Selector::Address(address) => Some(address),
-        _ => None,
-    }
+    (answer.selector.address() != Some(address), only_inside(address), address)
 }
 
 /// The best of the addresses that a node's edges use, for each node.
@@ -48,7 +40,7 @@ pub(crate) fn address(
         return Some(address);
     }
     let accepts = |asked: &IpAddr| node.listens.iter().any(|at| at.accepts(*asked, at.port));
-    let asked_here = asked(answer).filter(|asked| root && accepts(asked));
+    let asked_here = answer.selector.address().filter(|asked| root && accepts(asked));
     let listens = node.listens.iter().map(|listen| listen.address);
     let listens = listens.filter(|address| !address.is_unspecified());
     let best = |address: &IpAddr| rank(answer, *address);

@@ -11,7 +11,7 @@ use crate::graph::search::{Answer, Otherwise, Question, Search};
 use crate::graph::tests::notation::{host_key, records, second};
 use crate::graph::walk::{Reach, Ways};
 use crate::labels::Labels;
-use crate::recall::{FlowRecord, Found, Records, Selector, Sums, Traffic, Window};
+use crate::recall::{FlowRecord, Found, Records, Selector, Spot, Sums, Traffic, Window};
 use crate::view::{Format, write};
 
 mod finding;
@@ -325,8 +325,8 @@ fn an_empty_answer_says_what_is_known() {
     let found = Found { hosts: [host_key("a")].into(), ..Found::default() };
     let all = records("host a\na has 10.0.0.1\na tcp 10.0.0.1 -> 10.0.0.9:1 x/1 0-5.");
     known.question.window.since = Some(second(60));
-    let tolerance = known.question.tolerance;
-    known.otherwise = Some(Otherwise::of(address.clone(), &found, &all, tolerance));
+    let question = known.question.clone();
+    known.otherwise = Some(Otherwise::of(address.clone(), &found, &all, &question));
     expect![[r#"
         nothing was seen to talk to or from address 10.0.0.1 in the time asked about; it last was 65s ago (2026-05-28T20:26:45Z)
         host a was last heard of 10s ago (2026-05-28T20:27:40Z)
@@ -334,19 +334,63 @@ fn an_empty_answer_says_what_is_known() {
         2 listeners that nobody called: tcp 10.0.0.1:80 ('web', pgid=1), tcp 10.0.0.1:443 ('web', pgid=1)
     "#]].assert_eq(&print(&known, Format::Tree));
     known.otherwise =
-        Some(Otherwise::of(address, &found, &records("host a\na has 10.0.0.1"), tolerance));
+        Some(Otherwise::of(address, &found, &records("host a\na has 10.0.0.1"), &question));
     expect![[r#"
         address 10.0.0.1 is known, but nothing was ever seen to talk to or from it
         host a was last heard of 10s ago (2026-05-28T20:27:40Z)
         data of 1 host: a 10s old
         2 listeners that nobody called: tcp 10.0.0.1:80 ('web', pgid=1), tcp 10.0.0.1:443 ('web', pgid=1)
     "#]].assert_eq(&print(&known, Format::Table));
+    let service = Selector::Service(Spot::Host("a".to_owned()), 81);
+    let mut nowhere = idle(service.clone());
+    nowhere.otherwise = Some(Otherwise::of(service, &found, &all, &question));
+    expect![[r#"
+        nothing was ever seen at port 81 of host 'a'
+        host a was last heard of 10s ago (2026-05-28T20:27:40Z)
+    "#]]
+    .assert_eq(&print(&nowhere, Format::Tree));
     let mut unknown = idle(host("nginx"));
     unknown.question.selectors.push(Selector::Process("nginx".to_owned()));
     expect![[r#"
         nothing is known of host 'nginx' or process 'nginx': no probe ever reported it; 'shawk listeners' names what is known
     "#]]
     .assert_eq(&print(&unknown, Format::Tree));
+}
+
+#[test]
+fn a_label_that_nothing_has_is_not_known() {
+    let labelled = |word: &str, text: &str| {
+        let mut answer = answer(records("host a\na has 10.0.0.1"), host("a"), 1);
+        let selector = Selector::Label(word.to_owned());
+        answer.question.labels = Arc::new(Labels::parse(text).unwrap());
+        answer.question.selectors = vec![selector.clone()];
+        // The CMDB knows no labels, and finds every host.
+        let found = Found { hosts: [host_key("a"), host_key("b")].into(), ..Found::default() };
+        let all =
+            "host a\nhost b\na has 10.0.0.1\nb has 10.0.0.2\na tcp 10.0.0.1 -> 10.0.0.9:1 x/1 0-5.";
+        let known = Otherwise::of(selector, &found, &records(all), &answer.question);
+        let hosts = known.hosts.len();
+        answer.otherwise = Some(known).filter(|known| !known.hosts.is_empty());
+        format!("{hosts}: {}", print(&answer, Format::Tree).lines().next().unwrap())
+    };
+    let rules =
+        "[[label]]\nhost = 'a'\nname = 'shop'\n[[label]]\nhost = 'c'\ngroup = 'store'\nrole = 'db'";
+    for (word, text, said) in [
+        (
+            "nosuch",
+            "",
+            "0: no label says 'nosuch': there are none; name a file of them with --labels",
+        ),
+        ("nosuch", rules, "0: no label says 'nosuch'; there are: db, shop, store"),
+        ("store", rules, "0: label 'store' is given, but nothing that was seen has it"),
+        (
+            "shop",
+            rules,
+            "1: nothing was seen to talk to or from label 'shop'; it last was 65s ago (2026-05-28T20:26:45Z)",
+        ),
+    ] {
+        assert_eq!(labelled(word, text), said);
+    }
 }
 
 #[test]

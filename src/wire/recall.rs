@@ -321,6 +321,8 @@ fn selector_message(selector: &Selector) -> asked::Selector {
         Selector::Host(name) => asked::Selector::Host(name.clone()),
         Selector::Process(name) => asked::Selector::Process(name.clone()),
         Selector::Port(port) => asked::Selector::Port((*port).into()),
+        // Every collector knows the place, and gives all of it.
+        Selector::Service(spot, _) => selector_message(&spot.whole()),
         Selector::All | Selector::Label(_) => asked::Selector::All(asked::Nothing {}),
     }
 }

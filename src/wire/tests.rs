@@ -12,8 +12,8 @@ use crate::flow::process::{Instance, Process};
 use crate::flow::report::{FlowReport, Report, ScopedAddress};
 use crate::flow::socket::{Direction, Protocol};
 use crate::recall::{
-    AddressRecord, Dim, FlowRecord, Found, HostRecord, Records, Selector, Span, Sums, Traffic,
-    Window,
+    AddressRecord, Dim, FlowRecord, Found, HostRecord, Records, Selector, Span, Spot, Sums,
+    Traffic, Window,
 };
 use crate::wire::recall::{
     Answer, Question, decode_answer, decode_question, encode_answer, encode_question,
@@ -310,6 +310,12 @@ fn any_question_comes_back_as_it_went() {
     ] {
         let question = Question::Find(selector, window);
         assert_eq!(decode_question(&encode_question(&question)), Ok(question));
+    }
+    // A collector of any version knows the place of a service.
+    for spot in [Spot::Address("10.0.0.1".parse().unwrap()), Spot::Host("web-1".into())] {
+        let place = Question::Find(spot.whole(), window);
+        let service = Question::Find(Selector::Service(spot, 80), window);
+        assert_eq!(encode_question(&service), encode_question(&place));
     }
     let addresses = vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
     for question in [

@@ -176,6 +176,17 @@ fn nothing_found_says_whether_the_host_is_known() {
 }
 
 #[test]
+fn a_host_without_a_probe_is_called_by_its_name() {
+    let directory = scratch();
+    assert!(output(shawk(directory.path()).args(["probe", "--once"])).status.success());
+    let look = output(shawk(directory.path()).env("SHAWK_HOST_ID", "another").arg("look"));
+    assert_eq!(look.status.code(), Some(0), "{}", stderr(&look));
+    let (said, name) = (stdout(&look), rustix::system::uname());
+    let name = name.nodename().to_str().expect("text");
+    assert!(said.starts_with(&format!("nothing is known of host '{name}'")), "{said}");
+}
+
+#[test]
 fn a_closed_pipe_is_silent() {
     let directory = scratch();
     for arguments in [&["credits"][..], &["probe", "--help"]] {

@@ -163,8 +163,9 @@ pub(crate) fn sqlite(path: &std::path::Path, statement: &str, column: usize) -> 
 }
 
 /// Seconds after a fixed moment.
+/// In the past by any clock: what is yet to come is not to be pruned.
 pub(crate) fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_second(1_800_000_000 + seconds).expect("in range")
+    Timestamp::from_second(1_763_971_200 + seconds).expect("in range")
 }
 
 pub(crate) fn between(since: i64, until: i64) -> Window {

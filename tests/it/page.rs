@@ -3,6 +3,7 @@
 
 use std::process::{Command, Stdio};
 
+use jiff::Timestamp;
 use serde_json::Value;
 use shawk::flow::report::Report;
 
@@ -79,37 +80,41 @@ fn the_page_tells_two_times_apart() {
     let directory = tempfile::tempdir().unwrap();
     let collector = on_sqlite(&directory);
     let flow = |text: &str| format!("10.0.0.1 > {text} nginx");
-    let late = 3 * 3600;
+    // From the beginning of an hour on, and recent enough for a step of the slider
+    // to be less than what is told apart.
+    let past = Timestamp::now().duration_since(at(0)).as_secs() - 4 * 3600;
+    let begun = past - past % 3600;
+    let (soon, later, late) = (begun + 300, begun + 1800, begun + 3 * 3600);
     let counted = |until: i64, opened: u64, failed: u64| {
-        let mut told = open(&flow("192.0.2.9:5432"), 0, until);
+        let mut told = open(&flow("192.0.2.9:5432"), begun, until);
         told.flow.counters.connecting = u32::from(failed > 0);
         told.flow.counters.opened = Some(opened);
         told.flow.counters.failed = Some(failed);
         told
     };
     let then = vec![
-        counted(300, 5, 0),
-        open(&flow("192.0.2.1:8081"), 0, 300),
-        open("10.0.0.1:80 < 192.0.2.200 nginx", 0, 300),
+        counted(soon, 5, 0),
+        open(&flow("192.0.2.1:8081"), begun, soon),
+        open("10.0.0.1:80 < 192.0.2.200 nginx", begun, soon),
     ];
     let now = vec![
         counted(late, 5, 50),
-        over(&flow("192.0.2.1:8081"), 0, 1800),
-        open(&flow("192.0.2.2:8082"), 1800, late),
-        open("10.0.0.1:80 < 192.0.2.200 nginx", 0, late),
+        over(&flow("192.0.2.1:8081"), begun, later),
+        open(&flow("192.0.2.2:8082"), later, late),
+        open("10.0.0.1:80 < 192.0.2.200 nginx", begun, late),
     ];
-    for (sequence, until, flows) in [(1, 300, then), (2, late, now)] {
-        let told = with_addresses(report("web", 0, sequence, until, flows), &["10.0.0.1"]);
+    for (sequence, until, flows) in [(1, soon, then), (2, late, now)] {
+        let told = with_addresses(report("web", begun, sequence, until, flows), &["10.0.0.1"]);
         let reply = collector.report(&[&told]);
         assert_eq!(reply.status, 200, "{}", reply.text());
     }
     // Somebody looked at another once, and watches it only since.
-    for (begun, until) in [(0, 1), (1800, late)] {
-        let flows = vec![open("10.0.0.2 > 192.0.2.3:53 named", begun, until)];
-        let told = with_addresses(report("db", begun, 1, until, flows), &["10.0.0.2"]);
+    for (since, until) in [(begun, begun + 1), (later, late)] {
+        let flows = vec![open("10.0.0.2 > 192.0.2.3:53 named", since, until)];
+        let told = with_addresses(report("db", since, 1, until, flows), &["10.0.0.2"]);
         assert_eq!(collector.report(&[&told]).status, 200);
     }
-    let (then, now) = (at(300).to_string(), at(late).to_string());
+    let (then, now) = (at(soon).to_string(), at(late).to_string());
     browse("times", &[&collector.url(), &then, &now]);
 }
 

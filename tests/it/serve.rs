@@ -15,11 +15,13 @@ pub(crate) mod tokens;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::cmdb::{open, report, with_addresses};
 use crate::postgres;
-use crate::serve::collector::{Collector, said, shawk};
+use crate::serve::collector::{Collector, said, shawk, until};
 
 /// A SQLite file and a database of PostgreSQL 15, both with their scheme.
 pub(crate) fn places(directory: &tempfile::TempDir) -> [String; 2] {
@@ -230,5 +232,82 @@ fn a_collector_is_no_place_to_change_a_scheme_or_to_prune() {
         let said = said(&output);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
         assert_eq!(said.lines().count(), 1, "{said}");
+    }
+}
+
+#[test]
+fn whoever_watches_says_once_that_the_collector_is_away_and_once_that_it_is_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
+    let collector = Collector::start(&cmdb, &[]);
+    let told = report("web", 0, 1, 60, vec![open("10.0.0.1:80 . nginx", 0, 60)]);
+    assert_eq!(collector.report(&[&told]).status, 200);
+
+    let files = ["stdout", "stderr"].map(|name| directory.path().join(name));
+    let [stdout, stderr] = files.each_ref().map(|path| std::fs::File::create(path).unwrap());
+    let read = |at: usize| std::fs::read_to_string(&files[at]).unwrap();
+    let mut watching = shawk(&["drain", "web", "--watch", "--interval", "50ms"]);
+    watching.args(["--cmdb", &collector.url()]).stdout(stdout).stderr(stderr);
+    let mut watching = watching.spawn().unwrap();
+    until("it has an answer", || !read(0).is_empty());
+    let listen = format!("127.0.0.1:{}", collector.port);
+    collector.terminate();
+    collector.ended();
+    until("it says that nobody answers", || read(1).contains("WARN"));
+    // Long enough for several more attempts, which must pass in silence.
+    std::thread::sleep(Duration::from_millis(500));
+    let collector = Collector::start_at(&listen, &cmdb, &[]);
+    until("it says that somebody does", || read(1).contains("the CMDB answers again"));
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    let said = read(1);
+    assert_eq!((said.matches("WARN").count(), said.lines().count()), (1, 2), "{said}");
+    assert_eq!(read(0).lines().count(), 1, "nothing has changed: {}", read(0));
+    drop(collector);
+}
+
+/// A port of an address or of a host, as trees print it.
+#[test]
+fn one_service_is_asked_about_by_every_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let cmdb = format!("sqlite:{}/cmdb.db", directory.path().display());
+    let collector = Collector::start(&cmdb, &[]);
+    let flows = vec![
+        open("10.0.0.1:80 . nginx", 0, 60),
+        open("10.0.0.1:443 . envoy", 0, 60),
+        open("10.0.0.1:80 < 10.0.0.7 nginx", 0, 60),
+        open("10.0.0.1:443 < 10.0.0.8 envoy", 0, 60),
+        open("10.0.0.1 > 10.0.0.9:5432 app", 0, 60),
+    ];
+    let told = with_addresses(report("web", 0, 1, 60, flows), &["10.0.0.1"]);
+    assert_eq!(collector.report(&[&told]).status, 200);
+    let over_http = |what: &str| look(&collector.url(), &[what]);
+    for (what, kind, ends) in [
+        ("10.0.0.1:80", "service", &["10.0.0.7"][..]),
+        ("web:80", "service", &["10.0.0.7"]),
+        ("WEB:443", "service", &["10.0.0.8"]),
+        ("10.0.0.9:5432", "service", &["10.0.0.1"]),
+        ("10.0.0.9:80", "service", &[]),
+        ("10.0.0.1:5432", "service", &[]),
+    ] {
+        let mut answer = collector.get(&format!("/api/v1/look?what={what}")).json();
+        let edges = answer["edges"].as_array().unwrap();
+        let callers: Vec<_> = edges.iter().map(|edge| edge["active_address"].clone()).collect();
+        assert_eq!(callers, ends, "{what}");
+        let selector = &answer["query"]["selector"];
+        assert_eq!((&selector["kind"], &selector["value"]), (&kind.into(), &what.into()));
+        answer = timeless(answer);
+        assert_eq!(answer["edges"], look(&cmdb, &[what])["edges"], "{what}");
+        assert_eq!(answer["notes"], over_http(what)["notes"], "{what}");
+    }
+    let items = |path: &str| collector.get(path).json()["items"].as_array().unwrap().len();
+    assert_eq!(items("/api/v1/listeners?what=web:80"), 1);
+    assert_eq!(items("/api/v1/listeners?what=10.0.0.1:443"), 1);
+    assert_eq!(items("/api/v1/impact?what=10.0.0.1:443"), 1);
+    assert_eq!(items("/api/v1/drain?what=web:80"), 1);
+    let nothing = collector.get("/api/v1/look?what=web:81").json();
+    assert_eq!(nothing["notes"][0], "nothing was ever seen at port 81 of host 'web'");
+    for what in ["10.0.0.1:0", "web:70000", "web:"] {
+        assert_eq!(collector.get(&format!("/api/v1/look?what={what}")).status, 400, "{what}");
     }
 }

@@ -184,8 +184,9 @@ function render(anew: boolean): void {
   const edges = apply(filter, what.model)
   const view = scene(what.model, edges, what.far, state.hubs)
   shown = { model: what.model, edges, scene: view }
-  controls()
   coverage()
+  // How far back the slider goes is known by what the answer covers.
+  controls()
   saidOfFilter(filter, edges.length)
   legend()
   hubList(view.hubs)

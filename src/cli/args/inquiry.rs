@@ -87,11 +87,13 @@ pub struct ImpactArguments {
     #[arg(long, action = ArgAction::SetTrue, conflicts_with_all = ["since", "until", "at"])]
     pub decommission: bool,
     /// For how long it has to have been watched and unused
-    #[arg(long, value_name = "TIME", default_value = "168h", requires = "decommission")]
+    #[arg(long, value_name = "TIME", default_value = "168h", requires = "decommission",
+        conflicts_with_all = ["since", "until", "at"])]
     pub watched: String,
     /// Polled hosts are evidence, too: nothing that matters connects for less
     /// than a scan's interval
-    #[arg(long, action = ArgAction::SetTrue, requires = "decommission")]
+    #[arg(long, action = ArgAction::SetTrue, requires = "decommission",
+        conflicts_with_all = ["since", "until", "at"])]
     pub trust_polling: bool,
 }
 

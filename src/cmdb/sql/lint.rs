@@ -7,7 +7,7 @@ use crate::cmdb::spread::worded;
 use crate::cmdb::sql;
 use crate::cmdb::sql::{address, claim, epoch, meta, names, prune};
 
-const STATEMENTS: [&str; 57] = [
+const STATEMENTS: [&str; 58] = [
     sql::STORE_HOSTS,
     sql::STORE_EPOCHS,
     sql::STORE_ADDRESSES,
@@ -53,6 +53,7 @@ const STATEMENTS: [&str; 57] = [
     meta::SET,
     meta::RAISE,
     meta::FORGOTTEN,
+    meta::NOW,
     meta::VERSION,
     meta::ALL,
     meta::ENROL,

@@ -11,11 +11,14 @@ pub const VERSION: &str = "SELECT value FROM meta WHERE name = 'version'";
 /// Writes a value.
 pub const SET: &str = "INSERT INTO meta (name, value) ROWS
     ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-/// Writes a value that never gets less.
+/// Writes a moment that never gets earlier. One that is yet to come, of a clock
+/// that was wrong say, counts as now.
 pub const RAISE: &str = "INSERT INTO meta (name, value) ROWS
-    ON CONFLICT (name) DO UPDATE SET value = GREATEST(excluded.value, meta.value)";
+    ON CONFLICT (name) DO UPDATE SET value = GREATEST(excluded.value, LEAST(meta.value, CMDB_TIME))";
 /// The moment before which what is over was forgotten; none if nothing ever was.
-pub const FORGOTTEN: &str = "SELECT value FROM meta WHERE name = 'forgotten'";
+pub const FORGOTTEN: &str = "SELECT LEAST(value, CMDB_TIME) FROM meta WHERE name = 'forgotten'";
+/// What the CMDB's clock says.
+pub const NOW: &str = "SELECT CMDB_TIME";
 /// All values, by name.
 pub const ALL: &str = "SELECT m.name, m.value FROM meta m";
 

@@ -7,7 +7,7 @@ use crate::graph::Graph;
 use crate::graph::join::join;
 use crate::graph::tests::notation::{label, records};
 use crate::graph::walk::{Reach, Walk, Way, Ways};
-use crate::recall::Selector;
+use crate::recall::{Selector, Spot};
 
 fn graph(text: &str) -> Graph {
     join(&records(text), SignedDuration::from_secs(10))
@@ -219,4 +219,25 @@ fn a_selector_means_the_nodes_that_use_it() {
     check(Selector::Port(5432), expect!["db-1 postgres/7"]);
     check(Selector::Port(53), expect!["nobody"]);
     check(Selector::Port(4000), expect!["db-1 odd/8"]);
+    let at = |place: &str, port: u16| {
+        let spot = place.parse().map_or(Spot::Host(place.to_owned()), Spot::Address);
+        Selector::Service(spot, port)
+    };
+    check(at("10.0.0.10", 80), expect!["web-1 nginx/1"]);
+    check(at("10.1.0.10", 80), expect!["web-1@pod nginx/6"]);
+    check(at("fd00::10", 80), expect![[""]]);
+    check(at("fd00::10", 81), expect!["web-1 dual/2"]);
+    check(at("10.0.0.10", 82), expect![[""]]);
+    check(at("127.0.0.1", 82), expect!["web-1 local/3"]);
+    // A caller's port is none that was meant.
+    check(at("10.0.0.10", 5432), expect![[""]]);
+    check(at("10.0.0.20", 5432), expect!["db-1 postgres/7"]);
+    check(at("10.0.0.20", 4000), expect!["db-1 odd/8"]);
+    check(at("10.0.0.20", 5000), expect![[""]]);
+    check(at("10.0.0.99", 53), expect!["nobody"]);
+    check(at("10.0.0.99", 80), expect![[""]]);
+    check(at("WEB-1", 80), expect!["web-1 nginx/1, web-1@pod nginx/6"]);
+    check(at("db-1-id", 5432), expect!["db-1 postgres/7"]);
+    check(at("db-1", 53), expect![[""]]);
+    check(at("nosuch", 80), expect![[""]]);
 }

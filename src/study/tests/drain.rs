@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use crate::flow::host::{Coverage, Rung};
 use crate::graph::tests::notation::{records, second};
-use crate::recall::{Records, Selector};
+use crate::recall::{Records, Selector, Spot};
 use crate::study::doubt::Doubt;
 use crate::study::drain::{Drain, Quiet, State};
 use crate::study::tests::outcome_at;
@@ -49,6 +49,27 @@ fn drain_except(records: &Records, except: &[Vec<Selector>]) -> Drain {
     let outcome = outcome_at(records, selector, About::Drain(quiet), second(610));
     let Finding::Drain(found) = outcome.finding else { panic!("not a drain") };
     found
+}
+
+/// One of two services of a process; who calls the other is no matter.
+#[test]
+fn a_service_of_a_host_is_drained_whatever_its_other_port_does() {
+    let records = world(
+        "a tcp 10.0.0.1:443 listens nginx/4 0-600
+        b tcp 10.0.0.2 -> 10.0.0.1:443 curl/9 100-600
+        a tcp 10.0.0.1:443 <- 10.0.0.2 nginx/4 100-600",
+    );
+    for spot in [Spot::Host("a".to_owned()), Spot::Address([10, 0, 0, 1].into())] {
+        let state = |port| {
+            let quiet = Quiet { time: SignedDuration::from_secs(150), except: Vec::new() };
+            let selector = Selector::Service(spot.clone(), port);
+            match outcome_at(&records, selector, About::Drain(quiet), second(610)).finding {
+                Finding::Drain(found) => found.state,
+                _ => panic!("not a drain"),
+            }
+        };
+        assert_eq!([80, 443, 81].map(state), [State::Drained, State::InUse, State::Unknown]);
+    }
 }
 
 #[test]

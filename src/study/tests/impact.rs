@@ -12,7 +12,7 @@ use crate::graph::search::Answer;
 use crate::graph::tests::notation::{records, second};
 use crate::graph::tests::truth::{Dice, rounds};
 use crate::graph::{Graph, NodeId};
-use crate::recall::{Dim, FlowRecord, Records, Selector, Span};
+use crate::recall::{Dim, FlowRecord, Records, Selector, Span, Spot};
 use crate::study::doubt::Doubt;
 use crate::study::drain::{Quiet, State};
 use crate::study::impact::{Decommission, Impact, Verdict};
@@ -459,14 +459,21 @@ fn a_port_means_what_is_called_there() {
         b tcp 10.0.0.2 -> 10.0.0.1:80 b/2
         c tcp 10.0.0.3 -> 10.0.0.1:443 c/3
         c tcp 10.0.0.3 -> 10.0.0.2:9 c/3";
-    let depths = |port| {
+    let depths = |selector: Selector| {
         let about = About::Impact { depth: 9, decommission: None };
-        let outcome = outcome_at(&records(text), Selector::Port(port), about, second(70));
+        let outcome = outcome_at(&records(text), selector, about, second(70));
         let graph = &outcome.answer().graph;
         let found = impact(&outcome).dependents.iter();
         let name = |node: NodeId| graph.nodes[node].identity.process().unwrap().name.clone();
         found.map(|found| (name(found.node), found.depth)).collect::<Vec<_>>()
     };
-    assert_eq!(depths(80), [("b".to_owned(), 1), ("c".to_owned(), 2)]);
-    assert_eq!(depths(443), [("c".to_owned(), 1)]);
+    let service = |port| Selector::Service(Spot::Host("a".to_owned()), port);
+    let address = |port| Selector::Service(Spot::Address([10, 0, 0, 1].into()), port);
+    for selector in [Selector::Port(80), service(80), address(80)] {
+        assert_eq!(depths(selector), [("b".to_owned(), 1), ("c".to_owned(), 2)]);
+    }
+    for selector in [Selector::Port(443), service(443), address(443)] {
+        assert_eq!(depths(selector), [("c".to_owned(), 1)]);
+    }
+    assert!(depths(service(9)).is_empty());
 }

@@ -1,7 +1,7 @@
 //! What listens, and who calls it.
 
 use crate::graph::tests::notation::{records, second};
-use crate::recall::{Selector, Window};
+use crate::recall::{Selector, Spot, Window};
 use crate::study::listeners::{Bound, Listener};
 use crate::study::tests::{outcome, outcome_in};
 use crate::study::{About, Finding};
@@ -75,6 +75,10 @@ fn a_port_or_an_address_means_the_listeners_there() {
     assert_eq!(ports(Selector::Port(443)), [443]);
     assert_eq!(ports(Selector::Address("10.0.0.1".parse().unwrap())), [80, 443]);
     assert_eq!(ports(Selector::Network("127.0.0.0/8".parse().unwrap())), [80, 81]);
+    let at = |spot, port| ports(Selector::Service(spot, port));
+    assert_eq!(at(Spot::Address("10.0.0.1".parse().unwrap()), 80), [80]);
+    assert!(at(Spot::Address("10.0.0.1".parse().unwrap()), 81).is_empty());
+    assert_eq!(at(Spot::Host("a".to_owned()), 81), [81]);
     assert_eq!(ports(Selector::Process("nginx".to_owned())).len(), 3);
 }
 

@@ -123,7 +123,9 @@ pub(crate) fn sheet(outcome: &Outcome, found: &Impact) -> Sheet {
                 at => format!("{number} at {}", at + 1),
             })
             .collect();
-        notes.push(format!("{} depend on it: {}", found.dependents.len(), counts.join(", ")));
+        let many = found.dependents.len();
+        let depend = if many == 1 { "depends" } else { "depend" };
+        notes.push(format!("{many} {depend} on it: {}", counts.join(", ")));
     }
     notes.extend(found.judgement.iter().flat_map(|judged| verdict(answer, found, judged)));
     Sheet {

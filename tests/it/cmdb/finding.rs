@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use shawk::cmdb::Cmdb;
-use shawk::recall::{AddressRecord, Found, HostKey, Records, Selector, Window};
+use shawk::recall::{AddressRecord, Found, HostKey, Records, Selector, Spot, Window};
 
 use crate::cmdb::{
     Place, at, between, ip, key, names, on_every_engine, open, over, record, report, with_addresses,
@@ -76,6 +76,13 @@ async fn a_selector_means_hosts_or_addresses(place: Place) {
         (Selector::Port(5433), found(&["db"], &[])),
         (Selector::Port(443), found(&["web"], &["192.0.2.7"])),
         (Selector::Port(1), found(&[], &[])),
+        // All of the place; the graph knows what is at the port.
+        (Selector::Service(Spot::Address(ip("10.0.0.2")), 5432), found(&["db"], &[])),
+        (Selector::Service(Spot::Address(ip("192.0.2.7")), 443), found(&[], &["192.0.2.7"])),
+        (Selector::Service(Spot::Address(ip("10.0.0.3")), 80), found(&[], &[])),
+        (Selector::Service(Spot::Host("WEB".to_owned()), 80), found(&["web"], &[])),
+        (Selector::Service(Spot::Host("id-of-db".to_owned()), 1), found(&["db"], &[])),
+        (Selector::Service(Spot::Host("nosuch".to_owned()), 80), found(&[], &[])),
         (Selector::All, found(&["web", "db"], &[])),
     ] {
         let answer = cmdb.find(&selector, &Window::default()).await.expect("find");

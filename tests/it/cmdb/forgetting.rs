@@ -1,6 +1,8 @@
 //! What is old is forgotten, what goes on is not, and nobody is stopped.
 
+use jiff::{SignedDuration, Timestamp};
 use shawk::cmdb::Cmdb;
+use shawk::cmdb::fault::is_refused;
 use shawk::cmdb::prune::Pruned;
 use shawk::recall::Window;
 
@@ -12,6 +14,7 @@ use crate::cmdb::{
 on_every_engine! {
     what_is_old_is_forgotten_and_what_goes_on_is_not,
     what_is_forgotten_was_not_watched,
+    what_is_yet_to_come_is_not_forgotten,
     writers_go_on_while_much_is_forgotten,
 }
 
@@ -97,6 +100,39 @@ async fn what_is_forgotten_was_not_watched(place: Place) {
     // A shorter memory once is no longer one later.
     cmdb.prune(at(2 * hour)).await.expect("prune");
     assert_eq!(watched().await, after);
+}
+
+async fn what_is_yet_to_come_is_not_forgotten(place: Place) {
+    let cmdb = place.cmdb().await;
+    let now = Timestamp::now();
+    let (hour, begun) = (SignedDuration::from_hours(1), now.duration_since(at(0)).as_secs() - 7200);
+    let long = 14_400;
+    let idle = |seen| vec![open("10.0.0.1 > 10.0.0.2:80 idle", begun, seen)];
+    record(&cmdb, &[report("a", begun, 1, begun + long, idle(begun + long))]).await;
+    let watched = async || {
+        let records = cmdb.around(&[key("a")], &[], &Window::default()).await.expect("around");
+        records.hosts[0].watched.clone()
+    };
+    let whole = watched().await;
+    assert_eq!(whole, [(at(begun), at(begun + long))]);
+    let before = place.dump().await;
+    let refused = cmdb.prune(now + hour).await.expect_err("it is yet to come");
+    assert!(
+        is_refused(&refused) && format!("{refused:#}").contains("in the future"),
+        "{refused:#}"
+    );
+    assert_eq!((place.dump().await, watched().await), (before, whole));
+
+    // A CMDB that was told so all the same knows nothing of before now.
+    let far = "INSERT INTO meta (name, value) VALUES ('forgotten', 32472144000000000)";
+    place.raw(far).await;
+    let known = watched().await;
+    assert!(now - hour < known[0].0 && known[0].0 < now + hour, "{known:?}");
+    // Once it is told another, that is when it was told.
+    cmdb.prune(at(0)).await.expect("prune");
+    let mended = watched().await;
+    assert!(known[0].0 <= mended[0].0 && mended[0].0 < now + hour, "{mended:?}");
+    assert_eq!(watched().await, mended, "it stays");
 }
 
 async fn writers_go_on_while_much_is_forgotten(place: Place) {

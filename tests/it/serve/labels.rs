@@ -52,6 +52,19 @@ fn labels_are_shown_asked_for_and_read_again() {
     let (_, without) = look(&["shop"]);
     assert!(without.contains("nothing is known of host 'shop' or process 'shop'"), "{without}");
 
+    let (code, text) = look(&["--label", "nosuch", "--labels", labels]);
+    assert_eq!(
+        (code, text.as_str()),
+        (Some(0), "no label says 'nosuch'; there are: ledger, shop\n")
+    );
+    let (_, text) = look(&["--label", "shop"]);
+    assert!(text.starts_with("no label says 'shop': there are none;"), "{text}");
+    let nosuch = collector.get("/api/v1/look?label=nosuch").json();
+    assert_eq!(nosuch["notes"][0], "no label says 'nosuch'; there are: ledger, shop");
+    assert!(nosuch.get("otherwise").is_none_or(|it| it.is_null()), "{nosuch:#}");
+    let (_, text) = look(&["shop", "--labels", labels, "--at", "2025-01-01T00:00:00Z"]);
+    assert!(text.contains("from label 'shop' in the time asked about; it last was"), "{text}");
+
     // One that is wrong changes nothing; one that is right again does.
     fs::write(&file, "[[label]]\nhost = 'web'\n").unwrap();
     let (code, text) = look(&["web", "--labels", labels]);
@@ -85,17 +98,17 @@ fn labels_stand_in_every_answer() {
     ];
     let told = with_addresses(report("web", 0, 1, 60, flows), &["10.0.0.1"]);
     assert_eq!(collector.report(&[&told]).status, 200);
-    let since = "2027-01-15T00:00:00Z";
+    let since = "2025-11-24T00:00:00Z";
     for (words, query) in [
         (&["listeners"][..], "listeners"),
-        (&["failing", "--since", since], "failing?since=2027-01-15T00:00:00Z"),
-        (&["unexplained", "--since", since], "unexplained?since=2027-01-15T00:00:00Z"),
+        (&["failing", "--since", since], "failing?since=2025-11-24T00:00:00Z"),
+        (&["unexplained", "--since", since], "unexplained?since=2025-11-24T00:00:00Z"),
         (&["impact", "shop"], "impact?what=shop"),
         (&["drain", "shop", "--for", "87600h"], "drain?what=shop&for=87600h"),
         (&["policy", "shop"], "policy?what=shop"),
         (
-            &["diff", "--from", "2027-01-15T08:00:10Z", "--to", "2027-01-15T08:01:00Z"],
-            "diff?from=2027-01-15T08:00:10Z&to=2027-01-15T08:01:00Z",
+            &["diff", "--from", "2025-11-24T08:00:10Z", "--to", "2025-11-24T08:01:00Z"],
+            "diff?from=2025-11-24T08:00:10Z&to=2025-11-24T08:01:00Z",
         ),
         (&["look", "shop"], "look?what=shop"),
         (&["export", "-o", "csv"], "export?output=csv"),
