@@ -87,7 +87,7 @@ const link: LinkTo = (change, text) =>
 
 const pathsOf = (of: State): string => paths(of).join('\n')
 
-async function ask(all: string, signal: AbortSignal): Promise<Loaded> {
+async function ask(all: string, ofGroup: boolean, signal: AbortSignal): Promise<Loaded> {
   const wanted = all.split('\n')
   let [is, was, diff] = await Promise.all(wanted.map((one) => fetchDocument<Answer | Diff>(one, signal)))
   // What fits now need not be what fitted then.
@@ -96,8 +96,8 @@ async function ask(all: string, signal: AbortSignal): Promise<Loaded> {
   }
   performance.mark('shawk-answered')
   const now = is as Answer
-  if (was === undefined || diff === undefined) return { paths: all, answers: [now], model: modelOf(now), notes: [] }
-  const { model, notes } = compare(modelOf(now), modelOf(was as Answer), diff as Diff)
+  if (was === undefined || diff === undefined) return { paths: all, answers: [now], model: modelOf(now, ofGroup), notes: [] }
+  const { model, notes } = compare(modelOf(now, ofGroup), modelOf(was as Answer, ofGroup), diff as Diff)
   return { paths: all, answers: [now, was as Answer], model, notes }
 }
 
@@ -110,7 +110,7 @@ async function load(again = false): Promise<void> {
   document.body.setAttribute('aria-busy', 'true')
   controls()
   try {
-    const answered = known ?? (await ask(wanted, mine.signal))
+    const answered = known ?? (await ask(wanted, state.group !== null, mine.signal))
     if (mine.signal.aborted) return
     loaded = answered
     if (known === undefined) {
@@ -163,7 +163,7 @@ function meant(): { model: Model; far: Map<number, number> | null } | null {
   if (model.folded) return { model, far: null }
   const one = state.node === null ? undefined : model.at.get(state.node)
   if (state.node !== null && one === undefined) return { model: part(model, [], []), far: new Map() }
-  const all = state.selector?.value === '*' && one === undefined
+  const all = state.selector?.value === '*' && state.group === null && one === undefined
   if (all) return { model, far: null }
   const roots = one === undefined ? model.nodes.flatMap((node, place) => (node.root ? [place] : [])) : [one]
   const walked = walk(model, roots, state.depth, state.ways)
@@ -189,7 +189,7 @@ function render(anew: boolean): void {
   saidOfFilter(filter, edges.length)
   legend()
   hubList(view.hubs)
-  rows.show(what.model, edges, state.sort, state.selected)
+  rows.show(what.model, edges, state.sort, state.selected, false)
   details_()
   graph.dataset['nodes'] = String(view.nodes.length)
   graph.dataset['lines'] = String(view.lines.length)
@@ -328,7 +328,7 @@ function whatIsSeen(): string {
     const node = loaded?.model.nodes[loaded.model.at.get(state.node) ?? -1]
     return node === undefined ? state.node.split('~')[0] ?? '' : `${node.title}, ${node.place}`
   }
-  if (state.group !== null) return state.group.replace(':', ' ')
+  if (state.group !== null) return state.group === 'none:' ? `no ${state.by ?? 'such thing'} known` : state.group.replace(':', ' ')
   if (state.selector === null) return 'Everything, in groups'
   const { kind, value } = state.selector
   const host = loaded?.answers[0]?.schema === 'shawk.look/1' ? loaded.answers[0].hosts.find((one) => one.id === value) : undefined

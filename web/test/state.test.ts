@@ -21,6 +21,11 @@ test('an address that says nonsense says nothing', () => {
   assert.deepEqual(read('depth=99&ways=sideways&span=3y&to=yesterday&vs=&hubs=maybe&by=shoe+size&bogus=1'), START)
 })
 
+test('a node alone is one of all, not of groups', () => {
+  const { selector, node, by } = read('node=nginx%40web-1%7Eabc')
+  assert.deepEqual({ selector, node, by }, { selector: { kind: 'what', value: '*' }, node: 'nginx@web-1~abc', by: null })
+})
+
 test('the path has what the collector understands', () => {
   const of = (query: string): string => decodeURIComponent(path(read(query), read(query).to, 'json'))
   assert.equal(of(''), 'api/v1/groups?by=auto')
