@@ -40,6 +40,8 @@ export interface State {
   sort: string
   /** No WebGL. */
   flat: boolean
+  /** What is shown of now is asked again, so that it stays so. */
+  live: boolean
 }
 
 export const START: State = {
@@ -57,6 +59,7 @@ export const START: State = {
   selected: null,
   sort: '',
   flat: false,
+  live: true,
 }
 
 const KINDS: Selector['kind'][] = ['what', 'ip', 'host', 'process', 'port', 'label']
@@ -94,6 +97,7 @@ export function read(query: string): State {
     selected: words.get('sel'),
     sort: words.get('sort') ?? '',
     flat: words.get('gl') === 'off',
+    live: words.get('live') !== 'off',
   }
 }
 
@@ -117,6 +121,7 @@ export function write(state: State): string {
   add('sel', state.selected)
   add('sort', state.sort)
   add('gl', state.flat ? 'off' : 'on', 'on')
+  add('live', state.live ? 'on' : 'off', 'on')
   const text = words.toString()
   return text === '' ? './' : `./?${text}`
 }

@@ -8,6 +8,7 @@ test('what is shown is in the address, and comes back from it', () => {
   for (const query of [
     './',
     './?host=web-1',
+    './?host=web-1&live=off',
     './?host=web-1&depth=3&ways=up&f=port%3A5432+-ssh&sel=a+%3E+b',
     './?by=unit&group=unit%3Anginx.service',
     './?what=*&node=nginx%40web-1%7Eabc&hubs=off&gl=off',
