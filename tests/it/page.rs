@@ -132,26 +132,38 @@ fn who_is_not_known_is_asked_for_a_token() {
     browse("token", &[&collector.url(), &token]);
 }
 
-/// Each host calls the next one.
-fn ring(hosts: usize) -> Vec<Report> {
+/// Each host calls the next one, for a minute.
+fn ring(hosts: usize, since: i64) -> Vec<Report> {
+    let until = since + 60;
     let address = |host: usize| format!("10.0.0.{}", host % hosts + 1);
     let name = |host: usize| format!("p{}", host % hosts % 5);
     let told = |host: usize| {
         let (own, next, before) = (address(host), address(host + 1), address(host + hosts - 1));
         let flows = vec![
-            open(&format!("{own} > {next}:80 {}", name(host)), 0, 60),
-            open(&format!("{own}:80 < {before} {}", name(host)), 0, 60),
+            open(&format!("{own} > {next}:80 {}", name(host)), since, until),
+            open(&format!("{own}:80 < {before} {}", name(host)), since, until),
         ];
-        with_addresses(report(&format!("h{host}"), 0, 1, 60, flows), &[&own])
+        with_addresses(report(&format!("h{host}"), since, 1, until, flows), &[&own])
     };
     (0..hosts).map(told).collect()
+}
+
+#[test]
+fn the_page_stays_true_while_it_is_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let collector = on_sqlite(&directory);
+    let two_days_ago = Timestamp::now().as_second() - at(0).as_second() - 2 * 86_400;
+    let told = ring(120, two_days_ago);
+    let reply = collector.report(&told.iter().collect::<Vec<_>>());
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    browse("open", &[&collector.url()]);
 }
 
 #[test]
 fn a_question_about_all_hosts_is_answered_as_those_about_each() {
     let directory = tempfile::tempdir().unwrap();
     let collector = on_sqlite(&directory);
-    let told = ring(100);
+    let told = ring(100, 0);
     let reply = collector.report(&told.iter().collect::<Vec<_>>());
     assert_eq!(reply.status, 200, "{}", reply.text());
     let edges = |query: &str| -> Vec<String> {

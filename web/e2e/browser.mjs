@@ -30,8 +30,9 @@ export async function browse(url, scenario, { webgl = true, expected = null } = 
   })
   const broken = []
   try {
-    const open = async (path, { scheme = 'light', viewport = { width: 1400, height: 860 } } = {}) => {
-      const context = await browser.newContext({ colorScheme: scheme, viewport })
+    // `before` is done with the page before it is opened.
+    const open = async (path, { scheme = 'light', viewport = { width: 1400, height: 860 }, touch = false, before = null } = {}) => {
+      const context = await browser.newContext({ colorScheme: scheme, viewport, hasTouch: touch, isMobile: touch })
       await context.addInitScript(() => {
         document.addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`))
       })
@@ -48,6 +49,7 @@ export async function browse(url, scenario, { webgl = true, expected = null } = 
         broken.push(`a dialog: ${dialog.message()}`)
         void dialog.dismiss()
       })
+      await before?.(page)
       await page.goto(`${url}/${path}`)
       return page
     }

@@ -22,6 +22,8 @@ async function opensOnGroups(open) {
   assert.ok(lines >= 6, `${lines} lines`)
   const all = await rows(page)
   assert.ok(all.some((row) => /app-1 .* 10\.77\.0\.12 no probe there/.test(row)), all.join('\n'))
+  const more = page.locator('#coverage').getByRole('button', { name: /more/ })
+  if (await more.isVisible()) await more.click()
   const said = await page.locator('#coverage').innerText()
   assert.match(said, /answered .*data of 5 hosts/s)
   assert.match(said, /1 peer has no probe/)
@@ -111,7 +113,7 @@ async function anEdgeHasItsDetails(open) {
   await row.click()
   const detail = page.getByRole('region', { name: 'Details' })
   await detail.waitFor()
-  const ageless = (text) => text.replace(/\(\d+[smhd] before/g, '(before')
+  const ageless = (text) => text.replace(/\(\d+[smhd] ago\)/g, '(ago)')
   const text = ageless(await detail.innerText())
   for (const word of ['Port', 'tcp/80', 'First seen', 'Last seen', 'Connections', 'Bytes', 'RTT', 'Retransmits', 'Told by', 'both ends', 'Confidence', 'confirmed', 'Read by', 'netlink']) {
     assert.ok(text.includes(word), `${word} in ${text}`)

@@ -5,7 +5,7 @@
 
 import assert from 'node:assert/strict'
 
-import { accessible, browse, drawn, rows } from './browser.mjs'
+import { accessible, browse, counts, drawn, rows } from './browser.mjs'
 
 const [, , url] = process.argv
 
@@ -60,6 +60,8 @@ async function whatIsHiddenIsShownWhereALinkLeads(open) {
     await page.locator('#detail').getByRole('link', { name: `Open ${said}` }).first().click()
     await page.waitForURL(/(host|process|group)=/)
     await drawn(page)
+    assert.ok((await rows(page)).length > 0, `nothing in the group that is opened at ${path}`)
+    assert.ok((await counts(page)).nodes > 0, path)
     await shown(page, path)
   }
   const page = await open('?what=*')

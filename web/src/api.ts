@@ -1,5 +1,7 @@
 // Asks the collector. A token, where it wants one, is kept for this tab only.
 
+import { keep, kept } from './store.ts'
+
 const TOKEN = 'shawk-token'
 
 /** Why a question has no answer, in words for people. */
@@ -13,11 +15,11 @@ export class Refusal extends Error {
 }
 
 export function keepToken(token: string): void {
-  sessionStorage.setItem(TOKEN, token)
+  keep('sessionStorage', TOKEN, token)
 }
 
 async function ask(path: string, signal: AbortSignal): Promise<Response> {
-  const token = sessionStorage.getItem(TOKEN)
+  const token = kept('sessionStorage', TOKEN)
   const headers: Record<string, string> = token === null || token === '' ? {} : { Authorization: `Bearer ${token}` }
   let reply: Response
   try {
@@ -30,7 +32,8 @@ async function ask(path: string, signal: AbortSignal): Promise<Response> {
   let why = `${reply.status} ${reply.statusText}`
   try {
     const said = (await reply.json()) as { error?: string; remedy?: string }
-    why = [said.error, said.remedy].filter((part) => part !== undefined && part !== '').join('; ')
+    // Where programs find what may be asked is nothing to people.
+    why = [said.error, said.remedy].filter((part) => part !== undefined && part !== '' && part !== 'see /openapi.json').join('; ')
   } catch {
     // Something between us and the collector answered.
   }

@@ -1,10 +1,11 @@
 // What is known of one edge, of the edges between two nodes, or of one node.
 
 import { type Child, h } from './dom.ts'
-import type { Edge, Model, Node } from './model.ts'
+import { seen } from './ages.ts'
+import { type Edge, isLater, type Model, type Node, someFail } from './model.ts'
 import type { Selector, State } from './state.ts'
-import type { Count, Difference } from './types.ts'
-import { age, bytes, end, moment, number, rtt, visible } from './text.ts'
+import type { Count, Difference, Rise } from './types.ts'
+import { bytes, end, moment, number, rtt, visible } from './text.ts'
 
 /** A link to another view of the page; it works without a click handler, too. */
 export type LinkTo = (state: Partial<State>, text: string) => HTMLElement
@@ -28,8 +29,9 @@ function size(value: Count | undefined): string | undefined {
   return known === undefined ? undefined : bytes(known)
 }
 
-function when(time: number, model: Model): string {
-  return `${moment(time)} (${age(model.generated - time)} before this answer)`
+function when(time: number, model: Model): Child {
+  const later = model.past && time > model.until
+  return h('span', {}, `${moment(time)} (`, later ? 'after that time' : seen(time, model), later ? ')' : model.past ? ' before that time)' : ' ago)')
 }
 
 function nodesOf(edge: Edge, model: Model): [Node | undefined, Node | undefined] {
@@ -66,6 +68,9 @@ function edgeDetails(edge: Edge, model: Model, link: LinkTo): Child[] {
   const shared = look.shared !== undefined && `numbers of ${look.shared} edges together`
   const rise = look.window
   const was = edge.was
+  // Nobody keeps what these were at every moment.
+  const now = isLater(edge, model) ? ', as of now' : ''
+  const ever = model.windowed ? ', since its probe began' : ''
   return [
     title(edge, model),
     facts([
@@ -78,25 +83,15 @@ function edgeDetails(edge: Edge, model: Model, link: LinkTo): Child[] {
       was !== undefined && ['Then', `${was.state}, told by ${was.told}${was.look === undefined ? '' : `, ${was.look.confidence}`}`],
       ['First seen', when(edge.first, model)],
       ['Last seen', when(edge.last, model)],
-      ['Connections', `${count(look.open)} open${Number(look.connecting) > 0 ? `, ${count(look.connecting)} of them unanswered` : ''}`],
-      ['Opened', count(look.opened) ?? 'not counted'],
-      ['Failed', look.failed === undefined ? 'not counted' : `${count(look.failed)}${failures.length > 0 ? ` (${failures.join(', ')})` : ''}`],
-      ['Bytes', look.bytes_to_passive === undefined && look.bytes_to_active === undefined ? 'not counted' : `${size(look.bytes_to_passive) ?? '?'} →, ← ${size(look.bytes_to_active) ?? '?'}`],
-      ['RTT', look.rtt_us === undefined ? 'not known' : `${rtt(look.rtt_us)} at best`],
-      ['Retransmits', count(look.retransmits) ?? 'not counted'],
+      ['Connections', `${count(look.open)} open${Number(look.connecting) > 0 ? `, ${count(look.connecting)} of them unanswered` : ''}${now}`],
+      rise !== undefined && ['In this time', risen(rise)],
+      model.windowed && rise === undefined && ['In this time', 'not known'],
+      ['Opened', look.opened === undefined ? 'not counted' : `${count(look.opened)}${ever}${now}`],
+      ['Failed', look.failed === undefined ? 'not counted' : `${count(look.failed)}${failures.length > 0 ? ` (${failures.join(', ')})` : ''}${ever}${now}`],
+      ['Bytes', look.bytes_to_passive === undefined && look.bytes_to_active === undefined ? 'not counted' : `${size(look.bytes_to_passive) ?? '?'} →, ← ${size(look.bytes_to_active) ?? '?'}${ever}${now}`],
+      ['RTT', look.rtt_us === undefined ? 'not known' : `${rtt(look.rtt_us)} at best${now}`],
+      ['Retransmits', look.retransmits === undefined ? 'not counted' : `${count(look.retransmits)}${ever}${now}`],
       shared !== false && ['Shared', shared],
-      rise !== undefined && [
-        'In this time',
-        [
-          rise.opened !== undefined && `${count(rise.opened)} opened`,
-          rise.failed !== undefined && `${count(rise.failed)} failed`,
-          rise.bytes_to_passive !== undefined && `${size(rise.bytes_to_passive)} →`,
-          rise.bytes_to_active !== undefined && `← ${size(rise.bytes_to_active)}`,
-          rise.retransmits !== undefined && `${count(rise.retransmits)} retransmits`,
-        ]
-          .filter((word) => word !== false)
-          .join(', '),
-      ],
       ['Told by', look.told_by === 'both' ? 'both ends' : `the ${look.told_by} end`],
       ['Confidence', look.confidence],
       ['Read by', look.rungs.join(', ')],
@@ -104,6 +99,18 @@ function edgeDetails(edge: Edge, model: Model, link: LinkTo): Child[] {
     ]),
     h('p', { class: 'links' }, active !== undefined && link({ selected: active.key }, active.title), passive !== undefined && link({ selected: passive.key }, passive.title)),
   ]
+}
+
+/** What was counted in the time that is looked at. */
+function risen(rise: Rise): string {
+  const all = [
+    rise.opened !== undefined && `${count(rise.opened)} opened`,
+    rise.failed !== undefined && `${count(rise.failed)} failed`,
+    rise.bytes_to_passive !== undefined && `${size(rise.bytes_to_passive)} →`,
+    rise.bytes_to_active !== undefined && `← ${size(rise.bytes_to_active)}`,
+    rise.retransmits !== undefined && `${count(rise.retransmits)} retransmits`,
+  ].filter((word) => word !== false)
+  return `${all.join(', ')} (in whole hours)`
 }
 
 function changed(edge: Edge): string {
@@ -151,6 +158,7 @@ function linkDetails(edge: Edge, model: Model, link: LinkTo): Child[] {
     facts([
       ['From', named(active)],
       ['To', named(passive)],
+      ['State', h('span', { class: `state ${edge.state}` }, [edge.state + (edge.state === 'failing' ? ': no attempt is answered' : ''), someFail(edge)].filter((word) => word !== null).join(', '))],
       ['Edges', `${count(links.edges)}: ${states.map((state) => `${count(links[state])} ${state}`).join(', ')}`],
       model.compared && ['Change', h('span', { class: `change ${edge.change}` }, changed(edge))],
       ['Ports', ports.join(', ')],
@@ -237,7 +245,7 @@ export function focus(node: Node, model: Model): Partial<State> | null {
     if (group.value === undefined) return null
     if (kind !== undefined) return { ...FRESH, selector: { kind, value: group.value }, depth: 1, ways: 'both' }
     // Nothing but the grouping itself can name these.
-    return { ...FRESH, by: group.kind, group: `${group.kind}:${group.value}`, depth: 1, ways: 'both' }
+    return { ...FRESH, by: group.kind === 'none' ? model.by : group.kind, group: `${group.kind}:${group.value}`, depth: 1, ways: 'both' }
   }
   // Where all is there, a walk needs no other answer.
   const all: Selector = { kind: 'what', value: '*' }

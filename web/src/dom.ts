@@ -25,6 +25,29 @@ export function put(element: Element, ...children: Child[]): void {
   element.replaceChildren(...children.filter((child): child is Node | string => child !== null && child !== undefined && child !== false))
 }
 
+const STOPS = 'a, button, input, select, tr[data-key], [tabindex]'
+
+function nameOf(element: HTMLElement): string | null {
+  return element.dataset['key'] ?? element.getAttribute('aria-label') ?? element.textContent
+}
+
+/** Makes anew what a place has; the keyboard's place in it stays, and how far it is scrolled. */
+export function inPlace(place: HTMLElement, make: () => void): void {
+  const stops = (): HTMLElement[] => [...place.querySelectorAll<HTMLElement>(STOPS)]
+  const focused = stops().findIndex((one) => one === document.activeElement)
+  const name = focused < 0 ? null : nameOf(document.activeElement as HTMLElement)
+  const { scrollTop, scrollLeft } = place
+  make()
+  place.scrollTo({ top: scrollTop, left: scrollLeft, behavior: 'instant' })
+  if (focused < 0) return
+  const all = stops()
+  // Of several with one name, the one at the same place.
+  const same = all.filter((one) => nameOf(one) === name)
+  const there = all[focused]
+  const again = there !== undefined && same.includes(there) ? there : same[0]
+  again?.focus({ preventScroll: true })
+}
+
 /** The element of the page with this id. */
 export function byId<T extends HTMLElement>(id: string, kind: new () => T): T {
   const found = document.getElementById(id)

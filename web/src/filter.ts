@@ -10,7 +10,7 @@
 //   -process:ssh          not
 //   "a b"                 with spaces
 
-import { bytesOf, type Edge, type EdgeState, type Model, type Node } from './model.ts'
+import { bytesOf, countedOf, type Edge, type EdgeState, isLater, type Model, type Node, openOf } from './model.ts'
 import { number } from './text.ts'
 
 /** One word of a filter. */
@@ -26,8 +26,14 @@ type Values = (edge: Edge, ends: Node[], model: Model) => (string | number | und
 interface Field {
   about: string
   values: Values
-  /** Units that a number may have behind it. */
+  /** All that it can be. */
+  words?: readonly string[]
+  /** It is a number, with one of these units behind it or none. */
   units?: Record<string, number>
+  /** The greatest that it can be. */
+  most?: number
+  /** It is an address, or a network. */
+  addresses?: boolean
 }
 
 const each =
@@ -36,10 +42,20 @@ const each =
     ends.flatMap((node) => of(node))
 
 const counted =
-  (of: (edge: Edge) => number | undefined): Values =>
-  (edge) => [of(edge)]
+  (of: (edge: Edge, model: Model) => number | undefined): Values =>
+  (edge, _, model) => [of(edge, model)]
 
+const PLAIN = {}
 const BYTES = { k: 1e3, kb: 1e3, m: 1e6, mb: 1e6, g: 1e9, gb: 1e9, t: 1e12, tb: 1e12, b: 1 }
+// docs/look-json.md has them.
+const CONFIDENCES = [
+  'confirmed',
+  'both ends, at different times',
+  'one end',
+  'one end, no probe at the other',
+  'unresolved, several hosts have the address',
+  'unresolved, direction unknown',
+]
 const TIMES = { s: 1e3, m: 60e3, h: 3600e3, d: 86400e3 }
 
 /** Every field, as the page explains them. */
@@ -61,6 +77,7 @@ export const FIELDS: Record<string, Field> = {
   scope: { about: 'network namespace', values: each((node) => node.look?.scope) },
   address: {
     about: 'address of either end, or a network',
+    addresses: true,
     values: (edge, ends) => [
       edge.look?.active_address,
       edge.look?.passive_address,
@@ -69,30 +86,43 @@ export const FIELDS: Record<string, Field> = {
   },
   port: {
     about: 'port of the passive end',
+    units: PLAIN,
+    most: 65535,
     values: (edge) => (edge.look === undefined ? (edge.link?.ports.map((one) => one.port) ?? []) : [edge.look.port]),
   },
   proto: {
     about: 'tcp or udp',
+    words: ['tcp', 'udp'],
     values: (edge) => (edge.look === undefined ? (edge.link?.ports.map((one) => one.protocol) ?? []) : [edge.look.protocol]),
   },
-  state: { about: 'alive, failing, ended, silent; or idle for the last two', values: (edge) => statesOf(edge) },
-  told: { about: 'which ends told of it: active, passive, both; or one', values: (edge) => toldOf(edge) },
-  confidence: { about: 'how far it can be believed, in the words of its details', values: (edge) => [edge.look?.confidence] },
-  rung: { about: 'how sockets were read: streaming, iterator, netlink, procfs', values: (edge) => edge.look?.rungs ?? [] },
-  direction: { about: 'known or unknown', values: (edge) => [edge.directed ? 'known' : 'unknown'] },
-  probe: { about: 'yes or no: a probe reports for the end', values: each((node) => (node.probe ? 'yes' : 'no')) },
+  state: {
+    about: 'alive, failing, ended, silent; or idle for the last two',
+    words: ['alive', 'failing', 'ended', 'silent', 'idle'],
+    values: (edge) => statesOf(edge),
+  },
+  failing: { about: 'edges that fail, of a link between groups: >0', units: PLAIN, values: counted((edge) => (edge.link === undefined ? Number(edge.state === 'failing') : number(edge.link.failing))) },
+  told: { about: 'which ends told of it: active, passive, both; or one', words: ['active', 'passive', 'both', 'one'], values: (edge) => toldOf(edge) },
+  confidence: { about: 'how far it can be believed, in the words of its details', words: CONFIDENCES, values: (edge) => [edge.look?.confidence] },
+  rung: {
+    about: 'how sockets were read: streaming, iterator, netlink, procfs',
+    words: ['streaming', 'iterator', 'netlink', 'procfs'],
+    values: (edge) => edge.look?.rungs ?? [],
+  },
+  direction: { about: 'known or unknown', words: ['known', 'unknown'], values: (edge) => [edge.directed ? 'known' : 'unknown'] },
+  probe: { about: 'yes or no: a probe reports for the end', words: ['yes', 'no'], values: each((node) => (node.probe ? 'yes' : 'no')) },
   change: {
     about: 'when times are compared: new, gone, changed (fails, works, process), unknown, unsure, same',
+    words: ['new', 'gone', 'changed', 'fails', 'works', 'process', 'unknown', 'unsure', 'same'],
     values: (edge) => [edge.change, ...(edge.differences ?? []).map((one) => one.change)],
   },
-  open: { about: 'connections open', values: counted((edge) => number(edge.look?.open)) },
-  opened: { about: 'connections opened', values: counted((edge) => number(edge.look?.window?.opened ?? edge.look?.opened)) },
-  failed: { about: 'attempts that failed', values: counted((edge) => number(edge.look?.window?.failed ?? edge.look?.failed)) },
-  bytes: { about: 'bytes both ways: 10MB', units: BYTES, values: counted(bytesOf) },
-  retransmits: { about: 'segments sent again', values: counted((edge) => number(edge.look?.retransmits)) },
-  rtt: { about: 'round trip: 5ms', units: { us: 1, ms: 1e3, s: 1e6 }, values: counted((edge) => edge.look?.rtt_us) },
-  age: { about: 'since it was last seen: 10m', units: TIMES, values: (edge, _, model) => [model.generated - edge.last] },
-  known: { about: 'since it was first seen: 10m', units: TIMES, values: (edge, _, model) => [model.generated - edge.first] },
+  open: { about: 'connections open', units: PLAIN, values: counted(openOf) },
+  opened: { about: 'connections opened', units: PLAIN, values: counted((edge, model) => number(countedOf(edge, model).opened)) },
+  failed: { about: 'attempts that failed', units: PLAIN, values: counted((edge, model) => number(countedOf(edge, model).failed)) },
+  bytes: { about: 'bytes both ways: >10MB', units: BYTES, values: counted(bytesOf) },
+  retransmits: { about: 'segments sent again', units: PLAIN, values: counted((edge, model) => number(countedOf(edge, model).retransmits)) },
+  rtt: { about: 'smallest round trip: >5ms', units: { us: 1, ms: 1e3, s: 1e6 }, values: counted((edge, model) => (isLater(edge, model) ? undefined : edge.look?.rtt_us)) },
+  age: { about: 'since it was last seen: >10m', units: TIMES, values: (edge, _, model) => [Math.max(0, model.until - edge.last)] },
+  known: { about: 'since it was first seen: <10m', units: TIMES, values: (edge, _, model) => [model.until - edge.first] },
 }
 
 const ALIASES: Record<string, string> = { ip: 'address', protocol: 'proto', name: 'process', is: 'change' }
@@ -195,6 +225,7 @@ export function parse(text: string): Filter {
   for (const word of words) {
     const not = word.startsWith('-') && word.length > 1
     const bare = not ? word.slice(1) : word
+    if (bare === '' || bare === '-') return { error: `${bare === '' ? '""' : bare} has nothing behind it` }
     const colon = bare.indexOf(':')
     const name = colon > 0 ? bare.slice(0, colon).toLowerCase() : ''
     // An address of IPv6 has colons, and is no field.
@@ -228,9 +259,9 @@ function field(name: string, wanted: string): Term['holds'] | string {
   }
   const known = FIELDS[ALIASES[name] ?? name]
   if (known === undefined) return `'${name}' is no field; there are from, to, ${Object.keys(FIELDS).join(', ')}`
-  const tests: ((value: string | number) => boolean)[] = []
-  for (const one of wanted.split(',')) {
-    const test = testOf(one, known)
+  const tests: Test[] = []
+  for (const one of choicesOf(wanted, known)) {
+    const test = known.units !== undefined ? ofNumber(one, known, known.units) : known.addresses === true ? ofAddress(one) : ofWord(one, known)
     if (typeof test === 'string') return `${name}: ${test}`
     tests.push(test)
   }
@@ -242,25 +273,54 @@ function field(name: string, wanted: string): Term['holds'] | string {
     known.values(edge, endsOf(edge, model), model).some((value) => value !== undefined && tests.some((test) => test(value)))
 }
 
-function testOf(wanted: string, { units }: Field): ((value: string | number) => boolean) | string {
+type Test = (value: string | number) => boolean
+
+/** One of several; some of what a field can be has a comma in it. */
+function choicesOf(wanted: string, { words }: Field): string[] {
+  return words?.includes(wanted.toLowerCase()) === true ? [wanted] : wanted.split(',')
+}
+
+/** A number: `5`, `1-5`, `>5`. */
+function ofNumber(wanted: string, { most }: Field, units: Record<string, number>): Test | string {
+  const known = Object.keys(units)
+  const wrong = (text: string): string =>
+    most !== undefined ? `'${text}' is no number up to ${most}, 1-5 or >5` : `'${text}' is no number${known.length === 0 ? '' : ` of ${known.join(', ')}`}`
+  const read = (text: string): number | null => {
+    const found = quantity(text, units)
+    return found === null || (most !== undefined && found > most) ? null : found
+  }
   const sign = /^(>=|<=|>|<)(.*)$/.exec(wanted)
   if (sign !== null) {
-    const limit = quantity(sign[2] ?? '', units)
-    if (limit === null) return `'${sign[2] ?? ''}' is no number${units === undefined ? '' : ` of ${Object.keys(units).join(', ')}`}`
-    return (value) => compareBy(sign[1] ?? '', Number(value), limit)
+    const limit = read(sign[2] ?? '')
+    return limit === null ? wrong(sign[2] ?? '') : (value) => compareBy(sign[1] ?? '', Number(value), limit)
   }
-  const range = /^([0-9]+)-([0-9]+)$/.exec(wanted)
-  const [from, to] = [Number(range?.[1]), Number(range?.[2])]
+  const range = /^([^-]+)-([^-]+)$/.exec(wanted)
+  const from = read(range?.[1] ?? wanted)
+  const to = range === null ? from : read(range[2] ?? '')
+  if (from === null || to === null || from > to) return wrong(wanted)
+  return (value) => Number(value) >= from && Number(value) <= to
+}
+
+function ofAddress(wanted: string): Test | string {
   const network = networkOf(wanted)
+  if (network !== null) return (value) => network(String(value))
+  // The beginning of one.
+  if (/^[0-9a-f.:]*\*$/i.test(wanted)) return like(wanted)
+  return `'${wanted}' is no address; say 10.0.0.1, 10.0.0.0/8, 10.0.* or fd00::/16`
+}
+
+function ofWord(wanted: string, { words }: Field): Test | string {
+  if (/^[<>]/.test(wanted)) return `'${wanted}' is no name; only numbers are more or less`
+  const test = like(wanted)
+  return words === undefined || words.some(test) ? test : `'${wanted}' is none of ${words.join(', ')}`
+}
+
+/** The whole of it; `*` stands for anything. */
+function like(wanted: string): Test {
   const low = wanted.toLowerCase()
-  const exact = quantity(wanted, units)
-  const like = low.includes('*') ? new RegExp(`^${low.split('*').map(literal).join('.*')}$`, 's') : null
-  return (value) => {
-    if (typeof value === 'number') return range === null ? value === exact : value >= from && value <= to
-    if (network !== null && network(value)) return true
-    const text = value.toLowerCase()
-    return like === null ? text === low : like.test(text)
-  }
+  if (!low.includes('*')) return (value) => String(value).toLowerCase() === low
+  const pattern = new RegExp(`^${low.split('*').map(literal).join('.*')}$`, 's')
+  return (value) => pattern.test(String(value).toLowerCase())
 }
 
 function literal(text: string): string {
@@ -303,7 +363,7 @@ function networkOf(text: string): ((value: string) => boolean) | null {
   const [address, prefix] = text.split('/')
   const bits = bitsOf(address ?? '')
   if (bits === null) return null
-  const length = prefix === undefined ? bits.length : Number(prefix)
+  const length = prefix === undefined ? bits.length : /^[0-9]+$/.test(prefix) ? Number(prefix) : NaN
   if (!Number.isInteger(length) || length < 0 || length > bits.length) return null
   const wanted = bits.slice(0, length)
   return (value) => {

@@ -3,23 +3,32 @@
 
 import './style.css'
 
-import { fetchDocument, keepToken, picture, Refusal } from './api.ts'
-import { byId, h, put } from './dom.ts'
+import { fetchDocument, picture, Refusal } from './api.ts'
+import { heard, now } from './clock.ts'
+import { ageing, announce, beginOf, coverage } from './coverage.ts'
+import { byId, h, inPlace, put } from './dom.ts'
 import { details, focus, type LinkTo } from './detail.ts'
 import type { Drawing } from './draw.ts'
-import { apply, FIELDS, type Filter, parse } from './filter.ts'
+import { apply, parse } from './filter.ts'
 import { compare } from './compare.ts'
+import { beginning, filterHelp } from './help.ts'
+import { live, waits } from './live.ts'
 import { type Model, modelOf, part, walk } from './model.ts'
+import { narrow, yieldTouches } from './narrow.ts'
 import { type Hub, MAX_FINE, type Scene, scene } from './scene.ts'
 import { search } from './search.ts'
 import { BYS, MAX_DEPTH, path, paths, read, type State, WAYS, write } from './state.ts'
 import { table } from './table.ts'
-import { age, moment, short, visible } from './text.ts'
-import { timeControls } from './time.ts'
+import { moment, short, visible } from './text.ts'
+import { themes } from './theme.ts'
+import { isTyped, timeControls } from './time.ts'
+import { askForToken } from './token.ts'
 import type { Answer, Diff } from './types.ts'
+import { filterBox } from './words.ts'
 
-/** Answers that are kept, so that going back needs no other one. */
+/** Answers that are kept, so that going back needs no other one; for so long. */
 const KEPT = 4
+const FRESH = 15_000
 
 /** One answer, and the one that it is compared with. */
 interface Loaded {
@@ -28,11 +37,20 @@ interface Loaded {
   model: Model
   /** What is to be said of a comparison. */
   notes: string[]
+  /** When it came, by this browser's clock. */
+  at: number
+  /** What it is about, once it was shown. */
+  seen: string
 }
+
+/** Why it is asked: for another view, one that was there before, the same again, or by nobody. */
+type Why = 'to' | 'back' | 'again' | 'quiet'
 
 let state = read(location.search)
 let loaded: Loaded | null = null
 let asking = new AbortController()
+/** What is asked, or was last. */
+let asked = ''
 let oldest = Infinity
 /** What of the answer is shown. */
 let shown: { model: Model; edges: number[]; scene: Scene } | null = null
@@ -42,7 +60,6 @@ const kept: Loaded[] = []
 const graph = byId('graph', HTMLElement)
 const canvas = byId('canvas', HTMLElement)
 const detail = byId('detail', HTMLElement)
-const filterInput = byId('filter', HTMLInputElement)
 
 // ── The address ─────────────────────────────────────────────────────────────
 
@@ -55,12 +72,20 @@ function go(change: Partial<State>, replace = false): void {
   become(next)
 }
 
-function become(next: State): void {
+function become(next: State, why: Why = 'to'): void {
   const before = state
   state = next
-  const same = pathsOf(next) === pathsOf(before) && next.flat === before.flat
-  if (!same || loaded === null) void load()
-  else if (view(next) === view(before)) select()
+  const other = JSON.stringify([next.selector, next.node, next.group]) !== JSON.stringify([before.selector, before.node, before.group])
+  if (other) box.leave()
+  const wanted = pathsOf(next)
+  const waited = asked === wanted && document.body.hasAttribute('aria-busy')
+  if (loaded?.paths !== wanted || next.flat !== before.flat || isStale()) {
+    if (waited) controls()
+    else void load(why)
+    return
+  }
+  if (asked !== wanted) drop()
+  if (view(next) === view(before)) select(before.selected)
   else render(next.node !== before.node || next.depth !== before.depth || next.ways !== before.ways)
 }
 
@@ -87,71 +112,116 @@ const link: LinkTo = (change, text) =>
 
 const pathsOf = (of: State): string => paths(of).join('\n')
 
-async function ask(all: string, signal: AbortSignal): Promise<Loaded> {
+async function ask(all: string, ofGroup: boolean, signal: AbortSignal): Promise<Loaded> {
   const wanted = all.split('\n')
-  let [is, was, diff] = await Promise.all(wanted.map((one) => fetchDocument<Answer | Diff>(one, signal)))
+  const one = async <T extends { generated: string }>(path: string): Promise<T> => {
+    const answer = await fetchDocument<T>(path, signal)
+    heard(answer.generated)
+    return answer
+  }
+  let [is, was, diff] = await Promise.all(wanted.map((path) => one<Answer | Diff>(path)))
   // What fits now need not be what fitted then.
   if (is !== undefined && was !== undefined && 'by' in is && 'by' in was && is.by !== was.by) {
-    was = await fetchDocument<Answer>((wanted[1] ?? '').replace('by=auto', `by=${is.by}`), signal)
+    was = await one<Answer>((wanted[1] ?? '').replace('by=auto', `by=${is.by}`))
   }
   performance.mark('shawk-answered')
-  const now = is as Answer
-  if (was === undefined || diff === undefined) return { paths: all, answers: [now], model: modelOf(now), notes: [] }
-  const { model, notes } = compare(modelOf(now), modelOf(was as Answer), diff as Diff)
-  return { paths: all, answers: [now, was as Answer], model, notes }
+  const later = is as Answer
+  const rest = { paths: all, at: Date.now(), seen: '' }
+  if (was === undefined || diff === undefined) return { ...rest, answers: [later], model: modelOf(later, ofGroup), notes: [] }
+  const { model, notes } = compare(modelOf(later, ofGroup), modelOf(was as Answer, ofGroup), diff as Diff)
+  return { ...rest, answers: [later, was as Answer], model, notes }
 }
 
-async function load(again = false): Promise<void> {
+/** What is shown is something else than what is asked for. */
+function isStale(): boolean {
+  return document.body.dataset['stale'] !== undefined
+}
+
+/** The answer that is waited for is not wanted any more. */
+function drop(): void {
+  asking.abort()
+  asking = new AbortController()
+  asked = loaded?.paths ?? ''
+  waits(false)
+  watch.ended('answered')
+}
+
+async function load(why: Why): Promise<void> {
   asking.abort()
   const mine = new AbortController()
   asking = mine
   const wanted = pathsOf(state)
-  const known = again ? undefined : kept.find((one) => one.paths === wanted)
-  document.body.setAttribute('aria-busy', 'true')
-  controls()
+  asked = wanted
+  const known = why === 'back' ? kept.find((one) => one.paths === wanted && Date.now() - one.at < FRESH) : undefined
+  if (why !== 'quiet') {
+    waits(true)
+    controls()
+  }
   try {
-    const answered = known ?? (await ask(wanted, mine.signal))
+    const answered = known ?? (await ask(wanted, state.group !== null, mine.signal))
     if (mine.signal.aborted) return
+    const same = loaded?.paths === wanted && (why === 'again' || why === 'quiet')
     loaded = answered
-    if (known === undefined) {
-      const old = kept.findIndex((one) => one.paths === wanted)
-      if (old >= 0) kept.splice(old, 1)
-      kept.unshift(loaded)
-      kept.length = Math.min(kept.length, KEPT)
-    }
+    if (known === undefined) keepAnswer(answered)
+    oldest = Math.min(oldest, ...answered.answers.map(beginOf))
+    delete document.body.dataset['stale']
     problem(null)
-    render(true)
+    render(!same, same)
+    if (why !== 'quiet') announce(document.querySelector('caption')?.textContent ?? '', answered.answers)
+    watch.ended('answered')
   } catch (error) {
     if (mine.signal.aborted) return
-    if (error instanceof Refusal && error.status === 401) void askForToken()
-    problem(error instanceof Error ? error.message : String(error))
+    failed(error, wanted)
   } finally {
-    if (asking === mine) document.body.removeAttribute('aria-busy')
+    if (asking === mine) waits(false)
   }
 }
 
-function problem(text: string | null): void {
-  const place = byId('problem', HTMLElement)
-  place.hidden = text === null
-  place.textContent = text === null ? '' : short(visible(text), 400)
+function keepAnswer(answer: Loaded): void {
+  const old = kept.findIndex((one) => one.paths === answer.paths)
+  if (old >= 0) kept.splice(old, 1)
+  kept.unshift(answer)
+  kept.length = Math.min(kept.length, KEPT)
 }
 
-function askForToken(): void {
-  const dialog = byId('token-dialog', HTMLDialogElement)
-  const token = byId('token', HTMLInputElement)
-  if (dialog.open) return
-  token.value = ''
-  dialog.showModal()
-  dialog.addEventListener(
-    'close',
-    () => {
-      if (dialog.returnValue !== 'use' || token.value === '') return
-      keepToken(token.value)
-      token.value = ''
-      void load(true)
-    },
-    { once: true },
-  )
+/** What is shown is not, or no longer, what was asked for: that is said. */
+function failed(error: unknown, wanted: string): void {
+  const status = error instanceof Refusal ? error.status : 400
+  if (status === 401) askForToken(() => void load('again'))
+  const why = (error instanceof Error ? error.message : String(error)).replace(/\.$/, '')
+  const passing = status === 0 || status === 429 || status >= 500
+  const when = loaded === null ? '' : moment(loaded.answers[0]?.generated ?? '')
+  const shownNow = loaded === null ? '' : loaded.paths === wanted ? ` What is shown was answered ${when}.` : ` Still shown: ${loaded.seen}, answered ${when}.`
+  const was = isStale()
+  if (loaded !== null && loaded.paths !== wanted) document.body.dataset['stale'] = ''
+  else {
+    delete document.body.dataset['stale']
+    if (was) render(true)
+  }
+  problem(`${why}.${shownNow}${passing ? ' It is asked again until there is an answer.' : ''}`)
+  watch.ended(passing ? 'failed' : 'refused')
+}
+
+let pressed = false
+
+const watch = live({
+  wanted: () => state.live && state.to === null,
+  busy() {
+    const chosen = getSelection()
+    const reads = chosen !== null && !chosen.isCollapsed && document.querySelector('main')?.contains(chosen.anchorNode) === true
+    return reads || pressed || document.body.hasAttribute('aria-busy') || byId('token-dialog', HTMLDialogElement).open
+  },
+  ask() {
+    if (!document.body.hasAttribute('aria-busy')) void load('quiet')
+  },
+})
+
+function problem(text: string | null): void {
+  const place = byId('problem', HTMLElement)
+  const said = text === null ? '' : short(visible(text), 400)
+  place.hidden = text === null
+  // What is said already is not said again.
+  if (place.textContent !== said) place.textContent = said
 }
 
 // ── What is seen ────────────────────────────────────────────────────────────
@@ -163,7 +233,7 @@ function meant(): { model: Model; far: Map<number, number> | null } | null {
   if (model.folded) return { model, far: null }
   const one = state.node === null ? undefined : model.at.get(state.node)
   if (state.node !== null && one === undefined) return { model: part(model, [], []), far: new Map() }
-  const all = state.selector?.value === '*' && one === undefined
+  const all = state.selector?.value === '*' && state.group === null && one === undefined
   if (all) return { model, far: null }
   const roots = one === undefined ? model.nodes.flatMap((node, place) => (node.root ? [place] : [])) : [one]
   const walked = walk(model, roots, state.depth, state.ways)
@@ -176,7 +246,8 @@ function meant(): { model: Model; far: Map<number, number> | null } | null {
   return { model: some, far }
 }
 
-function render(anew: boolean): void {
+/** `stay`: it is the view that was there, of a little later. */
+function render(anew: boolean, stay = false): void {
   performance.mark('shawk-render')
   const what = meant()
   if (what === null || loaded === null) return
@@ -184,37 +255,53 @@ function render(anew: boolean): void {
   const edges = apply(filter, what.model)
   const view = scene(what.model, edges, what.far, state.hubs)
   shown = { model: what.model, edges, scene: view }
-  coverage()
-  // How far back the slider goes is known by what the answer covers.
-  controls()
-  saidOfFilter(filter, edges.length)
+  loaded.seen = visible(short(whatIsSeen(), 80))
+  // A list that is open would be closed, a slider that is held let go.
+  const held = stay && document.activeElement?.matches('#bar select, #time input, #time select') === true
+  if (!held) controls()
+  coverage(loaded.answers, loaded.notes)
+  words.say(filter, edges.length, what.model)
   legend()
-  hubList(view.hubs)
-  rows.show(what.model, edges, state.sort, state.selected)
-  details_()
+  inPlace(byId('hubs', HTMLElement), () => hubList(view.hubs))
+  // In this order: the details take room from the table.
+  if (stay) inPlace(detail, () => details_(true))
+  else details_()
+  rows.show(what.model, edges, state.sort, state.selected, stay)
   graph.dataset['nodes'] = String(view.nodes.length)
   graph.dataset['lines'] = String(view.lines.length)
   emptiness(view)
   void draw(anew)
 }
 
-function select(): void {
+function select(before: string | null): void {
   controls()
   // In this order: the details take room from the table.
   details_()
   rows.select(state.selected)
   if (drawn !== null && drawn !== 'none') drawn.select(state.selected)
+  if (!narrow() || before === state.selected) return
+  if (state.selected !== null) detail.scrollIntoView({ block: 'start' })
+  else [...document.querySelectorAll<HTMLElement>('tbody tr')].find((row) => row.dataset['key'] === before)?.scrollIntoView({ block: 'center' })
 }
 
 function emptiness(view: Scene): void {
   const empty = byId('empty', HTMLElement)
   const gone = state.node !== null && loaded?.model.at.has(state.node) !== true
   empty.hidden = view.nodes.length > 0 || drawn === 'none'
-  empty.textContent = gone
-    ? 'This node is not in what is known of this time. Look at another time, or begin anew.'
-    : state.filter !== ''
-      ? 'Nothing that is known passes the filter.'
-      : (loaded?.answers[0]?.notes[0] ?? 'Nothing is known.')
+  const note = loaded?.answers[0]?.notes[0] ?? 'Nothing is known.'
+  const never = note.startsWith('nothing is known of any host: no probe ever reported')
+  empty.className = never ? 'beginning' : ''
+  if (never) put(empty, ...beginning(visible(note)))
+  else {
+    empty.textContent = gone
+      ? 'This node is not in what is known of this time. Look at another time, or begin anew.'
+      : state.filter !== ''
+        ? 'Nothing that is known passes the filter.'
+        : visible(note)
+  }
+  const signs = byId('legend', HTMLElement)
+  if (view.nodes.length === 0) signs.hidden = true
+  else if (drawn !== null && drawn !== 'none') signs.hidden = false
 }
 
 function webgl(): boolean {
@@ -280,40 +367,6 @@ async function paint(): Promise<void> {
 
 // ── Around the graph ────────────────────────────────────────────────────────
 
-function coverage(): void {
-  if (loaded === null) return
-  const place = byId('coverage', HTMLElement)
-  const parts: HTMLElement[] = []
-  loaded.answers.forEach((answer, number) => {
-    for (const host of 'hosts' in answer && Array.isArray(answer.hosts) ? answer.hosts : []) {
-      oldest = Math.min(oldest, Date.parse(host.first_seen))
-    }
-    if (answer.schema === 'shawk.groups/1' && answer.hosts.first_seen !== undefined) {
-      oldest = Math.min(oldest, Date.parse(answer.hosts.first_seen))
-    }
-    const which = number === 0 ? (state.versus === null ? 'answered' : 'now: answered') : 'then: answered'
-    const end = answer.query.until === undefined ? '' : `, until ${moment(answer.query.until)}`
-    parts.push(h('span', { class: 'answered', 'data-generated': answer.generated }, `${which} ${moment(answer.generated)}${end}`))
-    for (const note of answer.notes) {
-      const warn = /^cut:|silent|not seen|not everything|clock|more than one probe/.test(note)
-      parts.push(h('span', { class: warn ? 'warn' : null }, note))
-    }
-  })
-  for (const note of loaded.notes) parts.push(h('span', { class: /^(cut|unknown):/.test(note) ? 'warn' : null }, note))
-  put(place, ...parts)
-  ageing()
-}
-
-/** Says how old the answer has become meanwhile. */
-function ageing(): void {
-  const said = document.querySelector<HTMLElement>('#coverage .answered')
-  const since = said?.dataset['generated']
-  if (said === null || since === undefined) return
-  const old = Date.now() - Date.parse(since)
-  const text = (said.textContent ?? '').replace(/ \(.* ago\)$/, '')
-  said.textContent = old > 15_000 ? `${text} (${age(old)} ago)` : text
-}
-
 function segments<T extends string | number>(name: string, all: readonly T[], now: T, pick: (one: T) => void, words: (one: T) => string): HTMLElement {
   return h(
     'span',
@@ -329,7 +382,7 @@ function whatIsSeen(): string {
     const node = loaded?.model.nodes[loaded.model.at.get(state.node) ?? -1]
     return node === undefined ? state.node.split('~')[0] ?? '' : `${node.title}, ${node.place}`
   }
-  if (state.group !== null) return state.group.replace(':', ' ')
+  if (state.group !== null) return state.group === 'none:' ? `no ${state.by ?? 'such thing'} known` : state.group.replace(':', ' ')
   if (state.selector === null) return 'Everything, in groups'
   const { kind, value } = state.selector
   const host = loaded?.answers[0]?.schema === 'shawk.look/1' ? loaded.answers[0].hosts.find((one) => one.id === value) : undefined
@@ -339,9 +392,6 @@ function whatIsSeen(): string {
 
 function controls(): void {
   const bar = byId('bar', HTMLElement)
-  const focused = document.activeElement instanceof HTMLElement && (bar.contains(document.activeElement) || byId('time', HTMLElement).contains(document.activeElement))
-    ? document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent
-    : null
   const walks = state.selector !== null && (state.selector.value !== '*' || state.node !== null) || state.group !== null
   const by = h(
     'select',
@@ -354,7 +404,7 @@ function controls(): void {
   )
   const seen = visible(whatIsSeen())
   document.title = `${short(seen, 60)} – shawk`
-  put(
+  inPlace(bar, () => put(
     bar,
     h('h1', { class: 'where' }, short(seen, 80)),
     h('label', {}, 'Group by ', by),
@@ -362,12 +412,17 @@ function controls(): void {
     walks && segments('Ways', WAYS, state.ways as (typeof WAYS)[number], (ways) => go({ ways }), (one) => ({ both: 'both', up: 'who depends on it', down: 'what it needs' })[one]),
     h('button', { type: 'button', 'aria-pressed': String(state.hubs), title: 'Nodes that very many are connected with, as badges of those', click: () => go({ hubs: !state.hubs }) }, 'Hubs as badges'),
     !webglKnownMissing() && h('button', { type: 'button', 'aria-pressed': String(state.flat), title: 'A picture made by the collector, without WebGL', click: () => location.assign(write({ ...state, flat: !state.flat })) }, 'Picture'),
-  )
-  timeControls(byId('time', HTMLElement), state, oldest, Date.now(), { change: (to) => go(to) })
-  if (focused !== null) {
-    const again = [...document.querySelectorAll<HTMLElement>('#bar button, #bar select, #time button, #time select, #time input')]
-    again.find((one) => (one.getAttribute('aria-label') ?? one.textContent) === focused)?.focus()
-  }
+  ))
+  times()
+  const toggle = byId('live', HTMLButtonElement)
+  toggle.disabled = state.to !== null
+  toggle.setAttribute('aria-pressed', String(state.live && state.to === null))
+}
+
+function times(): void {
+  if (isTyped()) return
+  const place = byId('time', HTMLElement)
+  inPlace(place, () => timeControls(place, state, oldest, now(), { change: go, left: times }))
 }
 
 function webglKnownMissing(): boolean {
@@ -404,77 +459,16 @@ function hubList(all: Hub[]): void {
   }))
 }
 
-function details_(): void {
+function details_(stay = false): void {
   const key = state.selected
   const all = key === null || shown === null ? null : details(key, shown.model, link)
   // What was pressed in it is made anew, or hidden with it.
   const within = detail.contains(document.activeElement)
   detail.hidden = all === null
-  if (within) (all === null ? byId('table', HTMLElement) : detail).focus()
+  if (within && (all === null || !stay)) (all === null ? byId('table', HTMLElement) : detail).focus({ preventScroll: narrow() })
   if (all === null) return
-  const close = h('button', { type: 'button', 'aria-label': 'Close the details', click: () => go({ selected: null }) }, '×')
+  const close = h('button', { type: 'button', 'aria-label': 'Close the details', title: 'Escape', click: () => go({ selected: null }) }, '×')
   put(detail, h('div', { class: 'head' }, all[0], close), ...all.slice(1))
-}
-
-function saidOfFilter(filter: Filter, left: number): void {
-  const said = byId('filter-said', HTMLElement)
-  const wrong = 'error' in filter
-  filterInput.setAttribute('aria-invalid', String(wrong))
-  said.className = wrong ? 'wrong' : ''
-  const all = shown?.model.edges.length ?? 0
-  const what = shown?.model.folded === true ? 'links' : 'edges'
-  said.textContent = wrong ? `${visible(filter.error)}. Nothing is filtered.` : state.filter === '' ? '' : `${left} of ${all} ${what} pass.`
-  if (document.activeElement !== filterInput) filterInput.value = state.filter
-}
-
-function filterHelp(): void {
-  const place = byId('filter-words', HTMLElement)
-  const button = byId('filter-help', HTMLButtonElement)
-  const example = (text: string, about: string): HTMLElement[] => [h('dt', {}, h('code', {}, text)), h('dd', {}, about)]
-  put(
-    place,
-    h('p', {}, 'Words that must all hold of an edge; graph and table show the same ones.'),
-    h(
-      'dl',
-      {},
-      ...example('nginx', 'in any name or address of either end'),
-      ...example('-ssh', 'not that'),
-      ...example('from:curl to:db', 'the end that calls, the end that is called'),
-      ...example('host:web*', 'the whole field; * stands for anything'),
-      ...example('port:80,443', 'one of several'),
-      ...example('port:1024-65535', 'from, to'),
-      ...example('failed:>10', 'more than; also >=, <, <='),
-      ...example('address:10.0.0.0/8', 'in a network'),
-      ...example('"a b"', 'with spaces'),
-    ),
-    h('p', {}, 'Fields:'),
-    h('dl', {}, ...Object.entries(FIELDS).flatMap(([name, field]) => example(`${name}:`, field.about))),
-    h('p', {}, 'Links between groups have their ports, states and who told of them, and no numbers; one with more ports than are listed passes any port.'),
-  )
-  button.addEventListener('click', () => {
-    place.hidden = !place.hidden
-    button.setAttribute('aria-expanded', String(!place.hidden))
-  })
-}
-
-// ── Themes ──────────────────────────────────────────────────────────────────
-
-const THEME = 'shawk-theme'
-const THEMES = ['auto', 'light', 'dark'] as const
-const dark = matchMedia('(prefers-color-scheme: dark)')
-
-function theme(): void {
-  const chosen = THEMES.find((one) => one === localStorage.getItem(THEME)) ?? 'auto'
-  document.documentElement.dataset['theme'] = chosen === 'auto' ? (dark.matches ? 'dark' : 'light') : chosen
-  const button = byId('theme', HTMLButtonElement)
-  button.textContent = `Theme: ${chosen}`
-  if (drawn !== null && drawn !== 'none') drawn.recolour()
-}
-
-function nextTheme(): void {
-  const at = THEMES.findIndex((one) => one === (localStorage.getItem(THEME) ?? 'auto'))
-  localStorage.setItem(THEME, THEMES[(at + 1) % THEMES.length] ?? 'auto')
-  theme()
 }
 
 // ── Beginning ───────────────────────────────────────────────────────────────
@@ -484,38 +478,59 @@ const rows = table(byId('table', HTMLElement), {
   sort: (sort) => go({ sort }, true),
 })
 
+const searchInput = byId('search', HTMLInputElement)
+const box = search(
+  byId('search-form', HTMLFormElement),
+  searchInput,
+  byId('search-found', HTMLUListElement),
+  (selector) => go({ selector, node: null, by: selector === null ? 'auto' : null, group: null, selected: null, filter: '' }),
+)
+
+const words = filterBox(() => state.filter, (filter, replace) => go({ filter }, replace))
+
+function back(): void {
+  box.leave()
+  become(read(location.search), 'back')
+  words.write()
+}
+
+function keys(event: KeyboardEvent): void {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return
+  // What is typed is a letter, and Escape empties what it is typed into.
+  if (event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement || byId('token-dialog', HTMLDialogElement).open) return
+  if (event.key === '/') {
+    event.preventDefault()
+    searchInput.focus()
+    searchInput.select()
+  } else if (event.key === 'Escape' && state.selected !== null) go({ selected: null })
+}
+
 function begin(): void {
-  theme()
-  dark.addEventListener('change', theme)
-  byId('theme', HTMLButtonElement).addEventListener('click', nextTheme)
-  byId('refresh', HTMLButtonElement).addEventListener('click', () => void load(true))
+  themes(() => {
+    if (drawn !== null && drawn !== 'none') drawn.recolour()
+  })
+  byId('refresh', HTMLButtonElement).addEventListener('click', () => void load('again'))
+  byId('live', HTMLButtonElement).addEventListener('click', () => {
+    go({ live: !state.live }, true)
+    if (state.live) watch.wake()
+  })
   byId('home', HTMLAnchorElement).addEventListener('click', (event) => {
     if (event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey) return
     event.preventDefault()
-    go(read(''))
+    go({ ...read(''), live: state.live })
   })
-  search(
-    byId('search-form', HTMLFormElement),
-    byId('search', HTMLInputElement),
-    byId('search-found', HTMLUListElement),
-    (selector) => go({ selector, node: null, by: selector === null ? 'auto' : null, group: null, selected: null, filter: '' }),
-  )
   filterHelp()
-  filterInput.value = state.filter
-  let typing = 0
-  const filtered = (replace: boolean) => (): void => {
-    window.clearTimeout(typing)
-    typing = window.setTimeout(() => go({ filter: filterInput.value.trim() }, replace), replace ? 150 : 0)
+  yieldTouches(canvas)
+  for (const kind of ['pointerdown', 'pointerup', 'pointercancel']) {
+    document.addEventListener(kind, () => (pressed = kind === 'pointerdown'), { capture: true })
   }
-  // While somebody types, each letter is not a step to go back to.
-  filterInput.addEventListener('input', filtered(true))
-  byId('filter-form', HTMLFormElement).addEventListener('submit', (event) => {
-    event.preventDefault()
-    filtered(false)()
-  })
-  window.addEventListener('popstate', () => become(read(location.search)))
+  document.addEventListener('keydown', keys)
+  window.addEventListener('popstate', back)
   window.setInterval(ageing, 5000)
-  void load()
+  // Who opens the page on everything is about to look for something. A screen
+  // that is touched would show its keyboard.
+  if (state.selector === null && state.group === null && matchMedia('(pointer: fine)').matches) searchInput.focus({ preventScroll: true })
+  void load('to')
 }
 
 begin()

@@ -1,6 +1,6 @@
 // An answer as nodes and edges that the graph, the table and the filter share.
 
-import type { Answer, Difference, Group, Groups, Link, Look, LookEdge, LookNode, Who } from './types.ts'
+import type { Answer, Difference, Group, Groups, Link, Look, LookEdge, LookNode, Rise, Who } from './types.ts'
 import { end, number, visible } from './text.ts'
 
 export type EdgeState = 'alive' | 'failing' | 'ended' | 'silent'
@@ -63,9 +63,12 @@ export interface Model {
   compared: boolean
   /** Nothing of it was cut, and it is of everything: a walk in it is right. */
   whole: boolean
-  generated: number
-  /** The end of its window. */
+  /** The end of its window: when it was answered, where that is open. */
   until: number
+  /** It is of a time that is over: no clock moves it. */
+  past: boolean
+  /** It is of a part of the time that is kept. */
+  windowed: boolean
 }
 
 /** How far apart in time a host's words may be: `TOLERANCE` in src/look.rs. */
@@ -119,10 +122,26 @@ export function placeOf(node: LookNode): string {
   return node.scope === undefined || node.scope === '' ? host : `${host} [${visible(node.scope).slice(0, 24)}]`
 }
 
+/** What was counted: in the time that is looked at, or in all, where that is all. */
+export function countedOf({ look }: Edge, { windowed }: Model): Partial<Rise> {
+  return (windowed ? look?.window : look) ?? {}
+}
+
 /** Payload both ways, as far as it is counted. */
-export function bytesOf({ look }: Edge): number | undefined {
-  const [to, from] = [number(look?.bytes_to_passive), number(look?.bytes_to_active)]
+export function bytesOf(edge: Edge, model: Model): number | undefined {
+  const { bytes_to_passive, bytes_to_active } = countedOf(edge, model)
+  const [to, from] = [number(bytes_to_passive), number(bytes_to_active)]
   return to === undefined && from === undefined ? undefined : (to ?? 0) + (from ?? 0)
+}
+
+/** It went on after the time that is looked at: what is known beside its sums is of later. */
+export function isLater(edge: Edge, model: Model): boolean {
+  return model.past && edge.last > model.until
+}
+
+/** Connections that were open when it was last seen; of a time that is over, where that was then. */
+export function openOf(edge: Edge, model: Model): number | undefined {
+  return isLater(edge, model) ? undefined : number(edge.look?.open)
 }
 
 /** What an edge was like at the end of the window, not now. */
@@ -141,7 +160,7 @@ function failedBy(edge: LookEdge, last: number, until: number): boolean {
   return failed !== undefined && failed > 0 && failed >= (opened ?? 0)
 }
 
-function ofLook(answer: Look): Model {
+function ofLook(answer: Look, ofGroup: boolean): Model {
   const differ = distinct()
   const places = new Map<number, number>()
   const nodes = answer.nodes.map((look, place): Node => {
@@ -150,8 +169,8 @@ function ofLook(answer: Look): Model {
       key: differ(keyOf(look)),
       kind: look.process !== undefined ? 'process' : look.probe ? 'unseen' : 'peer',
       probe: look.probe,
-      // Of all that is known nothing was asked for before the rest.
-      root: look.root && answer.query.selector.kind !== 'all',
+      // Of all that is known nothing was asked for before the rest; a group is a part of it.
+      root: look.root && (ofGroup || answer.query.selector.kind !== 'all'),
       title: titleOf(look),
       place: placeOf(look),
       weight: 1,
@@ -179,7 +198,7 @@ function ofLook(answer: Look): Model {
       look,
     }
   })
-  return model(nodes, edges, answer, false)
+  return model(nodes, edges, answer, !ofGroup && answer.query.selector.kind === 'all', '')
 }
 
 function ofGroups(answer: Groups): Model {
@@ -207,7 +226,8 @@ function ofGroups(answer: Groups): Model {
       active: link.active,
       passive: link.passive,
       directed: Number(link.direction_unknown) < Number(link.edges),
-      state: some(link.failing) ? 'failing' : some(link.alive) ? 'alive' : some(link.silent) ? 'silent' : 'ended',
+      // Failing is what every attempt of fails: what has ended makes none.
+      state: some(link.alive) ? 'alive' : some(link.silent) ? 'silent' : some(link.failing) ? 'failing' : 'ended',
       told: some(link.told_by_both) ? 'both' : some(link.told_by_active) ? 'active' : 'passive',
       count: Number(link.edges),
       change: 'same',
@@ -216,10 +236,16 @@ function ofGroups(answer: Groups): Model {
       link,
     }
   })
-  return model(nodes, edges, answer, true)
+  return model(nodes, edges, answer, false, answer.by)
 }
 
-function model(nodes: Node[], edges: Edge[], answer: Answer, folded: boolean): Model {
+/** `4 of 308 failing`, where some edges of a link fail and others do not. */
+export function someFail({ link }: Edge): string | null {
+  const failing = Number(link?.failing ?? 0)
+  return link === undefined || failing === 0 || failing === Number(link.edges) ? null : `${failing} of ${link.edges} failing`
+}
+
+function model(nodes: Node[], edges: Edge[], answer: Answer, everything: boolean, by: string): Model {
   const { cut, query } = answer
   const uncut = [cut.hosts, cut.addresses, cut.edges].every((count) => Number(count) === 0)
   return {
@@ -227,17 +253,19 @@ function model(nodes: Node[], edges: Edge[], answer: Answer, folded: boolean): M
     edges,
     at: new Map(nodes.map((node, place) => [node.key, place])),
     edgeAt: new Map(edges.map((edge, place) => [edge.key, place])),
-    folded,
-    by: 'by' in answer ? answer.by : '',
+    folded: by !== '',
+    by,
     compared: false,
-    whole: uncut && query.selector.kind === 'all' && !folded,
-    generated: Date.parse(answer.generated),
+    whole: uncut && everything,
     until: Date.parse(query.until ?? answer.generated),
+    past: query.until !== undefined,
+    windowed: query.since !== undefined || query.until !== undefined,
   }
 }
 
-export function modelOf(answer: Answer): Model {
-  return answer.schema === 'shawk.groups/1' ? ofGroups(answer) : ofLook(answer)
+/** `ofGroup`: it was asked what is around the nodes of one group. */
+export function modelOf(answer: Answer, ofGroup = false): Model {
+  return answer.schema === 'shawk.groups/1' ? ofGroups(answer) : ofLook(answer, ofGroup)
 }
 
 /** What a walk came to: edges by their places, and how far each node is. */

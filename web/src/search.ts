@@ -15,7 +15,7 @@ export function search(
   input: HTMLInputElement,
   list: HTMLUListElement,
   open: (selector: Selector | null) => void,
-): void {
+): { leave: () => void } {
   let found: { selector: Selector; kind: string; name: string; more: string }[] = []
   let current = -1
   let timer = 0
@@ -63,8 +63,8 @@ export function search(
     const one = found[place]
     const text = input.value.trim()
     close()
-    if (one !== undefined) open(one.selector)
-    else open(text === '' ? null : { kind: 'what', value: text })
+    open(one !== undefined ? one.selector : text === '' ? null : { kind: 'what', value: text })
+    input.value = one?.name ?? text
   }
 
   async function ask(text: string): Promise<void> {
@@ -107,4 +107,11 @@ export function search(
     event.preventDefault()
     take(current)
   })
+  return {
+    /** Something else is shown than what was searched for. */
+    leave() {
+      close()
+      input.value = ''
+    },
+  }
 }

@@ -1,6 +1,8 @@
 // Everything that is shown follows from this, and this from the address of the
 // page: so the back button works, and a link shows another what one sees.
 
+import { now } from './clock.ts'
+
 /** What is looked at: the word and value of one selector of the API. */
 export interface Selector {
   kind: 'what' | 'ip' | 'host' | 'process' | 'port' | 'label'
@@ -38,6 +40,8 @@ export interface State {
   sort: string
   /** No WebGL. */
   flat: boolean
+  /** What is shown of now is asked again, so that it stays so. */
+  live: boolean
 }
 
 export const START: State = {
@@ -55,6 +59,7 @@ export const START: State = {
   selected: null,
   sort: '',
   flat: false,
+  live: true,
 }
 
 const KINDS: Selector['kind'][] = ['what', 'ip', 'host', 'process', 'port', 'label']
@@ -72,8 +77,10 @@ function time(text: string | null): string | null {
 export function read(query: string): State {
   const words = new URLSearchParams(query)
   const kind = KINDS.find((known) => words.get(known))
-  const selector = kind === undefined ? null : { kind, value: words.get(kind) ?? '' }
   const by = words.get('by')
+  // A node alone is one of all; in groups there are none.
+  const alone = words.get('node') !== null && by === null && words.get('group') === null
+  const selector: Selector | null = kind !== undefined ? { kind, value: words.get(kind) ?? '' } : alone ? { kind: 'what', value: '*' } : null
   const depth = Number(words.get('depth') ?? '1')
   return {
     selector,
@@ -90,6 +97,7 @@ export function read(query: string): State {
     selected: words.get('sel'),
     sort: words.get('sort') ?? '',
     flat: words.get('gl') === 'off',
+    live: words.get('live') !== 'off',
   }
 }
 
@@ -113,6 +121,7 @@ export function write(state: State): string {
   add('sel', state.selected)
   add('sort', state.sort)
   add('gl', state.flat ? 'off' : 'on', 'on')
+  add('live', state.live ? 'on' : 'off', 'on')
   const text = words.toString()
   return text === '' ? './' : `./?${text}`
 }
@@ -173,7 +182,7 @@ export function path(state: State, end: string | null, kind: 'json' | 'svg'): st
   if (length !== null) {
     // What was before the earlier time never stands for the later one.
     const earliest = ends !== null && end === ends[1] ? Date.parse(ends[0]) : -Infinity
-    const since = Math.max(earliest, (end === null ? Date.now() : Date.parse(end)) - length)
+    const since = Math.max(earliest, (end === null ? now() : Date.parse(end)) - length)
     words.set('since', end !== null || since === earliest ? new Date(since).toISOString() : span)
   }
   const call = kind === 'svg' ? 'look.svg' : folded ? 'groups' : 'look'

@@ -1,9 +1,10 @@
 // The edges as a table, under the same filter as the graph. It is one stop for
 // the tab key; the arrows go from row to row, Enter opens.
 
-import { type Child, h, put } from './dom.ts'
-import { bytesOf, type Edge, type Model, type Node } from './model.ts'
-import { age, bytes, number, rtt } from './text.ts'
+import { type Child, h, inPlace, put } from './dom.ts'
+import { bytesOf, type Edge, isLater, type Model, type Node, openOf, someFail } from './model.ts'
+import { seen } from './ages.ts'
+import { bytes, number, rtt } from './text.ts'
 
 interface Column {
   name: string
@@ -39,8 +40,13 @@ function wordsOf(node: Node | undefined): string {
   return text
 }
 
+/** A name that is broken into lines behind its dots and dashes, if at all. */
+function breakable(name: string): Child[] {
+  return name.split(/(?<=[._@/:-])/).flatMap((part, place) => (place === 0 ? [part] : [h('wbr'), part]))
+}
+
 function nodeCell(node: Node | undefined): Child {
-  return h('span', {}, node?.title ?? '', h('small', {}, node?.place ?? ''))
+  return h('span', {}, ...breakable(node?.title ?? ''), h('small', {}, ...breakable(node?.place ?? '')))
 }
 
 const ends = (which: 'active' | 'passive'): Column => ({
@@ -52,8 +58,12 @@ const ends = (which: 'active' | 'passive'): Column => ({
 
 const STATE: Column = {
   name: 'State',
-  order: (edge) => STATES.indexOf(edge.state),
-  cell: (edge) => h('span', { class: `state ${edge.state}` }, edge.state),
+  // What fails in part is next to what fails.
+  order: (edge) => (someFail(edge) !== null ? 0.5 : STATES.indexOf(edge.state)),
+  cell: (edge) => {
+    const some = someFail(edge)
+    return h('span', { class: `state ${edge.state}` }, edge.state, some !== null && h('small', {}, some))
+  },
 }
 
 const CHANGE: Column = {
@@ -75,7 +85,7 @@ const SEEN: Column = {
   about: 'how long ago it was last seen',
   numeric: true,
   order: (edge) => -edge.last,
-  cell: (edge, model) => age(model.generated - edge.last),
+  cell: (edge, model) => seen(edge.last, model),
 }
 
 const TOLD: Column = {
@@ -84,6 +94,10 @@ const TOLD: Column = {
   order: (edge) => edge.told,
   about: 'which ends told of it',
   cell: (edge) => edge.told,
+}
+
+function rttOf(edge: Edge, model: Model): number | undefined {
+  return isLater(edge, model) ? undefined : edge.look?.rtt_us
 }
 
 const PLAIN: Column[] = [
@@ -95,17 +109,24 @@ const PLAIN: Column[] = [
     order: (edge) => edge.look?.port ?? edge.listens?.port ?? 0,
     cell: (edge) => {
       const { protocol, port } = edge.look ?? edge.listens ?? { protocol: '', port: '' }
-      return h('span', {}, `${protocol}/${port}`, h('small', {}, edge.look?.passive_address ?? edge.listens?.address ?? ''))
+      const address = edge.look?.passive_address ?? edge.listens?.address ?? ''
+      return h('span', {}, h('span', { class: 'tight' }, `${protocol}/${port}`), h('small', { class: address.includes(':') ? null : 'tight' }, address))
     },
   },
-  { name: 'Open', about: 'connections open', numeric: true, order: (edge) => number(edge.look?.open) ?? -1, cell: (edge) => String(edge.look?.open ?? '') },
+  {
+    name: 'Open',
+    about: 'connections open',
+    numeric: true,
+    order: (edge, model) => openOf(edge, model) ?? -1,
+    cell: (edge, model) => String(openOf(edge, model) ?? ''),
+  },
   {
     name: 'Bytes',
-    about: 'payload, both ways',
+    about: 'payload, both ways; of a part of the time, what was counted in it, in whole hours',
     numeric: true,
-    order: (edge) => bytesOf(edge) ?? -1,
-    cell: (edge) => {
-      const count = bytesOf(edge)
+    order: (edge, model) => bytesOf(edge, model) ?? -1,
+    cell: (edge, model) => {
+      const count = bytesOf(edge, model)
       return count === undefined ? '' : bytes(count)
     },
   },
@@ -113,8 +134,11 @@ const PLAIN: Column[] = [
     name: 'RTT',
     about: 'smallest round-trip time',
     numeric: true,
-    order: (edge) => edge.look?.rtt_us ?? -1,
-    cell: (edge) => (edge.look?.rtt_us === undefined ? '' : rtt(edge.look.rtt_us)),
+    order: (edge, model) => rttOf(edge, model) ?? -1,
+    cell: (edge, model) => {
+      const us = rttOf(edge, model)
+      return us === undefined ? '' : rtt(us)
+    },
   },
   TOLD,
   SEEN,
@@ -128,9 +152,10 @@ const FOLDED: Column[] = [
     name: 'Ports',
     order: (edge) => edge.link?.ports[0]?.port ?? 0,
     cell: (edge) => {
-      const ports = edge.link?.ports.slice(0, 4).map((port) => `${port.protocol}/${port.port}`) ?? []
+      const ports = edge.link?.ports.slice(0, 4) ?? []
       const more = (edge.link?.ports.length ?? 0) - ports.length + Number(edge.link?.ports_more ?? 0)
-      return `${ports.join(' ')}${more > 0 ? ` +${more}` : ''}`
+      const words = ports.flatMap((port) => [h('span', { class: 'tight' }, `${port.protocol}/${port.port}`), ' '])
+      return h('span', {}, ...words, more > 0 && `+${more}`)
     },
   },
   { name: 'Edges', numeric: true, order: (edge) => edge.count, cell: (edge) => String(edge.count) },
@@ -138,13 +163,18 @@ const FOLDED: Column[] = [
   SEEN,
 ]
 
+function classOf(column: Column): string {
+  return `${column.name.toLowerCase()}${column.numeric === true ? ' number' : column.tight === true ? ' tight' : ''}`
+}
+
 export interface TableWatcher {
   select: (key: string) => void
   sort: (sort: string) => void
 }
 
 export interface Table {
-  show: (model: Model, edges: number[], sort: string, selected: string | null) => void
+  /** `stay`: it is the same view as before, of a little later. */
+  show: (model: Model, edges: number[], sort: string, selected: string | null, stay: boolean) => void
   select: (key: string | null) => void
 }
 
@@ -156,9 +186,6 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
   let selected: string | null = null
   let page = 0
   let hidden = 0
-  /** What sorts by each column. */
-  const heads = new Map<string, HTMLElement>()
-
   function ordered(all: Edge[], of: Model): Edge[] {
     const down = sort.startsWith('-')
     const column = columns.find((one) => one.name === (down ? sort.slice(1) : sort))
@@ -189,16 +216,15 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
     if (of === null) return
     const begin = page * PAGE
     const some = rows.slice(begin, begin + PAGE)
-    // All is made anew, the header that was pressed as well.
-    const pressed = columns.find((column) => document.activeElement === heads.get(column.name))
-    const current = Math.max(0, focus ?? some.findIndex((edge) => edge.key === selected))
+    const focused = place.contains(document.activeElement) ? (document.activeElement as HTMLElement).dataset['key'] : undefined
+    const there = some.findIndex((edge) => edge.key === focused)
+    const current = Math.max(0, focus ?? (there >= 0 ? there : some.findIndex((edge) => edge.key === selected)))
     const head = columns.map((column) => {
       const active = sort === column.name ? 'ascending' : sort === `-${column.name}` ? 'descending' : 'none'
       const click = (): void => watcher.sort(active === 'ascending' ? `-${column.name}` : column.name)
       const sign = active === 'ascending' ? ' ▲' : active === 'descending' ? ' ▼' : ''
-      const button = h('button', { type: 'button', click }, column.name + sign)
-      heads.set(column.name, button)
-      return h('th', { scope: 'col', 'aria-sort': active, title: column.about }, button)
+      const button = h('button', { type: 'button', 'data-key': column.name, click }, column.name + sign)
+      return h('th', { scope: 'col', class: column.name.toLowerCase(), 'aria-sort': active, title: column.about }, button)
     })
     const body = some.map((edge, row) =>
       h(
@@ -211,14 +237,14 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
           click: () => watcher.select(edge.key),
           keydown: (event: KeyboardEvent) => key(event, row),
         },
-        ...columns.map((column) => h('td', { class: column.numeric === true ? 'number' : column.tight === true ? 'tight' : null }, column.cell(edge, of))),
+        ...columns.map((column) => h('td', { class: classOf(column) }, column.cell(edge, of))),
       ),
     )
     const counted = `${rows.length} ${of.folded ? 'links between groups' : rows.length === 1 ? 'edge' : 'edges'}`
     const said = hidden > 0 ? `${counted}; the filter hides ${hidden}` : counted
     const grid = h(
       'table',
-      { role: 'grid', 'aria-rowcount': rows.length + 1 },
+      { role: 'grid', class: of.compared ? 'compared' : null, 'aria-rowcount': rows.length + 1 },
       h('caption', {}, said),
       h('thead', {}, h('tr', { 'aria-rowindex': 1 }, ...head)),
       h('tbody', {}, ...body),
@@ -227,6 +253,7 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
     const turn = (by: number) => (): void => {
       page += by
       render(0)
+      place.scrollTop = 0
       place.querySelector<HTMLElement>('tbody tr')?.focus()
     }
     const pager =
@@ -238,8 +265,8 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
         `rows ${begin + 1} to ${begin + some.length} of ${rows.length}`,
         h('button', { type: 'button', disabled: page >= pages - 1, click: turn(1) }, 'Next'),
       )
-    put(place, grid, pager)
-    if (pressed !== undefined) heads.get(pressed.name)?.focus()
+    // All is made anew, the header that was pressed as well.
+    inPlace(place, () => put(place, grid, pager))
   }
 
   function key(event: KeyboardEvent, row: number): void {
@@ -258,8 +285,19 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
     }
   }
 
+  /** Scrolls the table to a row of it, not the page to the table. */
+  function reveal(chosen: string | null): void {
+    const row = [...place.querySelectorAll<HTMLElement>('tbody tr')].find((one) => one.dataset['key'] === chosen)
+    if (row === undefined) return
+    const [own, its] = [place.getBoundingClientRect(), row.getBoundingClientRect()]
+    const above = own.top + (place.querySelector('thead')?.clientHeight ?? 0) - its.top
+    const below = its.bottom - own.bottom
+    if (above > 0) place.scrollTop -= Math.ceil(above)
+    else if (below > 0) place.scrollTop += Math.ceil(below)
+  }
+
   return {
-    show(of, edges, by, chosen) {
+    show(of, edges, by, chosen, stay) {
       columns = [...(of.compared ? [CHANGE] : []), ...(of.folded ? FOLDED : PLAIN)]
       model = of
       sort = by
@@ -267,8 +305,11 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
       hidden = of.edges.length - edges.length
       rows = ordered(edges.flatMap((one) => of.edges[one] ?? []), of)
       const at = rows.findIndex((edge) => edge.key === chosen)
-      page = at < 0 ? 0 : Math.floor(at / PAGE)
+      if (stay) page = Math.min(page, Math.max(0, Math.ceil(rows.length / PAGE) - 1))
+      else page = at < 0 ? 0 : Math.floor(at / PAGE)
       render(null)
+      if (!stay) place.scrollTop = 0
+      if (!stay && at >= 0) reveal(chosen)
     },
     select(chosen) {
       selected = chosen
@@ -278,10 +319,8 @@ export function table(place: HTMLElement, watcher: TableWatcher): Table {
         page = Math.floor(at / PAGE)
         render(null)
       }
-      for (const row of place.querySelectorAll<HTMLElement>('tbody tr')) {
-        row.setAttribute('aria-selected', String(row.dataset['key'] === chosen))
-        if (row.dataset['key'] === chosen) row.scrollIntoView({ block: 'nearest' })
-      }
+      for (const row of place.querySelectorAll<HTMLElement>('tbody tr')) row.setAttribute('aria-selected', String(row.dataset['key'] === chosen))
+      reveal(chosen)
     },
   }
 }

@@ -52,6 +52,12 @@ for (const [text, expected] of [
   ['"no probe"', 'ssh'],
   ['process:"curl"', 'curl'],
   ['host:.*', ''],
+  ['state:f*', 'nginx'],
+  ['failing:>0', 'nginx'],
+  ['confidence:"one end"', 'nginx python3 ssh'],
+  ['port:5000-6000', 'python3'],
+  ['bytes:1kB-5kB', 'curl nginx python3 ssh'],
+  ['address:10.0.1.*', 'nginx python3'],
 ] as const) {
   test(`the filter ${text === '' ? '(empty)' : text}`, () => assert.equal(found(text), expected))
 }
@@ -62,6 +68,24 @@ test('what is wrong is named with what may stand there', () => {
   assert.equal(found('failed:>many'), "failed: 'many' is no number")
   assert.equal(found('bytes:>1XB'), "bytes: '1XB' is no number of k, kb, m, mb, g, gb, t, tb, b")
   assert.equal(found('"a'), 'a quotation mark has no other one')
+})
+
+test('what a field cannot be is refused, and not looked for in vain', () => {
+  for (const [text, error] of [
+    ['port:abc', "port: 'abc' is no number up to 65535, 1-5 or >5"],
+    ['port:99999-1', "port: '99999-1' is no number up to 65535, 1-5 or >5"],
+    ['port:80,70000', "port: '70000' is no number up to 65535, 1-5 or >5"],
+    ['state:dead', "state: 'dead' is none of alive, failing, ended, silent, idle"],
+    ['told:nobody', "told: 'nobody' is none of active, passive, both, one"],
+    ['probe:maybe', "probe: 'maybe' is none of yes, no"],
+    ['rtt:5msx', "rtt: '5msx' is no number of us, ms, s"],
+    ['address:10.20.0.0/99', "address: '10.20.0.0/99' is no address; say 10.0.0.1, 10.0.0.0/8, 10.0.* or fd00::/16"],
+    ['host:>3', "host: '>3' is no name; only numbers are more or less"],
+    ['-', '- has nothing behind it'],
+    ['nginx ""', '"" has nothing behind it'],
+  ] as const) {
+    assert.equal(found(text), error)
+  }
 })
 
 test('an address has bits, and nothing else has', () => {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
-import { hubs, type Model, modelOf, part, walk } from '../src/model.ts'
+import { bytesOf, hubs, type Model, modelOf, openOf, part, someFail, walk } from '../src/model.ts'
 import { scene } from '../src/scene.ts'
+import type { Groups } from '../src/types.ts'
 import { look, NOW } from './fleet.ts'
 
 const title = (model: Model, place: number): string => model.nodes[place]?.title ?? ''
@@ -70,4 +71,44 @@ test('edges between the same two nodes are one line, and the worst of them shows
   const model = modelOf(look('a@1 10.0.0.1 > b@2 10.0.0.2:80 ended\na@1 10.0.0.1 > b@2 10.0.0.2:81 failing active\nb@2 10.0.0.2 > a@1 10.0.0.1:82', { all: true }))
   const { lines } = scene(model, [0, 1, 2], null, true)
   assert.deepEqual(lines.map((line) => [line.state, line.edges.length, line.oneEnd]), [['failing', 2, false], ['alive', 1, false]])
+})
+
+test('what is in a group that was opened is asked for, of all that is known nothing is', () => {
+  const answer = look(CHAIN, { all: true })
+  assert.deepEqual(modelOf(answer).nodes.filter((node) => node.root), [])
+  const opened = modelOf(answer, true)
+  assert.deepEqual(opened.nodes.filter((node) => node.root).map((node) => node.title), ['a'])
+  // There is more than what is around the group.
+  assert.deepEqual([modelOf(answer).whole, opened.whole], [true, false])
+})
+
+test('a link is failing where no attempt is answered, and says what of it is', () => {
+  const at = new Date(NOW).toISOString()
+  const told = { told_by_active: 0, told_by_passive: 0, told_by_both: 1, direction_unknown: 0, ports: [], ports_more: 0, first_seen: at, last_seen: at }
+  const said = [[304, 4, 0, 0], [0, 4, 0, 0], [0, 4, 6, 0], [0, 4, 0, 1], [0, 0, 3, 0]].map(([alive = 0, failing = 0, ended = 0, silent = 0]) => {
+    const answer: Groups = {
+      schema: 'shawk.groups/1', generated: at, query: { selector: { kind: 'all', value: '*' }, depth: 1, ways: 'both' }, by: 'host',
+      groups: [{ id: 0, kind: 'host', value: 'a', name: 'a', probe: true, nodes: 1, hosts: 1, processes: [], processes_more: 0 }],
+      links: [{ ...told, active: 0, passive: 0, edges: alive + failing + ended + silent, alive, failing, ended, silent }],
+      hosts: { count: 1, silent: 0 }, notes: [], malformed: 0, cut: { hosts: 0, addresses: 0, edges: 0 },
+    }
+    const [edge] = modelOf(answer).edges
+    return edge === undefined ? '' : [edge.state, someFail(edge) ?? 'all or none'].join(', ')
+  })
+  assert.deepEqual(said, ['alive, 4 of 308 failing', 'failing, all or none', 'failing, 4 of 10 failing', 'silent, 4 of 5 failing', 'ended, all or none'])
+})
+
+test('of a time that is over no number of later is shown', () => {
+  const numbers = (until?: string, bytes?: number): unknown[] => {
+    const answer = look('a@1 10.0.0.1 > b@2 10.0.0.2:80', until === undefined ? {} : { until })
+    const [edge] = answer.edges
+    if (edge !== undefined && bytes !== undefined) edge.window = { told_by: 'active', bytes_to_passive: bytes }
+    const model = modelOf(answer)
+    return model.edges.flatMap((one) => [bytesOf(one, model), openOf(one, model)])
+  }
+  assert.deepEqual(numbers(), [4000, 1])
+  // It was last seen a minute ago.
+  assert.deepEqual(numbers(new Date(NOW - 600_000).toISOString(), 70), [70, undefined])
+  assert.deepEqual(numbers(new Date(NOW - 600_000).toISOString()), [undefined, undefined])
+  assert.deepEqual(numbers(new Date(NOW).toISOString(), 70), [70, 1])
 })

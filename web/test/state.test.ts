@@ -8,6 +8,7 @@ test('what is shown is in the address, and comes back from it', () => {
   for (const query of [
     './',
     './?host=web-1',
+    './?host=web-1&live=off',
     './?host=web-1&depth=3&ways=up&f=port%3A5432+-ssh&sel=a+%3E+b',
     './?by=unit&group=unit%3Anginx.service',
     './?what=*&node=nginx%40web-1%7Eabc&hubs=off&gl=off',
@@ -19,6 +20,11 @@ test('what is shown is in the address, and comes back from it', () => {
 
 test('an address that says nonsense says nothing', () => {
   assert.deepEqual(read('depth=99&ways=sideways&span=3y&to=yesterday&vs=&hubs=maybe&by=shoe+size&bogus=1'), START)
+})
+
+test('a node alone is one of all, not of groups', () => {
+  const { selector, node, by } = read('node=nginx%40web-1%7Eabc')
+  assert.deepEqual({ selector, node, by }, { selector: { kind: 'what', value: '*' }, node: 'nginx@web-1~abc', by: null })
 })
 
 test('the path has what the collector understands', () => {
