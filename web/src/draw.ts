@@ -14,6 +14,7 @@ import {
 import type { Settings } from 'sigma/settings'
 import type { NodeDisplayData, PartialButFor } from 'sigma/types'
 
+import { faded } from './colour.ts'
 import { ROW } from './layout.ts'
 import { lines as plainLines, type PlainLine } from './lines.ts'
 import { MAX_FINE, type Scene, type SceneLine, type SceneNode } from './scene.ts'
@@ -426,20 +427,6 @@ function lineColour(line: SceneLine, colours: Palette): string {
   if (line.change === 'unknown') return colours.unknown
   if (line.state === 'failing') return colours.failing
   return line.oneEnd ? colours.one : colours.both
-}
-
-const pale = new Map<string, string>()
-
-/** A colour, four fifths of the way to the background; both as #rrggbb. */
-function faded(colour: string, back: string): string {
-  const name = colour + back
-  const known = pale.get(name)
-  if (known !== undefined) return known
-  const part = (text: string, at: number): number => parseInt(text.slice(at, at + 2), 16)
-  const mixed = [1, 3, 5].map((at) => Math.round((part(colour, at) + 4 * part(back, at)) / 5))
-  const made = `#${mixed.map((value) => value.toString(16).padStart(2, '0')).join('')}`
-  pale.set(name, made)
-  return made
 }
 
 /** Who in bold, where below it, then the hubs that it calls. */
