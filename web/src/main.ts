@@ -5,13 +5,15 @@ import './style.css'
 
 import { fetchDocument, keepToken, picture, Refusal } from './api.ts'
 import { byId, h, put } from './dom.ts'
-import { details, focus, type LinkTo } from './detail.ts'
-import type { Drawing } from './draw.ts'
+import { alikeDetails, details, focus, type LinkTo } from './detail.ts'
+import { boxes, fits } from './boxes.ts'
+import type { Drawing, Watcher } from './draw.ts'
 import { apply, FIELDS, type Filter, parse } from './filter.ts'
 import { compare } from './compare.ts'
 import { type Model, modelOf, part, walk } from './model.ts'
 import { type Hub, MAX_FINE, type Scene, scene } from './scene.ts'
 import { search } from './search.ts'
+import { webgl, zoomer } from './stage.ts'
 import { BYS, MAX_DEPTH, path, paths, read, type State, WAYS, write } from './state.ts'
 import { table } from './table.ts'
 import { age, moment, short, visible } from './text.ts'
@@ -20,6 +22,9 @@ import type { Answer, Diff } from './types.ts'
 
 /** Answers that are kept, so that going back needs no other one. */
 const KEPT = 4
+
+/** How often a graphics card that is lost is asked again. */
+const MAX_LOST = 3
 
 /** One answer, and the one that it is compared with. */
 interface Loaded {
@@ -36,13 +41,19 @@ let asking = new AbortController()
 let oldest = Infinity
 /** What of the answer is shown. */
 let shown: { model: Model; edges: number[]; scene: Scene } | null = null
+/** What draws now: boxes, the many by WebGL, or the collector. */
 let drawn: Drawing | 'none' | null = null
+let few: Drawing | null = null
+let many: Promise<Drawing | 'none'> | null = null
+let lost = 0
 const kept: Loaded[] = []
 
 const graph = byId('graph', HTMLElement)
 const canvas = byId('canvas', HTMLElement)
 const detail = byId('detail', HTMLElement)
 const filterInput = byId('filter', HTMLInputElement)
+const nearer = zoomer((by) => drawn !== null && drawn !== 'none' && drawn.zoom(by))
+graph.append(nearer)
 
 // ── The address ─────────────────────────────────────────────────────────────
 
@@ -208,7 +219,7 @@ function select(): void {
 function emptiness(view: Scene): void {
   const empty = byId('empty', HTMLElement)
   const gone = state.node !== null && loaded?.model.at.has(state.node) !== true
-  empty.hidden = view.nodes.length > 0 || drawn === 'none'
+  empty.hidden = view.nodes.length > 0
   empty.textContent = gone
     ? 'This node is not in what is known of this time. Look at another time, or begin anew.'
     : state.filter !== ''
@@ -216,62 +227,64 @@ function emptiness(view: Scene): void {
       : (loaded?.answers[0]?.notes[0] ?? 'Nothing is known.')
 }
 
-function webgl(): boolean {
-  if (state.flat) return false
-  try {
-    const probe = document.createElement('canvas')
-    return (probe.getContext('webgl2') ?? probe.getContext('webgl')) !== null
-  } catch {
-    return false
-  }
+const watcher: Watcher = {
+  select: (key) => go({ selected: key }),
+  open: (key) => {
+    const node = shown?.model.nodes[shown.model.at.get(key) ?? -1]
+    const to = node === undefined || loaded === null ? null : focus(node, loaded.model)
+    if (to !== null) go(to)
+  },
+  drawn: () => void performance.mark('shawk-drawn'),
+  lost: () => {
+    // A graphics card that comes back may be lost again, and again.
+    many = ++lost > MAX_LOST ? Promise.resolve('none') : null
+    if (drawn !== few) void draw(true)
+  },
 }
 
-/** What draws, made while the collector thinks. */
+/** What draws what is too much for boxes. */
 async function pencil(): Promise<Drawing | 'none'> {
-  if (!webgl()) {
-    byId('legend', HTMLElement).hidden = true
-    return 'none'
-  }
+  if (state.flat || !webgl()) return 'none'
   const { drawing } = await import('./draw.ts')
-  return drawing(canvas, {
-    select: (key) => go({ selected: key }),
-    open: (key) => {
-      const node = shown?.model.nodes[shown.model.at.get(key) ?? -1]
-      const to = node === undefined || loaded === null ? null : focus(node, loaded.model)
-      if (to !== null) go(to)
-    },
-    drawn: () => void performance.mark('shawk-drawn'),
-  })
+  const element = h('div', { class: 'layers' })
+  if (drawn === null) put(canvas, element)
+  return drawing(element, watcher)
 }
 
 async function draw(anew: boolean): Promise<void> {
-  if (drawn === null) {
-    drawn = await making
-    anew = true
-  }
   if (shown === null) return
-  if (drawn === 'none') await paint()
-  else drawn.show(shown.scene, state.selected, anew)
-}
-
-/** Without WebGL: the collector's own picture. */
-async function paint(): Promise<void> {
-  canvas.className = 'picture'
-  canvas.tabIndex = 0
-  canvas.setAttribute('role', 'region')
-  hubList([])
-  const folded = shown?.model.folded === true
-  if (folded) {
-    put(canvas)
-    const empty = byId('empty', HTMLElement)
-    empty.hidden = false
-    empty.textContent = 'Without WebGL the overview is the table. Open a group for its picture.'
+  const mine = shown
+  const next = fits(mine.scene) ? (few ??= boxes(watcher)) : await (many ??= pencil())
+  // Something else is to be seen meanwhile.
+  if (shown !== mine) return
+  const before = drawn
+  drawn = next
+  byId('legend', HTMLElement).hidden = next === 'none'
+  nearer.hidden = next === 'none'
+  canvas.className = next === 'none' ? 'picture' : ''
+  canvas.tabIndex = next === 'none' ? 0 : -1
+  canvas.setAttribute('role', next === 'none' ? 'region' : next === few ? 'group' : 'img')
+  canvas.setAttribute('aria-label', next === few ? 'The graph: arrow keys lead from box to box, Enter opens one; plus, minus and 0 zoom' : 'The graph; the table beside it has the same, for the keyboard')
+  if (next === 'none') {
+    await paint(mine.model.folded)
     return
   }
+  if (canvas.firstChild !== next.element) put(canvas, next.element)
+  next.show(mine.scene, state.selected, anew || next !== before)
+}
+
+/** Too much for boxes, without WebGL: the collector's own picture. */
+async function paint(folded: boolean): Promise<void> {
+  hubList([])
+  if (folded) {
+    put(canvas, h('p', {}, 'So many links are drawn with WebGL only, which is missing here. The table has them; filter it, or open a group, and they are drawn.'))
+    return
+  }
+  const said = h('p', {}, 'So much is drawn with WebGL only, which is missing here: this is the collector’s picture of it. Filter and comparison do not apply to it; filter for less than 300 nodes to see them drawn.')
+  put(canvas, said)
   try {
     const svg = await picture(path(state, state.to, 'svg'), asking.signal)
-    const image = h('img', { alt: 'What talks to what; the table has the same', src: `data:image/svg+xml,${encodeURIComponent(svg)}` })
-    put(canvas, image)
+    if (drawn === 'none') put(canvas, said, h('img', { alt: 'What talks to what; the table has the same', src: `data:image/svg+xml,${encodeURIComponent(svg)}` }))
   } catch (error) {
     if (!asking.signal.aborted) problem(error instanceof Error ? error.message : String(error))
   }
@@ -360,7 +373,6 @@ function controls(): void {
     walks && segments('Steps', Array.from({ length: MAX_DEPTH }, (_, step) => step + 1), state.depth, (depth) => go({ depth }), String),
     walks && segments('Ways', WAYS, state.ways as (typeof WAYS)[number], (ways) => go({ ways }), (one) => ({ both: 'both', up: 'who depends on it', down: 'what it needs' })[one]),
     h('button', { type: 'button', 'aria-pressed': String(state.hubs), title: 'Nodes that very many are connected with, as badges of those', click: () => go({ hubs: !state.hubs }) }, 'Hubs as badges'),
-    !webglKnownMissing() && h('button', { type: 'button', 'aria-pressed': String(state.flat), title: 'A picture made by the collector, without WebGL', click: () => location.assign(write({ ...state, flat: !state.flat })) }, 'Picture'),
   )
   timeControls(byId('time', HTMLElement), state, oldest, Date.now(), { change: (to) => go(to) })
   if (focused !== null) {
@@ -369,16 +381,15 @@ function controls(): void {
   }
 }
 
-function webglKnownMissing(): boolean {
-  return drawn === 'none' && !state.flat
-}
-
 function legend(): void {
   const compared = state.versus !== null
   const line = (name: string, text: string): HTMLElement => h('span', {}, h('i', { class: name }), text)
   const dot = (name: string, text: string): HTMLElement => h('span', {}, h('b', { class: name }), text)
+  const legend = byId('legend', HTMLElement)
+  const boxed = shown !== null && fits(shown.scene)
+  legend.className = boxed ? 'boxed' : ''
   put(
-    byId('legend', HTMLElement),
+    legend,
     line('', 'told by both ends'),
     line('one', 'by one end'),
     shown !== null && shown.scene.lines.length > MAX_FINE ? h('span', {}, 'pale: ended or silent') : line('idle', 'ended or silent'),
@@ -387,6 +398,7 @@ function legend(): void {
     compared && line('gone', 'gone'),
     compared && line('changed', 'changed'),
     compared && line('unknown', 'nobody heard who could tell'),
+    compared && line('rim', 'fails, and is new'),
     shown?.scene.nodes.some((node) => node.root) === true && dot('root', 'asked for'),
     dot('', 'with a probe'),
     dot('hollow', 'no probe there'),
@@ -405,7 +417,7 @@ function hubList(all: Hub[]): void {
 
 function details_(): void {
   const key = state.selected
-  const all = key === null || shown === null ? null : details(key, shown.model, link)
+  const all = key === null || shown === null ? null : (details(key, shown.model, link) ?? alikeDetails(key, shown.scene, shown.model, link))
   // What was pressed in it is made anew, or hidden with it.
   const within = detail.contains(document.activeElement)
   detail.hidden = all === null
@@ -517,5 +529,6 @@ function begin(): void {
   void load()
 }
 
+// Made while the collector thinks, where it is likely to be needed.
+if (state.selector?.value === '*' && state.node === null) many = pencil()
 begin()
-const making = pencil()
