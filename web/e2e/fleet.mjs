@@ -206,9 +206,90 @@ async function aNodeIsClicked(open) {
   await page.waitForURL(/node=haproxy/)
 }
 
-async function withoutWebglThereIsAPicture(open) {
+async function theBoxesAreRead(open) {
   const page = await open('?host=web-1')
   await drawn(page)
+  const { nodes } = await counts(page)
+  const boxes = page.locator('#canvas svg .node')
+  assert.equal(await boxes.count(), nodes)
+  // Who, where, and the port that it is called at.
+  const nginx = page.getByRole('button', { name: /^nginx web-1 :80/ })
+  assert.equal(await nginx.count(), 1)
+  // Names are upon nothing, and nothing runs through them.
+  const upon = await boxes.evaluateAll((all) => {
+    const places = all.map((one) => one.querySelector('.box').getBoundingClientRect())
+    const cross = places.flatMap((a, at) => places.slice(at + 1).filter((b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom))
+    const wide = all.filter((one) => [...one.querySelectorAll('text')].some((text) => text.getBoundingClientRect().right > one.querySelector('.box').getBoundingClientRect().right))
+    return [cross.length, wide.length]
+  })
+  assert.deepEqual(upon, [0, 0])
+  // By the keyboard: to whom it calls, and back; then to a walk from there.
+  await nginx.focus()
+  const at = () => page.evaluate(() => document.activeElement.getAttribute('aria-label'))
+  await page.keyboard.press('ArrowRight')
+  assert.match(await at(), /^python3 app-1/)
+  await page.keyboard.press('ArrowLeft')
+  assert.match(await at(), /^nginx web-1/)
+  const place = () => page.locator('#canvas svg > g').getAttribute('transform')
+  const before = await place()
+  await page.keyboard.press('+')
+  assert.notEqual(await place(), before)
+  await page.keyboard.press('0')
+  assert.equal(await place(), before)
+  await page.keyboard.press(' ')
+  await page.waitForURL(/sel=nginx/)
+  assert.match(await at(), /^nginx web-1/)
+  await page.keyboard.press('Enter')
+  await page.waitForURL(/node=nginx/)
+  // A hand moves it, and that is no click.
+  await drawn(page)
+  const url = page.url()
+  const rest = await place()
+  const { x, y } = await page.locator('#canvas').boundingBox()
+  await page.mouse.move(x + 8, y + 60)
+  await page.mouse.down()
+  await page.mouse.move(x + 90, y + 100, { steps: 4 })
+  await page.mouse.up()
+  assert.notEqual(await place(), rest)
+  assert.equal(page.url(), url)
+  await page.getByRole('button', { name: 'Fit all of the graph in' }).click()
+  assert.equal(await place(), rest)
+}
+
+async function withoutWebglTheSameIsDrawn(open) {
+  const page = await open('')
+  await drawn(page)
+  assert.equal(await page.locator('#canvas svg .node').count(), (await counts(page)).nodes)
+  await page.goto(page.url().replace(/[^/]*$/, '?host=web-1'))
+  await drawn(page)
+  const all = await counts(page)
+  assert.ok((await rows(page)).length >= 3)
+  await page.getByLabel('Filter', { exact: true }).fill('haproxy')
+  await page.getByText(/of \d+ edges pass/).waitFor()
+  const left = await page.locator('#canvas svg .line').count()
+  assert.ok(left >= 1 && left < all.lines, `${all.lines} → ${left}`)
+  await accessible(page, 'boxes')
+  await picture(page, 'picture')
+}
+
+/** The next answers tell of many more than there are, each of them like no other. */
+async function inflate(page) {
+  await page.route('**/api/v1/look?*', async (route) => {
+    const answer = await (await route.fetch()).json()
+    const [node] = answer.nodes.filter((one) => one.process !== undefined)
+    for (let more = 0; more < 400; more++) {
+      answer.nodes.push({ ...node, id: 100_000 + more, process: { name: `more-${more}` } })
+      answer.edges.push({ ...answer.edges[0], passive: 100_000 + more })
+    }
+    await route.fulfill({ json: answer })
+  })
+}
+
+async function withoutWebglWhatIsMuchIsAPicture(open) {
+  const page = await open('?what=*')
+  await drawn(page)
+  await inflate(page)
+  await page.getByRole('button', { name: 'Refresh' }).click()
   const image = page.locator('#canvas img')
   await image.waitFor()
   const size = await image.evaluate(async (image) => {
@@ -216,9 +297,30 @@ async function withoutWebglThereIsAPicture(open) {
     return [image.naturalWidth, image.naturalHeight]
   })
   assert.ok(size[0] > 400 && size[1] > 100, `${size}`)
-  assert.ok((await rows(page)).length >= 3)
+  await page.getByText('Filter and comparison do not apply to it').waitFor()
   await accessible(page, 'picture')
-  await picture(page, 'picture')
+  // What is left of it is drawn again.
+  await page.getByLabel('Filter', { exact: true }).fill('haproxy')
+  await page.locator('#canvas svg .node').first().waitFor()
+  assert.equal(await page.locator('#canvas img').count(), 0)
+}
+
+async function aGraphicsCardIsLost(open) {
+  const page = await open('?what=*')
+  await drawn(page)
+  await inflate(page)
+  await page.getByRole('button', { name: 'Refresh' }).click()
+  const canvases = page.locator('#canvas canvas')
+  await canvases.first().waitFor({ state: 'attached' })
+  await canvases.evaluateAll((all) => {
+    window.__before = all
+    for (const one of all) (one.getContext('webgl2') ?? one.getContext('webgl'))?.getExtension('WEBGL_lose_context')?.loseContext()
+  })
+  // Others are in their place, and show it.
+  await page.waitForFunction(() => [...document.querySelectorAll('#canvas canvas')].some((one) => !window.__before.includes(one)))
+  await page.waitForFunction(() => performance.getEntriesByName('shawk-drawn').length > 1)
+  await page.locator('#legend').evaluate((legend) => legend.remove())
+  assert.ok('#2a6fb0' in (await colours(page, 30)))
 }
 
 // The browser itself says that a request was refused.
@@ -233,7 +335,10 @@ for (const [scenario, options] of [
   [theKeyboardIsEnough],
   [itIsDarkWhereThatIsPreferred],
   [aNodeIsClicked],
-  [withoutWebglThereIsAPicture, { webgl: false }],
+  [theBoxesAreRead],
+  [aGraphicsCardIsLost],
+  [withoutWebglTheSameIsDrawn, { webgl: false }],
+  [withoutWebglWhatIsMuchIsAPicture, { webgl: false }],
 ]) {
   const begun = Date.now()
   await browse(url, scenario, options)

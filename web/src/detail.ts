@@ -3,6 +3,7 @@
 import { type Child, h } from './dom.ts'
 import { seen } from './ages.ts'
 import { type Edge, isLater, type Model, type Node, someFail } from './model.ts'
+import type { Scene } from './scene.ts'
 import type { Selector, State } from './state.ts'
 import type { Count, Difference, Rise } from './types.ts'
 import { bytes, end, moment, number, rtt, visible } from './text.ts'
@@ -175,6 +176,25 @@ function bundleDetails(edges: Edge[], model: Model, link: LinkTo): Child[] {
   const first = edges[0]
   if (first === undefined) return []
   return [title(first, model), list(edges, model, link)]
+}
+
+/** Nodes that are drawn as one, or what runs between such and another. */
+export function alikeDetails(key: string, scene: Scene, model: Model, link: LinkTo): Child[] | null {
+  const line = scene.lines.find((one) => one.key === key)
+  const edges = line?.edges.flatMap((one) => model.edges[model.edgeAt.get(one) ?? -1] ?? []) ?? []
+  if (line !== undefined) {
+    const named = (end: string): string => scene.nodes.find((node) => node.key === end)?.title ?? ''
+    return [h('h2', {}, `${named(line.active)} ${line.directed ? '→' : '↔'} ${named(line.passive)}`), list(edges, model, link)]
+  }
+  const fold = scene.folds.get(key)
+  if (fold === undefined) return null
+  const some = fold.members.slice(0, LISTED).flatMap((member) => model.nodes[member] ?? [])
+  const more = fold.members.length - some.length
+  return [
+    h('h2', {}, fold.title),
+    facts([['Where', fold.place], ['In common', fold.why]]),
+    h('ul', {}, ...some.map((node) => h('li', {}, link({ selected: node.key }, node.title), `, ${node.place}`)), more > 0 && h('li', {}, `and ${more} more in the table`)),
+  ]
 }
 
 function list(edges: Edge[], model: Model, link: LinkTo): HTMLElement {

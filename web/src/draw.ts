@@ -14,20 +14,26 @@ import {
 import type { Settings } from 'sigma/settings'
 import type { NodeDisplayData, PartialButFor } from 'sigma/types'
 
+import { faded } from './colour.ts'
 import { ROW } from './layout.ts'
 import { lines as plainLines, type PlainLine } from './lines.ts'
-import { MAX_FINE, type Scene, type SceneLine, type SceneNode } from './scene.ts'
+import { isIdle, isSelected, MAX_FINE, NOTHING, rimOf, type Scene, type SceneLine, type SceneNode, toneOf } from './scene.ts'
 import { short } from './text.ts'
 
 export interface Watcher {
   select: (key: string | null) => void
   open: (key: string) => void
   drawn: () => void
+  /** The graphics card has forgotten all: this drawing draws no more. */
+  lost: () => void
 }
 
 export interface Drawing {
+  readonly element: Element
   show: (scene: Scene, selected: string | null, anew: boolean) => void
   select: (key: string | null) => void
+  /** Nearer by a factor; null: so that all is seen. */
+  zoom: (by: number | null) => void
   /** The colours have changed. */
   recolour: () => void
 }
@@ -137,14 +143,21 @@ function palette(): Palette {
 /** Draws into an element, until the page ends. */
 export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
   let colours = palette()
-  let scene: Scene = { nodes: [], lines: [], hubs: [] }
+  let scene: Scene = NOTHING
   let selected: string | null = null
   let hovered: string | null = null
   let lines = new Map<string, SceneLine>()
   let near = new Map<string, Set<string>>()
   let fine = true
+  let alive = true
   /** Most pixels of a node, so that it is not upon its neighbours. */
   let room = Infinity
+
+  /** What is selected, or what it is drawn as one of. */
+  function selectedNode(): string | null {
+    const key = selected === null ? null : (scene.inside.get(selected) ?? selected)
+    return key !== null && near.has(key) ? key : null
+  }
 
   /** Pixels between two rows. */
   function pitch(): number {
@@ -191,19 +204,19 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
       label(context, data, settings, colours, ROW)
     },
     nodeReducer: (key, data) => {
-      const focus = hovered ?? (selected !== null && near.has(selected) ? selected : null)
+      const focus = hovered ?? selectedNode()
       const pale = focus !== null && focus !== key && near.get(focus)?.has(key) !== true
       return {
         ...data,
-        highlighted: key === selected,
+        highlighted: key === selectedNode(),
         ...(pale ? { color: faded(data['color'] as string, colours.back), rim: faded(data['rim'] as string, colours.back), label: null } : {}),
       }
     },
     edgeReducer: (key, data) => {
       const line = lines.get(key)
       if (line === undefined) return data
-      if (isSelected(line, selected)) return { ...data, color: colours.select, size: line.size + 2, zIndex: 2 }
-      const focus = hovered ?? (selected !== null && near.has(selected) ? selected : null)
+      if (isSelected(line, selected)) return { ...data, color: colours.select, size: line.size + 2, zIndex: 3 }
+      const focus = hovered ?? selectedNode()
       if (focus !== null && line.active !== focus && line.passive !== focus) {
         return { ...data, color: faded(data['color'] as string, colours.back), zIndex: 0 }
       }
@@ -214,7 +227,7 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
   /** What many lines look like: pale where they are not meant. */
   function plain(): void {
     const at = new Map(scene.nodes.map((node) => [node.key, node]))
-    const focus = selected !== null && near.has(selected) ? selected : null
+    const focus = selectedNode()
     // What is pale lies below, what fails and what is meant above.
     const ranked: PlainLine[][] = [[], [], [], []]
     for (const line of scene.lines) {
@@ -222,7 +235,7 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
       if (from === undefined || to === undefined) continue
       const meant = isSelected(line, selected)
       const pale = isIdle(line) || (focus !== null && line.active !== focus && line.passive !== focus)
-      const colour = lineColour(line, colours)
+      const colour = colours[toneOf(line)]
       const drawn = { from, to, colour: meant ? colours.select : pale ? faded(colour, colours.back) : colour }
       ranked[meant ? 3 : pale ? 0 : line.state === 'failing' || focus !== null ? 2 : 1]?.push(drawn)
     }
@@ -230,7 +243,7 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
   }
 
   function fill(): void {
-    const graph = new Graph({ type: 'directed', multi: false, allowSelfLoops: false })
+    const graph = new Graph({ type: 'directed', multi: true, allowSelfLoops: false })
     lines = new Map(scene.lines.map((line) => [line.key, line]))
     const at = new Map(scene.nodes.map((node) => [node.key, node]))
     near = new Map(scene.nodes.map((node) => [node.key, new Set<string>()]))
@@ -256,14 +269,20 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
       const curved = scene.lines.length <= MAX_CURVED && from?.x === to?.x
       // Those on the left of the column lead up.
       const bend = Math.min(0.5, 0.15 + 12 / Math.abs((from?.y ?? 0) - (to?.y ?? 0) + 0.1))
-      graph.addDirectedEdgeWithKey(line.key, line.active, line.passive, {
+      const drawn = {
         size: line.size,
-        color: lineColour(line, colours),
+        color: colours[toneOf(line)],
         type: curved ? (dots ? 'curvedDots' : 'curve') : dots ? 'dots' : line.directed ? 'line' : 'either',
         curvature: bend,
         bend: curved ? bend : 0,
         zIndex: line.state === 'failing' ? 2 : 1,
-      })
+      }
+      graph.addDirectedEdgeWithKey(line.key, line.active, line.passive, drawn)
+      const rim = rimOf(line)
+      if (rim === null) continue
+      // What fails stays red; what became of it is a rim around that.
+      lines.set(`${line.key} rim`, line)
+      graph.addDirectedEdgeWithKey(`${line.key} rim`, line.active, line.passive, { ...drawn, size: line.size + 4, color: colours[rim], zIndex: 1 })
     }
     if (fine) many.show([])
     else plain()
@@ -308,10 +327,19 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
   }
 
   const many = plainLines(sigma)
+  const lost = (): void => {
+    if (!alive) return
+    alive = false
+    sigma.kill()
+    watcher.lost()
+  }
+  // Events of a canvas do not rise, but are met on the way down.
+  element.addEventListener('webglcontextlost', lost, { capture: true, once: true })
   sigma.on('clickNode', ({ node }) => watcher.select(node))
   sigma.on('doubleClickNode', (event) => {
     event.preventSigmaDefault()
-    watcher.open(event.node)
+    if (scene.folds.has(event.node)) watcher.select(event.node)
+    else watcher.open(event.node)
   })
   // A line is a pixel or two wide: who clicks beside it means it all the same.
   sigma.on('clickStage', ({ event }) => {
@@ -319,12 +347,22 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
     const only = line?.edges.length === 1 ? line.edges[0] : undefined
     watcher.select(only ?? line?.key ?? null)
   })
+  let pointed = false
+  /** A canvas that is only cleared may go on showing what it had: one with nothing on it is not shown. */
+  function ring(): void {
+    const { hovers } = sigma.getCanvases()
+    if (hovers !== undefined) hovers.hidden = !pointed && selectedNode() === null
+  }
   sigma.on('enterNode', ({ node }) => {
+    pointed = true
+    ring()
     if (!fine) return
     hovered = node
     sigma.refresh({ skipIndexation: true })
   })
   sigma.on('leaveNode', () => {
+    pointed = false
+    ring()
     if (hovered === null) return
     hovered = null
     sigma.refresh({ skipIndexation: true })
@@ -351,11 +389,17 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
   }
 
   return {
+    element,
     show(next, key, anew) {
+      if (!alive) return
       begun = true
+      // Another drawing may have had its place meanwhile.
+      sigma.resize()
+      colours = palette()
       scene = next
       selected = key
       hovered = null
+      pointed = false
       const before = fine
       fine = scene.lines.length <= MAX_FINE
       // What these ask to be drawn is drawn once, with the graph.
@@ -365,13 +409,22 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
       if (before && !fine) sigma.setSetting('labelGridCellSize', 60)
       fill()
       if (fine && !before) sigma.setSetting('labelGridCellSize', 30)
+      ring()
     },
     select(key) {
+      if (!alive) return
       selected = key
       if (!fine) plain()
       sigma.refresh({ skipIndexation: true })
+      ring()
+    },
+    zoom(by) {
+      const camera = sigma.getCamera()
+      if (by === null) camera.setState({ x: 0.5, y: 0.5, ratio: 1, angle: 0 })
+      else camera.setState({ ratio: camera.getBoundedRatio(camera.ratio / by) })
     },
     recolour() {
+      if (!alive) return
       colours = palette()
       fill()
     },
@@ -403,43 +456,11 @@ function toCurve(x: number, y: number, from: Spot, to: Spot, bend: number): numb
   return least
 }
 
-/** What is not there now, or not heard of. */
-function isIdle(line: SceneLine): boolean {
-  return line.state === 'ended' || line.state === 'silent' || line.change === 'gone' || line.change === 'unknown'
-}
-
-function isSelected(line: SceneLine, selected: string | null): boolean {
-  return selected !== null && (line.key === selected || line.edges.includes(selected))
-}
-
 function nodeColour(node: SceneNode, colours: Palette): string {
   if (node.change === 'new') return colours.new
   if (node.change === 'gone') return colours.gone
   if (node.root) return colours.root
   return node.hollow ? colours.hollow : colours.node
-}
-
-function lineColour(line: SceneLine, colours: Palette): string {
-  if (line.change === 'new') return colours.new
-  if (line.change === 'gone') return colours.gone
-  if (line.change === 'changed') return colours.changed
-  if (line.change === 'unknown') return colours.unknown
-  if (line.state === 'failing') return colours.failing
-  return line.oneEnd ? colours.one : colours.both
-}
-
-const pale = new Map<string, string>()
-
-/** A colour, four fifths of the way to the background; both as #rrggbb. */
-function faded(colour: string, back: string): string {
-  const name = colour + back
-  const known = pale.get(name)
-  if (known !== undefined) return known
-  const part = (text: string, at: number): number => parseInt(text.slice(at, at + 2), 16)
-  const mixed = [1, 3, 5].map((at) => Math.round((part(colour, at) + 4 * part(back, at)) / 5))
-  const made = `#${mixed.map((value) => value.toString(16).padStart(2, '0')).join('')}`
-  pale.set(name, made)
-  return made
 }
 
 /** Who in bold, where below it, then the hubs that it calls. */
@@ -476,7 +497,7 @@ function label(
   if (node.badges.length === 0) return
   left += context.measureText(node.place).width + 6
   context.font = `${size - 2}px ${settings.labelFont}`
-  for (const badge of node.badges) {
+  for (const { text: badge } of node.badges) {
     const width = context.measureText(badge).width + 8
     context.beginPath()
     context.roundRect(left, data.y + 3, width, size + 1, 4)

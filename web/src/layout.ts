@@ -15,7 +15,7 @@ export interface Links {
   passive: ArrayLike<number>
 }
 
-const COLUMN = 230
+export const COLUMN = 230
 /** Between two nodes of a column. */
 export const ROW = 44
 /** Within a column that had to be folded. */

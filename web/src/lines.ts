@@ -4,6 +4,8 @@
 
 import type Sigma from 'sigma'
 
+import { parts } from './colour.ts'
+
 const VERTEX = `
 attribute vec2 place;
 attribute vec4 colour;
@@ -27,7 +29,7 @@ const END = 12
 export interface PlainLine {
   from: { x: number; y: number }
   to: { x: number; y: number }
-  /** As #rrggbb. */
+  /** As #rrggbb, or #rgb. */
   colour: string
 }
 
@@ -84,7 +86,7 @@ export function lines(sigma: Sigma): Lines {
       all.forEach((line, number) => {
         let shade = known.get(line.colour)
         if (shade === undefined) {
-          const [red = 0, green = 0, blue = 0] = [1, 3, 5].map((at) => parseInt(line.colour.slice(at, at + 2), 16))
+          const [red, green, blue] = parts(line.colour)
           // The first byte is the lowest, as on every machine with a browser.
           shade = (0xff000000 | (blue << 16) | (green << 8) | red) >>> 0
           known.set(line.colour, shade)

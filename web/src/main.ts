@@ -4,11 +4,12 @@
 import './style.css'
 
 import { fetchDocument, picture, Refusal } from './api.ts'
+import { boxes, fits } from './boxes.ts'
 import { heard, now } from './clock.ts'
 import { ageing, announce, beginOf, coverage } from './coverage.ts'
 import { byId, h, inPlace, put } from './dom.ts'
-import { details, focus, type LinkTo } from './detail.ts'
-import type { Drawing } from './draw.ts'
+import { alikeDetails, details, focus, type LinkTo } from './detail.ts'
+import type { Drawing, Watcher } from './draw.ts'
 import { apply, parse } from './filter.ts'
 import { compare } from './compare.ts'
 import { beginning, filterHelp } from './help.ts'
@@ -17,6 +18,7 @@ import { type Model, modelOf, part, walk } from './model.ts'
 import { narrow, yieldTouches } from './narrow.ts'
 import { type Hub, MAX_FINE, type Scene, scene } from './scene.ts'
 import { search } from './search.ts'
+import { webgl, zoomer } from './stage.ts'
 import { BYS, MAX_DEPTH, path, paths, read, type State, WAYS, write } from './state.ts'
 import { table } from './table.ts'
 import { moment, short, visible } from './text.ts'
@@ -29,6 +31,9 @@ import { filterBox } from './words.ts'
 /** Answers that are kept, so that going back needs no other one; for so long. */
 const KEPT = 4
 const FRESH = 15_000
+
+/** How often a graphics card that is lost is asked again. */
+const MAX_LOST = 3
 
 /** One answer, and the one that it is compared with. */
 interface Loaded {
@@ -54,12 +59,18 @@ let asked = ''
 let oldest = Infinity
 /** What of the answer is shown. */
 let shown: { model: Model; edges: number[]; scene: Scene } | null = null
+/** What draws now: boxes, the many by WebGL, or the collector. */
 let drawn: Drawing | 'none' | null = null
+let few: Drawing | null = null
+let many: Promise<Drawing | 'none'> | null = null
+let lost = 0
 const kept: Loaded[] = []
 
 const graph = byId('graph', HTMLElement)
 const canvas = byId('canvas', HTMLElement)
 const detail = byId('detail', HTMLElement)
+const nearer = zoomer((by) => drawn !== null && drawn !== 'none' && drawn.zoom(by))
+graph.append(nearer)
 
 // ── The address ─────────────────────────────────────────────────────────────
 
@@ -287,7 +298,7 @@ function select(before: string | null): void {
 function emptiness(view: Scene): void {
   const empty = byId('empty', HTMLElement)
   const gone = state.node !== null && loaded?.model.at.has(state.node) !== true
-  empty.hidden = view.nodes.length > 0 || drawn === 'none'
+  empty.hidden = view.nodes.length > 0
   const note = loaded?.answers[0]?.notes[0] ?? 'Nothing is known.'
   const never = note.startsWith('nothing is known of any host: no probe ever reported')
   empty.className = never ? 'beginning' : ''
@@ -299,67 +310,66 @@ function emptiness(view: Scene): void {
         ? 'Nothing that is known passes the filter.'
         : visible(note)
   }
-  const signs = byId('legend', HTMLElement)
-  if (view.nodes.length === 0) signs.hidden = true
-  else if (drawn !== null && drawn !== 'none') signs.hidden = false
 }
 
-function webgl(): boolean {
-  if (state.flat) return false
-  try {
-    const probe = document.createElement('canvas')
-    return (probe.getContext('webgl2') ?? probe.getContext('webgl')) !== null
-  } catch {
-    return false
-  }
+const watcher: Watcher = {
+  select: (key) => go({ selected: key }),
+  open: (key) => {
+    const node = shown?.model.nodes[shown.model.at.get(key) ?? -1]
+    const to = node === undefined || loaded === null ? null : focus(node, loaded.model)
+    if (to !== null) go(to)
+  },
+  drawn: () => void performance.mark('shawk-drawn'),
+  lost: () => {
+    // A graphics card that comes back may be lost again, and again.
+    many = ++lost > MAX_LOST ? Promise.resolve('none') : null
+    if (drawn !== few) void draw(true)
+  },
 }
 
-/** What draws, made while the collector thinks. */
+/** What draws what is too much for boxes. */
 async function pencil(): Promise<Drawing | 'none'> {
-  if (!webgl()) {
-    byId('legend', HTMLElement).hidden = true
-    return 'none'
-  }
+  if (state.flat || !webgl()) return 'none'
   const { drawing } = await import('./draw.ts')
-  return drawing(canvas, {
-    select: (key) => go({ selected: key }),
-    open: (key) => {
-      const node = shown?.model.nodes[shown.model.at.get(key) ?? -1]
-      const to = node === undefined || loaded === null ? null : focus(node, loaded.model)
-      if (to !== null) go(to)
-    },
-    drawn: () => void performance.mark('shawk-drawn'),
-  })
+  const element = h('div', { class: 'layers' })
+  if (drawn === null) put(canvas, element)
+  return drawing(element, watcher)
 }
 
 async function draw(anew: boolean): Promise<void> {
-  if (drawn === null) {
-    drawn = await making
-    anew = true
-  }
   if (shown === null) return
-  if (drawn === 'none') await paint()
-  else drawn.show(shown.scene, state.selected, anew)
-}
-
-/** Without WebGL: the collector's own picture. */
-async function paint(): Promise<void> {
-  canvas.className = 'picture'
-  canvas.tabIndex = 0
-  canvas.setAttribute('role', 'region')
-  hubList([])
-  const folded = shown?.model.folded === true
-  if (folded) {
-    put(canvas)
-    const empty = byId('empty', HTMLElement)
-    empty.hidden = false
-    empty.textContent = 'Without WebGL the overview is the table. Open a group for its picture.'
+  const mine = shown
+  const next = fits(mine.scene) ? (few ??= boxes(watcher)) : await (many ??= pencil())
+  // Something else is to be seen meanwhile.
+  if (shown !== mine) return
+  const before = drawn
+  drawn = next
+  byId('legend', HTMLElement).hidden = next === 'none' || mine.scene.nodes.length === 0
+  nearer.hidden = next === 'none'
+  canvas.className = next === 'none' ? 'picture' : ''
+  canvas.tabIndex = next === 'none' ? 0 : -1
+  canvas.setAttribute('role', next === 'none' ? 'region' : next === few ? 'group' : 'img')
+  canvas.setAttribute('aria-label', next === few ? 'The graph: arrow keys lead from box to box, Enter opens one; plus, minus and 0 zoom' : 'The graph; the table beside it has the same, for the keyboard')
+  if (next === 'none') {
+    await paint(mine.model.folded)
     return
   }
+  if (canvas.firstChild !== next.element) put(canvas, next.element)
+  next.show(mine.scene, state.selected, anew || next !== before)
+}
+
+/** Too much for boxes, without WebGL: the collector's own picture. */
+async function paint(folded: boolean): Promise<void> {
+  hubList([])
+  if (folded) {
+    put(canvas, h('p', {}, 'So many links are drawn with WebGL only, which is missing here. The table has them; filter it, or open a group, and they are drawn.'))
+    return
+  }
+  const said = h('p', {}, 'So much is drawn with WebGL only, which is missing here: this is the collector’s picture of it. Filter and comparison do not apply to it; filter for less than 300 nodes to see them drawn.')
+  put(canvas, said)
   try {
     const svg = await picture(path(state, state.to, 'svg'), asking.signal)
-    const image = h('img', { alt: 'What talks to what; the table has the same', src: `data:image/svg+xml,${encodeURIComponent(svg)}` })
-    put(canvas, image)
+    if (drawn === 'none') put(canvas, said, h('img', { alt: 'What talks to what; the table has the same', src: `data:image/svg+xml,${encodeURIComponent(svg)}` }))
   } catch (error) {
     if (!asking.signal.aborted) problem(error instanceof Error ? error.message : String(error))
   }
@@ -411,7 +421,6 @@ function controls(): void {
     walks && segments('Steps', Array.from({ length: MAX_DEPTH }, (_, step) => step + 1), state.depth, (depth) => go({ depth }), String),
     walks && segments('Ways', WAYS, state.ways as (typeof WAYS)[number], (ways) => go({ ways }), (one) => ({ both: 'both', up: 'who depends on it', down: 'what it needs' })[one]),
     h('button', { type: 'button', 'aria-pressed': String(state.hubs), title: 'Nodes that very many are connected with, as badges of those', click: () => go({ hubs: !state.hubs }) }, 'Hubs as badges'),
-    !webglKnownMissing() && h('button', { type: 'button', 'aria-pressed': String(state.flat), title: 'A picture made by the collector, without WebGL', click: () => location.assign(write({ ...state, flat: !state.flat })) }, 'Picture'),
   ))
   times()
   const toggle = byId('live', HTMLButtonElement)
@@ -425,16 +434,15 @@ function times(): void {
   inPlace(place, () => timeControls(place, state, oldest, now(), { change: go, left: times }))
 }
 
-function webglKnownMissing(): boolean {
-  return drawn === 'none' && !state.flat
-}
-
 function legend(): void {
   const compared = state.versus !== null
   const line = (name: string, text: string): HTMLElement => h('span', {}, h('i', { class: name }), text)
   const dot = (name: string, text: string): HTMLElement => h('span', {}, h('b', { class: name }), text)
+  const legend = byId('legend', HTMLElement)
+  const boxed = shown !== null && fits(shown.scene)
+  legend.className = boxed ? 'boxed' : ''
   put(
-    byId('legend', HTMLElement),
+    legend,
     line('', 'told by both ends'),
     line('one', 'by one end'),
     shown !== null && shown.scene.lines.length > MAX_FINE ? h('span', {}, 'pale: ended or silent') : line('idle', 'ended or silent'),
@@ -443,6 +451,7 @@ function legend(): void {
     compared && line('gone', 'gone'),
     compared && line('changed', 'changed'),
     compared && line('unknown', 'nobody heard who could tell'),
+    compared && line('rim', 'fails, and is new'),
     shown?.scene.nodes.some((node) => node.root) === true && dot('root', 'asked for'),
     dot('', 'with a probe'),
     dot('hollow', 'no probe there'),
@@ -461,7 +470,7 @@ function hubList(all: Hub[]): void {
 
 function details_(stay = false): void {
   const key = state.selected
-  const all = key === null || shown === null ? null : details(key, shown.model, link)
+  const all = key === null || shown === null ? null : (details(key, shown.model, link) ?? alikeDetails(key, shown.scene, shown.model, link))
   // What was pressed in it is made anew, or hidden with it.
   const within = detail.contains(document.activeElement)
   detail.hidden = all === null
@@ -533,5 +542,6 @@ function begin(): void {
   void load('to')
 }
 
+// Made while the collector thinks, where it is likely to be needed.
+if (state.selector?.value === '*' && state.node === null) many = pencil()
 begin()
-const making = pencil()

@@ -1,9 +1,16 @@
-// A model as it is drawn: hubs become badges, edges between the same two
-// nodes one line, every node gets its place.
+// A model as it is drawn: hubs become badges, many that are alike one node,
+// edges between the same two nodes one line, every node gets its place.
 
+import { type Bundle, type Fold, folds, portsOf } from './fold.ts'
 import { around, levels } from './layout.ts'
-import { type Change, type Edge, type EdgeState, type Model, hubs } from './model.ts'
+import { type Change, type Edge, type EdgeState, type Model, type Node, hubs } from './model.ts'
 import { short } from './text.ts'
+
+export interface Badge {
+  /** Of the hub. */
+  key: string
+  text: string
+}
 
 export interface SceneNode {
   key: string
@@ -12,8 +19,10 @@ export interface SceneNode {
   size: number
   title: string
   place: string
+  /** Both in full. */
+  name: string
   /** Hubs that it is connected with. */
-  badges: string[]
+  badges: Badge[]
   hollow: boolean
   root: boolean
   change: Change
@@ -28,6 +37,8 @@ export interface SceneLine {
   directed: boolean
   change: Change
   size: number
+  /** `:80 :443`, those of the passive end. */
+  ports: string
   /** Edges it stands for, by their keys. */
   edges: string[]
 }
@@ -43,7 +54,13 @@ export interface Scene {
   nodes: SceneNode[]
   lines: SceneLine[]
   hubs: Hub[]
+  /** Nodes that stand for many, by their keys. */
+  folds: Map<string, Fold>
+  /** The keys of those many, each with that of the node that stands for it. */
+  inside: Map<string, string>
 }
+
+export const NOTHING: Scene = { nodes: [], lines: [], hubs: [], folds: new Map(), inside: new Map() }
 
 /**
  * Up to so many lines each has dots and an arrow. Beyond, they are thin and
@@ -61,7 +78,7 @@ const STATES: EdgeState[] = ['failing', 'alive', 'silent', 'ended']
 /** What is drawn of the edges at these places. `far` tells the steps to a root, where there is one. */
 export function scene(model: Model, edges: number[], far: Map<number, number> | null, asBadges: boolean): Scene {
   const hub = asBadges ? hubs(model) : new Map<number, number>()
-  const lines = new Map<number, { active: number; passive: number; edges: Edge[] }>()
+  const lines = new Map<number, Bundle>()
   const badges = new Map<number, Set<number>>()
   const isShown = new Uint8Array(model.nodes.length)
   const isHub = new Uint8Array(model.nodes.length)
@@ -89,53 +106,120 @@ export function scene(model: Model, edges: number[], far: Map<number, number> | 
   const bare = model.nodes.flatMap((node, place) => (isShown[place] === 0 && isHub[place] === 0 && (node.root || (model.folded && all)) ? [place] : []))
   if (bare.length <= MAX_BARE) for (const place of bare) isShown[place] = 1
 
-  const order = model.nodes.flatMap((_, place) => (isShown[place] === 1 ? [place] : []))
-  const index = new Int32Array(model.nodes.length)
-  order.forEach((place, number) => (index[place] = number))
-  const drawn = [...lines.values()]
+  const shown = model.nodes.flatMap((_, place) => (isShown[place] === 1 ? [place] : []))
+  const tags = (place: number): Badge[] => [...(badges.get(place) ?? [])].map((at) => badgeOf(model.nodes[at], hub.get(at) ?? 0)).sort((a, b) => (a.text < b.text ? -1 : 1))
+  const many = folds(model, shown, [...lines.values()], (place) => tags(place).map((tag) => tag.key).join())
+  return placed(model, shown, [...lines.values()], far, many, tags, hub)
+}
+
+function badgeOf(hub: Node | undefined, neighbours: number): Badge {
+  return { key: hub?.key ?? '', text: `${short(hub?.title ?? '', 14)} (${neighbours})` }
+}
+
+/** The nodes and lines that are drawn, each in its place. */
+function placed(
+  model: Model,
+  shown: number[],
+  bundles: Bundle[],
+  far: Map<number, number> | null,
+  many: Fold[],
+  tags: (place: number) => Badge[],
+  hub: Map<number, number>,
+): Scene {
+  // The first of those that are alike stands for all.
+  const stands = new Map(many.flatMap((fold) => fold.members.map((member) => [member, fold.members[0] ?? member] as const)))
+  const foldOf = new Map(many.map((fold) => [fold.members[0] ?? -1, fold]))
+  const drawn = together(model, bundles, (place) => stands.get(place) ?? place)
+  const order = shown.filter((place) => (stands.get(place) ?? place) === place)
+  const index = new Map(order.map((place, number) => [place, number]))
   const links = {
     count: order.length,
-    active: Int32Array.from(drawn, (line) => index[line.active] ?? 0),
-    passive: Int32Array.from(drawn, (line) => index[line.passive] ?? 0),
+    active: Int32Array.from(drawn, (line) => index.get(line.active) ?? 0),
+    passive: Int32Array.from(drawn, (line) => index.get(line.passive) ?? 0),
   }
   const name = (number: number): string => {
-    const node = model.nodes[order[number] ?? 0]
-    return node === undefined ? '' : `${node.probe ? 0 : 1} ${node.place} ${node.title} ${node.key}`
+    const place = order[number] ?? 0
+    const node = model.nodes[place]
+    if (node === undefined) return ''
+    const fold = foldOf.get(place)
+    return `${node.probe ? 0 : 1} ${fold === undefined ? `${node.place} ${node.title} ${node.key}` : fold.key}`
   }
   const rooted = far
-  const placed = rooted === null ? levels(links, name) : around(links, (number) => rooted.get(order[number] ?? 0) ?? 0, name)
+  const at = rooted === null ? levels(links, name) : around(links, (number) => rooted.get(order[number] ?? 0) ?? 0, name)
   const degree = new Float64Array(order.length)
-  for (let line = 0; line < drawn.length; line++) {
-    const [active, passive] = [links.active[line] ?? 0, links.passive[line] ?? 0]
-    degree[active] = (degree[active] ?? 0) + 1
-    degree[passive] = (degree[passive] ?? 0) + 1
-  }
+  for (const end of [...links.active, ...links.passive]) degree[end] = (degree[end] ?? 0) + 1
+  const keyOf = (place: number): string => foldOf.get(place)?.key ?? model.nodes[place]?.key ?? ''
   return {
     nodes: order.flatMap((place, number): SceneNode[] => {
       const node = model.nodes[place]
       if (node === undefined) return []
-      const called = [...(badges.get(place) ?? [])].map((hub) => short(model.nodes[hub]?.title ?? '', 14)).sort()
+      const fold = foldOf.get(place)
+      const { title, place: where } = fold ?? node
+      const weight = fold === undefined ? node.weight : fold.members.length
       return [
         {
-          key: node.key,
-          x: placed.x[number] ?? 0,
-          y: placed.y[number] ?? 0,
-          size: Math.min(14, 5 + Math.log2(1 + (degree[number] ?? 0)) + (node.weight > 1 ? Math.log2(node.weight) / 2 : 0)),
-          title: short(node.title, LETTERS),
-          place: short(node.place, LETTERS),
-          badges: called,
+          key: keyOf(place),
+          x: at.x[number] ?? 0,
+          y: at.y[number] ?? 0,
+          size: Math.min(14, 5 + Math.log2(1 + (degree[number] ?? 0)) + (weight > 1 ? Math.log2(weight) / 2 : 0)),
+          title: short(title, LETTERS),
+          place: short(where, LETTERS),
+          name: `${title}, ${where}`,
+          badges: tags(place),
           hollow: !node.probe || node.kind === 'others',
           root: node.root,
           change: node.change,
         },
       ]
     }),
-    lines: drawn.map((line) => lineOf(line.edges, model)),
+    lines: drawn.map((line) => lineOf(line, keyOf)),
     hubs: [...hub].map(([place, neighbours]) => {
       const node = model.nodes[place]
       return { key: node?.key ?? '', title: node?.title ?? '', place: node?.place ?? '', neighbours }
     }),
+    folds: new Map(many.map((fold) => [fold.key, fold])),
+    inside: new Map(many.flatMap((fold) => fold.members.map((member) => [model.nodes[member]?.key ?? '', fold.key]))),
   }
+}
+
+/** Lines between the same two, where some are drawn as one. */
+function together(model: Model, bundles: Bundle[], stands: (place: number) => number): Bundle[] {
+  const lines = new Map<number, Bundle>()
+  for (const bundle of bundles) {
+    const [active, passive] = [stands(bundle.active), stands(bundle.passive)]
+    if (active === passive) continue
+    const name = active * model.nodes.length + passive
+    const line = lines.get(name)
+    if (line === undefined) lines.set(name, { active, passive, edges: [...bundle.edges] })
+    else for (const edge of bundle.edges) line.edges.push(edge)
+  }
+  return [...lines.values()]
+}
+
+/** What is not there now, or not heard of. */
+export function isIdle({ state, change }: SceneLine): boolean {
+  return state === 'ended' || state === 'silent' || change === 'gone' || change === 'unknown'
+}
+
+export function isSelected(line: SceneLine, selected: string | null): boolean {
+  return selected !== null && (line.key === selected || line.edges.includes(selected))
+}
+
+/** A colour by its name in the style sheet: what fails is red, whatever became of it. */
+export type Tone = 'failing' | 'new' | 'gone' | 'changed' | 'unknown' | 'both' | 'one'
+
+const CHANGES = ['new', 'gone', 'changed', 'unknown'] as const
+
+export function toneOf(line: SceneLine): Tone {
+  const change = CHANGES.find((one) => one === line.change)
+  if (line.state === 'failing' && change !== 'gone') return 'failing'
+  return change ?? (line.oneEnd ? 'one' : 'both')
+}
+
+/** What became of a line whose own colour does not tell. */
+export function rimOf(line: SceneLine): Tone | null {
+  const change = CHANGES.find((one) => one === line.change)
+  return change === undefined || change === toneOf(line) ? null : change
 }
 
 function badge(badges: Map<number, Set<number>>, node: number, hub: number): void {
@@ -154,10 +238,10 @@ function changeOf(edges: Edge[]): Change {
   return all.has('unknown') ? 'unknown' : 'same'
 }
 
-function lineOf(edges: Edge[], model: Model): SceneLine {
+function lineOf(line: Bundle, keyOf: (place: number) => string): SceneLine {
+  const { edges } = line
   const [first] = edges
-  const active = model.nodes[first?.active ?? 0]?.key ?? ''
-  const passive = model.nodes[first?.passive ?? 0]?.key ?? ''
+  const [active, passive] = [keyOf(line.active), keyOf(line.passive)]
   const count = edges.reduce((sum, edge) => sum + edge.count, 0)
   return {
     key: `${active} > ${passive}`,
@@ -168,6 +252,7 @@ function lineOf(edges: Edge[], model: Model): SceneLine {
     directed: edges.some((edge) => edge.directed),
     change: changeOf(edges),
     size: Math.min(6, 2.2 + Math.log2(count) / 2),
+    ports: portsOf(edges),
     edges: edges.map((edge) => edge.key),
   }
 }

@@ -58,7 +58,7 @@ test('a hub is a badge of those that call it', () => {
   const drawn = scene(model, all, null, true)
   assert.equal(drawn.lines.length, 20)
   assert.ok(!drawn.nodes.some((node) => node.title === 'dns'))
-  assert.equal(drawn.nodes.filter((node) => node.badges.join() === 'dns').length, 20)
+  assert.equal(drawn.nodes.filter((node) => node.badges.map((one) => one.text).join() === 'dns (20)').length, 20)
   const plain = scene(model, all, null, false)
   assert.equal(plain.lines.length, 40)
   assert.ok(plain.nodes.some((node) => node.title === 'dns'))
