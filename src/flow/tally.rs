@@ -96,7 +96,6 @@ impl Tally {
         }
         let mut coverage = observation.coverage;
         coverage.flows_dropped += std::mem::take(&mut self.no_room);
-        coverage.records_dropped = self.ledger.lost();
         let Observation { host, rung, .. } = observation;
         self.latest = Some(Latest { host, rung, coverage, at });
     }
@@ -249,7 +248,8 @@ impl Tally {
             until: latest.at,
             // Whoever sends it has a clock.
             sent: latest.at,
-            coverage: latest.coverage.clone(),
+            // Also what was lost since the latest scan.
+            coverage: Coverage { records_dropped: self.ledger.lost(), ..latest.coverage.clone() },
             addresses,
             flows,
         })

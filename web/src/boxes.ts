@@ -2,6 +2,7 @@
 // whose looks are all in the style sheet. Nothing of it needs WebGL.
 
 import type { Drawing, Watcher } from './draw.ts'
+import { narrow } from './narrow.ts'
 import { arrange, type Arranged, type Box, portsAt, type Route, type Size } from './routes.ts'
 import { type Badge, isIdle, isSelected, NOTHING, rimOf, type Scene, type SceneLine, type SceneNode, toneOf } from './scene.ts'
 import { short } from './text.ts'
@@ -365,6 +366,8 @@ function listen(root: SVGSVGElement, { look, zoom, view }: Hand): void {
     const other = [...fingers].find(([id]) => id !== event.pointerId)?.[1]
     fingers.set(event.pointerId, now)
     if (other === undefined) {
+      // One finger scrolls the page.
+      if (event.pointerType === 'touch' && narrow()) return
       const { x, y, scale } = view()
       look({ x: x + now.x - before.x, y: y + now.y - before.y, scale })
       return
