@@ -269,7 +269,7 @@ pub struct LookArguments {
 #[derive(Debug, Default, Args)]
 pub struct SelectorArguments {
     /// An address, a network (10.0.0.0/24), a port, a host, a process, a label, a
-    /// service (10.0.0.10:80, [fd00::1]:80, web-1:80), or '*' for all that is known
+    /// service (10.0.0.10:80, web-1:80, IPv6 in brackets), or '*' for all that is known
     /// [default: of look this host, of all others '*']
     #[arg(value_name = "WHAT")]
     pub what: Option<String>,
