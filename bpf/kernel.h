@@ -64,8 +64,7 @@ typedef _Bool bool;
 /* include/linux/socket.h */
 #define MSG_PEEK 2
 
-/* enum sock_flags: its process has let go of it (sock_orphan); the other end's
- * FIN has come (tcp_fin). */
+/* enum sock_flags: the other end's FIN has come (tcp_fin). */
 #define SOCK_DONE 1
 
 /* include/net/sock.h: the process chose the port in bind(). */

@@ -82,12 +82,9 @@ static __always_inline bool find_talk(struct descriptor *d, struct sock *sk, str
  * asked for (recvfrom), and may send to another (sendto). */
 static __always_inline bool is_fixed(struct descriptor *d, struct end *peer)
 {
-	__u64 *told, *fixed = (__u64 *)d->peer;
-
 	if (!d->peer_port || !peer)
 		return d->peer_port;
-	told = (__u64 *)peer->address;
-	return peer->port == d->peer_port && told[0] == fixed[0] && told[1] == fixed[1];
+	return peer->port == d->peer_port && is_same_address(peer->address, d->peer);
 }
 
 /* Who begins on a socket, as its first datagram says; not known of one that
@@ -104,9 +101,9 @@ static __always_inline void count_datagram(struct sock *sk, int length, bool sen
 	struct end *peer = NULL;
 	struct descriptor d;
 	struct flow_key key;
-	struct track *track;
+	struct track *track = NULL;
 	struct flow *flow;
-	bool is_new = false;
+	bool is_new = false, fixed;
 	__u32 pid;
 
 	if (knows_peers)
@@ -114,28 +111,22 @@ static __always_inline void count_datagram(struct sock *sk, int length, bool sen
 	pid = own_pid();
 	if (!pid || length <= 0 || !read_socket(&d, sk, false))
 		goto out;
-	if (is_fixed(&d, peer)) {
-		track = bpf_sk_storage_get(&tracks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-		is_new = track && !track->pid;
-		if (track) {
-			if (is_new)
-				note_first(track, sends);
-			track->pid = pid;
-			heed_first(&d, track);
-		}
-	} else {
-		if (!find_talk(&d, sk, peer, sends, &is_new)) {
-			if (knows_peers)
-				__sync_fetch_and_add(&losses.datagrams, 1);
-			goto out;
-		}
-		if (is_new && d.flags & SOCKET_PORT_CHOSEN) {
-			track = bpf_sk_storage_get(&tracks, sk, NULL,
-						   BPF_SK_STORAGE_GET_F_CREATE);
-			if (track)
-				note_first(track, sends);
-		}
+	fixed = is_fixed(&d, peer);
+	if (!fixed && !find_talk(&d, sk, peer, sends, &is_new)) {
+		if (knows_peers)
+			__sync_fetch_and_add(&losses.datagrams, 1);
+		goto out;
 	}
+	if (fixed || (is_new && d.flags & SOCKET_PORT_CHOSEN))
+		track = bpf_sk_storage_get(&tracks, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (track && fixed) {
+		is_new = !track->pid;
+		track->pid = pid;
+	}
+	if (track && is_new)
+		note_first(track, sends);
+	if (track && fixed)
+		heed_first(&d, track);
 	if (is_new)
 		note_process(pid);
 	d.pid = pid;

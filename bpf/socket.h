@@ -135,20 +135,25 @@ static __always_inline void read_udp(struct descriptor *d, struct sock *sk)
 		d->opened = OPENED_ACTIVE;
 }
 
+static __always_inline bool is_same_address(__u8 *one, __u8 *other)
+{
+	__u64 *a = (__u64 *)one, *b = (__u64 *)other;
+
+	return a[0] == b[0] && a[1] == b[1];
+}
+
 /* PostgreSQL, up to version 14, sends its statistics so. */
 static __always_inline bool talks_to_itself(struct descriptor *d)
 {
-	__u64 *local = (__u64 *)d->local, *peer = (__u64 *)d->peer;
-
-	return d->local_port == d->peer_port && local[0] == peer[0] && local[1] == peer[1];
+	return d->local_port == d->peer_port && is_same_address(d->local, d->peer);
 }
 
 /*
  * Fills d, but for the namespace and the process, from a TCP or UDP socket that
- * has a port and another end; false for any other. Who opened it and how far away its peer is
- * costs more, and is read if `proves`. The socket of an MPTCP connection stands
- * for its subflows, which no descriptor leads to; its own counters are of
- * another kind.
+ * has a port and another end; false for any other. Who opened it and how far
+ * away its peer is costs more, and is read if `proves`. The socket of an MPTCP
+ * connection stands for its subflows, which no descriptor leads to; its own
+ * counters are of another kind.
  */
 static __always_inline bool read_socket(struct descriptor *d, struct sock *sk, bool proves)
 {

@@ -207,9 +207,6 @@ impl<'a> Bundler<'a> {
 
     /// Whether the kernel may have picked this socket's port.
     fn may_be_ephemeral(&self, socket: &Socket) -> bool {
-        if socket.protocol == Protocol::Tcp && socket.state == State::Listen {
-            return false;
-        }
         if let Some(chosen) = socket.port_chosen {
             return !chosen;
         }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Result;
+use jiff::Timestamp;
 
 use crate::flow::bundle::Bundle;
 use crate::flow::host::Rung;
@@ -213,19 +214,20 @@ impl Ended {
         if pid == 0 {
             return None;
         }
-        let started = self.notes.get_mut(&pid).map(|(note, asked)| {
+        let noted = self.notes.get_mut(&pid).map(|(note, asked)| {
             *asked = tick;
-            surroundings.started(note.started)
+            (&*note, surroundings.started(note.started))
         });
-        let note = self.notes.get(&pid).map(|(note, _)| note);
         let vanished = around.coverage.processes_vanished;
         let found = surroundings.instance(around, pid).filter(|&found| {
             let found = &around.instances[found as usize];
             // Of one that is ending `/proc` has less to say than was noted.
-            let ending = found.process.exe.is_none() && note.is_some_and(|note| note.exe.is_some());
-            !ending && started.is_none_or(|started| found.started == started)
+            let is_it = |(note, started): (&Note, Timestamp)| {
+                found.started == started && (found.process.exe.is_some() || note.exe.is_none())
+            };
+            noted.is_none_or(is_it)
         });
-        let Some(note) = note.filter(|_| found.is_none()) else { return found };
+        let Some((note, started)) = noted.filter(|_| found.is_none()) else { return found };
         // Nothing of it was lost.
         around.coverage.processes_vanished = vanished;
         let user = Some(surroundings.user(note.user));
@@ -235,7 +237,6 @@ impl Ended {
             Some((process, _)) => Arc::clone(process),
             None => Arc::new(Process { name, exe, user, unit: None, container: None, pod: None }),
         };
-        let started = surroundings.started(note.started);
         // A leader outside of the probe's pid namespace, as in `/proc`.
         let pgid = note.group.unwrap_or(pid);
         around.instances.push(Instance { process, pid, pgid, started });

@@ -249,51 +249,46 @@ fn a_full_map_is_counted_and_no_more_than_full() {
     assert_eq!(tcp.counters.bytes_sent, Some(5));
 }
 
-/// A connection that waits to be accepted is in no process's hands, and if it
-/// began before the probe no pass and no tracepoint has come to it.
-#[test]
-fn what_nobody_ever_accepted_is_no_loss() {
+/// How many sockets count as lost while a process does something; a probe
+/// began to stream beside it before.
+fn lost_while<T>(process: &str, acts: impl FnOnce(Holder) -> T) -> u64 {
     let _turn = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let holder = Holder::start(WAITING);
+    let holder = Holder::start(process);
     let mut streaming = open();
     for _ in 0..2 {
         streaming.observe().unwrap();
     }
     let before = streaming.losses().sockets;
+    let _after = acts(holder);
+    streaming.losses().sockets - before
+}
+
+fn act(mut holder: Holder) -> Holder {
+    holder.act();
+    holder
+}
+
+/// A connection that waits to be accepted is in no process's hands, and if it
+/// began before the probe no pass and no tracepoint has come to it.
+#[test]
+fn what_nobody_ever_accepted_is_no_loss() {
     // Its listener and all that waits there end with it.
-    drop(holder);
-    assert_eq!(streaming.losses().sockets - before, 0);
+    assert_eq!(lost_while(WAITING, drop), 0);
 }
 
 /// The same, if a process takes one and closes it before a pass comes by.
 #[test]
 fn what_came_and_went_between_two_passes_unknown_is_a_loss() {
-    let _turn = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut holder = Holder::start(WAITING);
-    let mut streaming = open();
-    for _ in 0..2 {
-        streaming.observe().unwrap();
-    }
-    let before = streaming.losses().sockets;
-    holder.act();
     // Other tests may lose some as well meanwhile.
-    assert!(streaming.losses().sockets - before >= 4);
+    assert!(lost_while(WAITING, act) >= 4);
 }
 
 /// What its process closed before the probe began is in no process's hands
 /// either, however long the kernel goes on sending it.
 #[test]
 fn what_was_closed_before_the_probe_began_is_no_loss() {
-    let _turn = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut holder = Holder::start(LEFT);
-    let mut streaming = open();
-    for _ in 0..2 {
-        streaming.observe().unwrap();
-    }
-    let before = streaming.losses().sockets;
     // What was sent and nobody read becomes a reset.
-    holder.act();
-    assert_eq!(streaming.losses().sockets - before, 0);
+    assert_eq!(lost_while(LEFT, act), 0);
 }
 
 /// What the kernel prints of each program and what it tells by a system call.
