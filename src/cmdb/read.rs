@@ -196,13 +196,7 @@ impl Reading {
     }
 
     fn add_flow(&mut self, row: &Row<'_>) -> Result<(), Trouble> {
-        let since = row.int(0)?;
-        let span = Span {
-            since: time(since),
-            until: time(row.int(1)?.max(since)),
-            ended: row.int(2)? != 0,
-        };
-        let span = (span, row.int(3)?);
+        let span = span_at(row, 0)?;
         let id = (row.int(4)?, row.int(5)?);
         if let Some(place) = self.places.get(&id) {
             self.flows[*place].spans.push(span);
@@ -303,9 +297,12 @@ impl Raw {
         let process = self.process.and_then(|key| processes.get(&key)).cloned();
         self.spans.sort_unstable_by_key(|(span, _)| span.since);
         self.spans.dedup_by_key(|(span, _)| span.since);
-        let until = newest.filter(|(newest, _)| *newest == self.latest.1).map(|(_, until)| until);
         let mut latest = as_of_now(self.latest);
-        latest.until = until.filter(|_| !latest.ended).unwrap_or(latest.until).max(latest.until);
+        if let Some((_, until)) = newest.filter(|(newest, _)| *newest == self.latest.1)
+            && !latest.ended
+        {
+            latest.until = latest.until.max(until);
+        }
         let last = self.spans.last();
         let goes_on = last.is_some_and(|last| is_cut(last) && latest.since > last.0.since);
         let mut spans: Vec<Span> = self.spans.into_iter().map(as_of_now).collect();
@@ -340,12 +337,6 @@ fn raw(
     };
     let (counters, owners, owners_more) =
         details_of(row.text(14)?).ok_or_else(|| unreadable("details of a flow"))?;
-    let latest_since = row.int(21)?;
-    let latest = Span {
-        since: time(latest_since),
-        until: time(row.int(22)?.max(latest_since)),
-        ended: row.int(23)? != 0,
-    };
     Ok(Raw {
         host,
         flow,
@@ -372,8 +363,19 @@ fn raw(
         },
         first_seen: row.int(20)?,
         spans: vec![span],
-        latest: (latest, row.int(24)?),
+        latest: span_at(row, 21)?,
     })
+}
+
+/// A span, of four columns from this one on, and its epoch.
+fn span_at(row: &Row<'_>, column: usize) -> Result<(Span, i64), Trouble> {
+    let since = row.int(column)?;
+    let span = Span {
+        since: time(since),
+        until: time(row.int(column + 1)?.max(since)),
+        ended: row.int(column + 2)? != 0,
+    };
+    Ok((span, row.int(column + 3)?))
 }
 
 /// The hosts, and each one's newest epoch with its last word.

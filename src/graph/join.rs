@@ -36,8 +36,8 @@ pub fn join(records: &Records, tolerance: SignedDuration) -> Graph {
     for listener in &index.listeners {
         let key = match listener.process {
             Some(process) => {
-                let pgid = listener.groups.first().map(|group| group.0);
-                let server = resolver.services.whole(listener.place, Server { process, pgid });
+                let server = Server::of(process, &listener.groups);
+                let server = resolver.services.whole(listener.place, server);
                 Key::Process { place: listener.place, process, pgid: server.pgid }
             }
             None => Key::Unseen { place: listener.place, port: Some(listener.port) },

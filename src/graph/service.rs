@@ -30,6 +30,13 @@ pub(crate) struct Server {
     pub(crate) pgid: Option<u32>,
 }
 
+impl Server {
+    /// A process by the first of the groups that a record names.
+    pub(crate) fn of(process: ProcessId, groups: &[(u32, u32)]) -> Server {
+        Server { process, pgid: groups.first().map(|group| group.0) }
+    }
+}
+
 /// What serves, be it known from listeners or from flows that arrived.
 pub(crate) struct Services {
     /// Flows that arrived at an address and port, by the process that had
@@ -99,8 +106,7 @@ impl Listeners {
             let process =
                 listener.process.filter(|process| only.is_none_or(|only| only == *process))?;
             let near = listener.times.near(range.0, range.1, self.tolerance)?;
-            let pgid = listener.groups.first().map(|group| group.0);
-            Some(((near, fit), &listener.times, Server { process, pgid }))
+            Some(((near, fit), &listener.times, Server::of(process, &listener.groups)))
         });
         let mut candidates = candidates.peekable();
         match candidates.peek() {
@@ -122,9 +128,8 @@ impl Listeners {
         let kept = self.at(port, address).filter_map(|(fit, at)| {
             let listener = &index.listeners[at];
             let kept = index.heard.kept(host, &listener.times, range);
-            let pgid = listener.groups.first().map(|group| group.0);
-            let server = listener.process.map(|process| Server { process, pgid });
-            (kept != Kept::default()).then_some((fit, server?))
+            let server = Server::of(listener.process?, &listener.groups);
+            (kept != Kept::default()).then_some((fit, server))
         });
         let kept: SmallVec<[_; 2]> = kept.collect();
         let best = kept.iter().map(|(fit, _)| *fit).max()?;
@@ -195,8 +200,7 @@ impl Services {
                     flow.times.near(range.0, range.1, listeners.tolerance) == Some(near)
                 };
                 let flow = arrived.flows.iter().map(|at| &index.sightings[*at]).find(meets)?;
-                let pgid = flow.groups.first().map(|group| group.0);
-                Some((near, &flow.times, Server { process: *process, pgid }))
+                Some((near, &flow.times, Server::of(*process, &flow.groups)))
             }))
         })?;
         Some(self.whole(port.0, server))
@@ -204,8 +208,7 @@ impl Services {
 
     /// Who serves a flow that arrived, by its own word.
     pub(crate) fn server_of(&self, sighting: &Sighting<'_>) -> Option<Server> {
-        let pgid = sighting.groups.first().map(|group| group.0);
-        Some(self.whole(sighting.place, Server { process: sighting.process?, pgid }))
+        Some(self.whole(sighting.place, Server::of(sighting.process?, &sighting.groups)))
     }
 
     /// The same with the process group that stands for its whole service.

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 
 use crate::flow::socket::Protocol;
 use crate::graph::search::Answer;
-use crate::graph::{Edge, EdgeId, Listen, NodeId, Place, ToldBy, Traffic};
+use crate::graph::{Edge, EdgeId, NodeId, ToldBy, Traffic};
+use crate::recall::FlowRecord;
+use crate::study::listeners::Waiting;
 
 /// An address and port that does not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +122,9 @@ pub fn failing(answer: &Answer) -> Vec<Dead> {
             dead.entry(key).or_default().push(id);
         }
     }
-    let waiting = waiting(answer);
+    // What waits now.
+    let waits = |record: &FlowRecord| record.spans.last().is_some_and(|span| !span.ended);
+    let waiting = Waiting::of(answer, waits);
     let called = called(answer);
     let dead = dead.into_iter().filter_map(|((passive, protocol, address, port), edges)| {
         let all = || edges.iter().map(|id| &answer.graph.edges[*id]);
@@ -182,23 +186,6 @@ fn only_fails(edge: &Edge) -> bool {
     edge.directed && (edge.failing || counted)
 }
 
-/// What waits now, by place, protocol and port: the addresses it is bound to.
-type Waiting<'a> = BTreeMap<(&'a Place, Protocol, u16), Vec<Listen>>;
-
-fn waiting(answer: &Answer) -> Waiting<'_> {
-    let mut waiting = Waiting::new();
-    for listener in &answer.graph.listeners {
-        let record = answer.flows.get(listener.record as usize);
-        let ended = record.and_then(|record| record.spans.last()).is_none_or(|span| span.ended);
-        let place = answer.graph.nodes[listener.node].identity.place();
-        if let Some(place) = place.filter(|_| !ended) {
-            let key = (place, listener.listen.protocol, listener.listen.port);
-            waiting.entry(key).or_default().push(listener.listen);
-        }
-    }
-    waiting
-}
-
 fn there(
     answer: &Answer,
     waiting: &Waiting<'_>,
@@ -206,8 +193,7 @@ fn there(
     (protocol, address, port): (Protocol, IpAddr, u16),
 ) -> There {
     let Some(place) = answer.graph.nodes[passive].identity.place() else { return There::NoProbe };
-    let listens = waiting.get(&(place, protocol, port)).into_iter().flatten();
-    let accepts = listens.into_iter().any(|listen| listen.accepts(address, port));
+    let accepts = waiting.accepts(place, protocol, (address, port));
     if accepts { There::Listener } else { There::Nothing }
 }
 

@@ -1,13 +1,14 @@
 //! What listens where, who calls it, and what nobody was seen to call.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use jiff::Timestamp;
 
 use crate::flow::socket::Protocol;
 use crate::graph::search::Answer;
-use crate::graph::{Listen, NodeId};
-use crate::recall::{FlowRecord, Selector, Spot, Window};
+use crate::graph::{Listen, NodeId, Place};
+use crate::recall::{FlowRecord, Selector, Span, Spot, Window};
 use crate::study::doubt::watched_since;
 use crate::study::reading;
 
@@ -86,19 +87,9 @@ impl Listening {
     /// What listens among the roots of an answer.
     pub fn of(answer: &Answer) -> Listening {
         let roots: BTreeSet<NodeId> = answer.walk.roots.iter().copied().collect();
-        let mut records: BTreeMap<(NodeId, Listen), Vec<&FlowRecord>> = BTreeMap::new();
-        for listener in &answer.graph.listeners {
-            let record = answer.flows.get(listener.record as usize);
-            if let Some(record) = record.filter(|_| roots.contains(&listener.node)) {
-                records.entry((listener.node, listener.listen)).or_default().push(record);
-            }
-        }
         let mut calls = calls(answer, &roots);
         let mut listening = Listening { listeners: Vec::new(), ended: 0 };
-        for ((node, listen), records) in records {
-            if !is_meant(&answer.selector, &listen) {
-                continue;
-            }
+        for ((node, listen), records) in asked_about(answer, &roots) {
             let called = calls.remove(&(node, listen)).unwrap_or_default();
             let Some(listener) = listener(answer, (node, listen), &records, called) else {
                 continue;
@@ -112,6 +103,70 @@ impl Listening {
         let in_order = |one: &Listener| (reading(answer, one.node), one.listen);
         listening.listeners.sort_by_cached_key(in_order);
         listening
+    }
+}
+
+/// Which of them those are that [`Listening`] lists, without all that is known of
+/// each.
+pub fn listed(answer: &Answer) -> impl Iterator<Item = (NodeId, Listen)> {
+    let roots = answer.walk.roots.iter().copied().collect();
+    let all = answer.question.window != Window::default();
+    let listed =
+        move |records: &[&FlowRecord]| all || last_span(records).is_some_and(|last| !last.ended);
+    asked_about(answer, &roots).into_iter().filter(move |(_, of)| listed(of)).map(|(at, _)| at)
+}
+
+/// What is recorded of each listener of the roots that is asked about.
+fn asked_about<'a>(
+    answer: &'a Answer,
+    roots: &BTreeSet<NodeId>,
+) -> BTreeMap<(NodeId, Listen), Vec<&'a FlowRecord>> {
+    let mut records: BTreeMap<_, Vec<&FlowRecord>> = BTreeMap::new();
+    for listener in &answer.graph.listeners {
+        if !roots.contains(&listener.node) || !is_meant(&answer.selector, &listener.listen) {
+            continue;
+        }
+        if let Some(record) = answer.flows.get(listener.record as usize) {
+            records.entry((listener.node, listener.listen)).or_default().push(record);
+        }
+    }
+    records
+}
+
+/// The latest word about a listener. What it was cut off from by a new run of the
+/// probe is the same one.
+fn last_span<'a>(records: &[&'a FlowRecord]) -> Option<&'a Span> {
+    let spans = records.iter().flat_map(|record| record.spans.iter().chain(&record.later));
+    spans.max_by_key(|span| (span.until, !span.ended))
+}
+
+/// What waits at places, by place, protocol and port.
+pub(crate) struct Waiting<'a>(BTreeMap<(&'a Place, Protocol, u16), Vec<Listen>>);
+
+impl<'a> Waiting<'a> {
+    /// Of an answer, as far as the record of it says so.
+    pub(crate) fn of(answer: &'a Answer, waits: impl Fn(&FlowRecord) -> bool) -> Self {
+        let mut waiting: BTreeMap<_, Vec<Listen>> = BTreeMap::new();
+        for listener in &answer.graph.listeners {
+            let waits = answer.flows.get(listener.record as usize).is_some_and(&waits);
+            let place = answer.graph.nodes[listener.node].identity.place();
+            if let Some(place) = place.filter(|_| waits) {
+                let key = (place, listener.listen.protocol, listener.listen.port);
+                waiting.entry(key).or_default().push(listener.listen);
+            }
+        }
+        Waiting(waiting)
+    }
+
+    /// Whether any of it gets what is sent to an address and port of a place.
+    pub(crate) fn accepts(
+        &self,
+        place: &Place,
+        protocol: Protocol,
+        (address, port): (IpAddr, u16),
+    ) -> bool {
+        let listens = self.0.get(&(place, protocol, port)).into_iter().flatten();
+        listens.into_iter().any(|listen| listen.accepts(address, port))
     }
 }
 
@@ -156,10 +211,8 @@ fn listener(
     records: &[&FlowRecord],
     (callers, last_used): Calls,
 ) -> Option<Listener> {
-    // What it was cut off from by a new run of the probe is the same listener.
-    let spans = || records.iter().flat_map(|record| record.spans.iter().chain(&record.later));
     let first_seen = records.iter().map(|record| record.first_seen).min()?;
-    let last = spans().max_by_key(|span| (span.until, !span.ended))?;
+    let last = last_span(records)?;
     let host = answer.graph.nodes[node].identity.place().map(|place| place.host);
     let host = host.and_then(|host| answer.graph.hosts.get(&host));
     let (heard, watched) = (host.map(|host| host.first_seen), host.and_then(watched_since));

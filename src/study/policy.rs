@@ -12,10 +12,11 @@ use ipnet::IpNet;
 use crate::flow::socket::Protocol;
 use crate::graph::search::Answer;
 use crate::graph::{Edge, EdgeId, Listen, NodeId, Place, ToldBy};
-use crate::recall::Selector;
+use crate::recall::{FlowRecord, Selector};
 use crate::study::audit::{Audit, Ruleset};
 use crate::study::failing::Answered;
 use crate::study::impact::leads_to_root;
+use crate::study::listeners::Waiting;
 
 /// What is asked of a policy beside whom it is for.
 #[derive(Clone, Debug, PartialEq)]
@@ -180,8 +181,8 @@ impl Policy {
             audit: None,
         };
         let Subject::Place(place) = policy.subject.clone() else { return policy };
-        let waits = waiting(answer, &place);
-        let seen = packets(answer, &place, &waits, &mut policy);
+        let listening = Waiting::of(answer, waits);
+        let seen = packets(answer, &place, &listening, &mut policy);
         if !plan.inward {
             policy.unclear.clear();
         }
@@ -200,7 +201,7 @@ impl Policy {
             let refused = waiting.iter().map(|(_, listen)| listen);
             let refused = refused.map(|listen| (Hook::Input, listen.protocol, listen.port));
             let ports = calls.iter().copied().chain(refused).collect();
-            allowed.extend(of_others(answer, &place, &waits, &ports));
+            allowed.extend(of_others(answer, &place, &listening, &ports));
             calls.extend(allowed.iter().map(|(packet, _)| packet.call()));
         }
         let mut rules: BTreeMap<Call, Allowed> = BTreeMap::new();
@@ -270,7 +271,7 @@ fn subject(answer: &Answer) -> Subject {
 fn packets(
     answer: &Answer,
     place: &Place,
-    waiting: &Waiting,
+    listening: &Waiting<'_>,
     policy: &mut Policy,
 ) -> Vec<(Packet, EdgeId)> {
     let roots: BTreeSet<NodeId> = answer.walk.roots.iter().copied().collect();
@@ -296,7 +297,7 @@ fn packets(
         policy.elsewhere += usize::from((comes || goes) && !into && !out);
         let (clear, unclear): (Vec<_>, Vec<_>) = first_packets(answer, place, id, (comes, goes))
             .into_iter()
-            .partition(|(packet, _)| is_clear(waiting, packet, edge));
+            .partition(|(packet, _)| is_clear(place, listening, packet, edge));
         policy.unclear.extend(unclear.into_iter().map(|(packet, edge)| Unclear {
             protocol: packet.protocol,
             port: packet.port,
@@ -309,23 +310,10 @@ fn packets(
     packets
 }
 
-/// What a place was seen to wait for, by protocol and port.
-type Waiting = BTreeMap<(Protocol, u16), Vec<Listen>>;
-
-/// What was seen to wait at a place by two looks at least, or waits now: a UDP
-/// socket that sends from a port of its choice is over by the next look.
-fn waiting(answer: &Answer, place: &Place) -> Waiting {
-    let mut waiting = Waiting::new();
-    for listener in &answer.graph.listeners {
-        let record = answer.flows.get(listener.record as usize);
-        let mut spans = record.into_iter().flat_map(|record| &record.spans);
-        let waits = spans.any(|span| !span.ended || span.until > span.since);
-        if waits && answer.graph.nodes[listener.node].identity.place() == Some(place) {
-            let key = (listener.listen.protocol, listener.listen.port);
-            waiting.entry(key).or_default().push(listener.listen);
-        }
-    }
-    waiting
+/// Whether it was seen to wait by two looks at least, or waits now: a UDP socket
+/// that sends from a port of its choice is over by the next look.
+fn waits(record: &FlowRecord) -> bool {
+    record.spans.iter().any(|span| !span.ended || span.until > span.since)
 }
 
 /// Whether it is known to be a call. Where nothing tells who opened something,
@@ -333,11 +321,8 @@ fn waiting(answer: &Answer, place: &Place) -> Waiting {
 /// UDP port where nothing was seen to wait is one that its process sends from,
 /// unless the caller's own host tells of the call. What the place sends opens
 /// the way for the answers.
-fn is_clear(waiting: &Waiting, packet: &Packet, edge: &Edge) -> bool {
-    let waits = || {
-        let listens = waiting.get(&(packet.protocol, packet.port)).into_iter().flatten();
-        listens.into_iter().any(|listen| listen.accepts(packet.destination, packet.port))
-    };
+fn is_clear(place: &Place, listening: &Waiting<'_>, packet: &Packet, edge: &Edge) -> bool {
+    let waits = || listening.accepts(place, packet.protocol, (packet.destination, packet.port));
     match packet.hook {
         Hook::Output => true,
         Hook::Input if packet.protocol == Protocol::Udp => {
@@ -351,7 +336,7 @@ fn is_clear(waiting: &Waiting, packet: &Packet, edge: &Edge) -> bool {
 fn of_others(
     answer: &Answer,
     place: &Place,
-    waiting: &Waiting,
+    listening: &Waiting<'_>,
     ports: &BTreeSet<Call>,
 ) -> Vec<(Packet, EdgeId)> {
     let mut packets = Vec::new();
@@ -362,7 +347,7 @@ fn of_others(
         }
         let mut found = first_packets(answer, place, id, (true, true));
         found.retain(|(packet, _)| {
-            ports.contains(&packet.call()) && is_clear(waiting, packet, edge)
+            ports.contains(&packet.call()) && is_clear(place, listening, packet, edge)
         });
         if found.is_empty() || edge.failing && never_answered(answer, edge) {
             continue;

@@ -13,7 +13,7 @@ use crate::recall::Window;
 use crate::study::{Finding, Outcome};
 use crate::view::Format;
 use crate::view::columns::{self, Column, Row};
-use crate::view::footer::{Summary, grounds, nothing, pages};
+use crate::view::footer::{grounds, hosts, nothing, pages};
 use crate::view::json::{
     self, Count, CutView, HostView, LabelView, PartView, SelectorView, one_line,
 };
@@ -164,7 +164,7 @@ fn document<I: Serialize, M: Serialize>(
         part: json::part(&outcome.part()),
         items,
         more,
-        hosts: Summary::of(answer).hosts.iter().map(|record| json::host(record)).collect(),
+        hosts: hosts(answer).iter().map(|record| json::host(record)).collect(),
         malformed: Count(answer.graph.malformed),
         cut: json::cut(&answer.cut),
         notes: match answer.walk.roots.is_empty() {

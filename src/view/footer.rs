@@ -9,7 +9,7 @@ use crate::graph::search::{Answer, Otherwise};
 use crate::graph::{Identity, Listen, NodeId};
 use crate::labels::Labels;
 use crate::recall::{HostRecord, Selector, Window};
-use crate::study::listeners::Listening;
+use crate::study::listeners::listed;
 use crate::view::escape::{quoted, word};
 use crate::view::label::{age, end, host, name};
 use crate::view::lines::{is_silent, nodes};
@@ -31,13 +31,6 @@ impl<'a> Summary<'a> {
     pub(crate) fn of(answer: &'a Answer) -> Self {
         let graph = &answer.graph;
         let nodes = nodes(answer);
-        let keys: BTreeSet<_> = nodes
-            .iter()
-            .filter_map(|node| Some(graph.nodes[*node].identity.place()?.host))
-            .collect();
-        let mut hosts: Vec<&HostRecord> =
-            keys.iter().filter_map(|key| graph.hosts.get(key)).collect();
-        hosts.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         let unprobed: BTreeSet<IpAddr> = nodes
             .iter()
             .filter(|node| graph.nodes[**node].claimed_by.is_empty())
@@ -46,8 +39,36 @@ impl<'a> Summary<'a> {
                 Identity::Process { .. } | Identity::Unseen { .. } => None,
             })
             .collect();
+        let hosts = hosts_of(answer, &nodes);
         Summary { hosts, unprobed_peers: unprobed.len(), unused: unused(answer) }
     }
+
+    /// What stands below the answer.
+    pub(crate) fn lines(&self, answer: &Answer) -> Vec<String> {
+        let mut lines: Vec<String> = ages(answer, &self.hosts).into_iter().collect();
+        match self.unprobed_peers {
+            0 => {}
+            1 => lines.push("1 peer has no probe".to_owned()),
+            n => lines.push(format!("{n} peers have no probe")),
+        }
+        lines.extend(unused_line(answer, &self.unused));
+        lines.extend(unseen(answer, &self.hosts));
+        lines
+    }
+}
+
+/// The hosts of an answer's nodes, by name.
+pub(crate) fn hosts(answer: &Answer) -> Vec<&HostRecord> {
+    hosts_of(answer, &nodes(answer))
+}
+
+fn hosts_of<'a>(answer: &'a Answer, nodes: &BTreeSet<NodeId>) -> Vec<&'a HostRecord> {
+    let graph = &answer.graph;
+    let of = |node: &NodeId| Some(graph.nodes[*node].identity.place()?.host);
+    let keys: BTreeSet<_> = nodes.iter().filter_map(of).collect();
+    let mut hosts: Vec<&HostRecord> = keys.iter().filter_map(|key| graph.hosts.get(key)).collect();
+    hosts.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    hosts
 }
 
 /// Of the listeners that were asked about, as `shawk listeners` lists them, those
@@ -59,28 +80,17 @@ fn unused(answer: &Answer) -> Vec<(NodeId, Listen)> {
         let listens = Listen::accepting(edge.protocol, edge.passive_address, edge.port);
         used.extend(listens.map(|listen| (edge.passive, listen)));
     }
-    let all = Listening::of(answer).listeners.into_iter().map(|one| (one.node, one.listen));
-    let unused: BTreeSet<_> = all.filter(|one| !used.contains(one)).collect();
-    unused.into_iter().collect()
+    listed(answer).filter(|one| !used.contains(one)).collect()
 }
 
 /// The lines below a tree or a table.
 pub(crate) fn footer(answer: &Answer) -> Vec<String> {
-    let summary = Summary::of(answer);
-    let mut lines: Vec<String> = ages(answer, &summary.hosts).into_iter().collect();
-    match summary.unprobed_peers {
-        0 => {}
-        1 => lines.push("1 peer has no probe".to_owned()),
-        n => lines.push(format!("{n} peers have no probe")),
-    }
-    lines.extend(unused_line(answer, &summary.unused));
-    lines.extend(unseen(answer, &summary.hosts));
-    lines
+    Summary::of(answer).lines(answer)
 }
 
 /// The lines below a finding: how old it is and what it cannot know.
 pub(crate) fn grounds(answer: &Answer) -> Vec<String> {
-    let hosts = Summary::of(answer).hosts;
+    let hosts = hosts(answer);
     ages(answer, &hosts).into_iter().chain(unseen(answer, &hosts)).collect()
 }
 

@@ -16,7 +16,7 @@ use crate::graph::walk::{Step, Way, Ways};
 use crate::graph::{Edge, Identity, Node, NodeId, Rise};
 use crate::recall::{HostRecord, Selector};
 use crate::view::escape::is_hidden;
-use crate::view::footer::{Summary, footer, nothing};
+use crate::view::footer::{Summary, nothing};
 use crate::view::known::{address, used};
 use crate::view::lines::{State, nodes};
 
@@ -288,7 +288,7 @@ fn document(answer: &Answer) -> Document<'_> {
         unused_listeners: count(summary.unused.len()),
         malformed: Count(answer.graph.malformed),
         cut: cut(&answer.cut),
-        notes: notes(answer),
+        notes: notes(answer, &summary),
         otherwise: answer.otherwise.as_ref().map(otherwise),
     }
 }
@@ -310,10 +310,10 @@ fn query(answer: &Answer) -> Query {
 }
 
 /// What people are told below a tree.
-fn notes(answer: &Answer) -> Vec<String> {
+fn notes(answer: &Answer, summary: &Summary<'_>) -> Vec<String> {
     let none = answer.walk.steps.is_empty();
     let nothing = none.then(|| nothing(answer)).into_iter().flatten();
-    nothing.chain(footer(answer)).collect()
+    nothing.chain(summary.lines(answer)).collect()
 }
 
 pub(crate) fn selector(selector: &Selector) -> SelectorView {

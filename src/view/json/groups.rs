@@ -114,7 +114,7 @@ pub(crate) fn groups(answer: &Answer, by: By, groups: &Groups) -> io::Result<Str
             first_seen: hosts.iter().map(|host| host.first_seen).min(),
             last_seen: hosts.iter().map(|host| host.last_seen).max(),
         },
-        notes: notes(answer),
+        notes: notes(answer, &summary),
         malformed: Count(answer.graph.malformed),
         cut: cut(&answer.cut),
     };
