@@ -4,7 +4,7 @@
 import type { Drawing, Watcher } from './draw.ts'
 import { narrow } from './narrow.ts'
 import { arrange, type Arranged, type Box, portsAt, type Route, type Size } from './routes.ts'
-import { type Badge, isIdle, isSelected, NOTHING, rimOf, type Scene, type SceneLine, type SceneNode, toneOf } from './scene.ts'
+import { type Badge, drawnFor, isIdle, isSelected, meantBy, NOTHING, rimOf, type Scene, type SceneLine, type SceneNode, toneOf } from './scene.ts'
 import { short } from './text.ts'
 
 /** More than these are not read one by one, and are much for a page of elements. */
@@ -122,7 +122,7 @@ export function boxes(watcher: Watcher): Drawing {
 
   /** Classes say what is meant; the rest is pale by the style sheet. */
   function mark(): void {
-    const inside = selected === null ? null : (scene.inside.get(selected) ?? selected)
+    const inside = drawnFor(scene, selected)
     const focus = hovered ?? (inside !== null && nodes.has(inside) ? inside : null)
     const near = new Set<string>(focus === null ? [] : [focus])
     for (const [key, { element, line }] of lines) {
@@ -263,7 +263,6 @@ export function boxes(watcher: Watcher): Drawing {
     return {}
   }
 
-  const open = (key: string): void => (scene.folds.has(key) ? watcher.select(key) : watcher.open(key))
   listen(root, { look: (to) => ((fitted = false), look(to)), zoom, view: () => view })
   root.addEventListener('click', (event) => {
     // Somebody marked a name, to copy it.
@@ -272,12 +271,12 @@ export function boxes(watcher: Watcher): Drawing {
     const { node, line, badge } = at(event)
     if (badge !== undefined) watcher.select(badge.key)
     else if (node !== undefined) watcher.select(node.key)
-    else watcher.select(line === undefined ? null : line.edges.length === 1 ? (line.edges[0] ?? null) : line.key)
+    else watcher.select(line === undefined ? null : meantBy(line))
   })
   root.addEventListener('dblclick', (event) => {
     const { node } = at(event)
     window.getSelection()?.removeAllRanges()
-    if (node !== undefined) open(node.key)
+    if (node !== undefined) watcher.open(node.key)
   })
   root.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return
@@ -288,7 +287,7 @@ export function boxes(watcher: Watcher): Drawing {
     if (event.key === '+' || event.key === '=') zoom(1.3, ...near)
     else if (event.key === '-') zoom(1 / 1.3, ...near)
     else if (event.key === '0') fit()
-    else if (here !== undefined && event.key === 'Enter') open(here.node.key)
+    else if (here !== undefined && event.key === 'Enter') watcher.open(here.node.key)
     else if (here !== undefined && event.key === ' ') watcher.select(here.node.key)
     else if (here !== undefined && event.key.startsWith('Arrow')) enter(beside(here, event.key) ?? here.node.key)
     else return

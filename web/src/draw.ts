@@ -17,7 +17,7 @@ import type { NodeDisplayData, PartialButFor } from 'sigma/types'
 import { faded } from './colour.ts'
 import { ROW } from './layout.ts'
 import { lines as plainLines, type PlainLine } from './lines.ts'
-import { isIdle, isSelected, MAX_FINE, NOTHING, rimOf, type Scene, type SceneLine, type SceneNode, toneOf } from './scene.ts'
+import { drawnFor, isIdle, isSelected, MAX_FINE, meantBy, NOTHING, rimOf, type Scene, type SceneLine, type SceneNode, toneOf } from './scene.ts'
 import { short } from './text.ts'
 
 export interface Watcher {
@@ -155,7 +155,7 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
 
   /** What is selected, or what it is drawn as one of. */
   function selectedNode(): string | null {
-    const key = selected === null ? null : (scene.inside.get(selected) ?? selected)
+    const key = drawnFor(scene, selected)
     return key !== null && near.has(key) ? key : null
   }
 
@@ -338,14 +338,12 @@ export function drawing(element: HTMLElement, watcher: Watcher): Drawing {
   sigma.on('clickNode', ({ node }) => watcher.select(node))
   sigma.on('doubleClickNode', (event) => {
     event.preventSigmaDefault()
-    if (scene.folds.has(event.node)) watcher.select(event.node)
-    else watcher.open(event.node)
+    watcher.open(event.node)
   })
   // A line is a pixel or two wide: who clicks beside it means it all the same.
   sigma.on('clickStage', ({ event }) => {
     const line = lineAt(event.x, event.y)
-    const only = line?.edges.length === 1 ? line.edges[0] : undefined
-    watcher.select(only ?? line?.key ?? null)
+    watcher.select(line === null ? null : meantBy(line))
   })
   let pointed = false
   /** A canvas that is only cleared may go on showing what it had: one with nothing on it is not shown. */

@@ -4,7 +4,7 @@
 import { type Edge, hash, type Model } from './model.ts'
 
 /** More than so many that are alike are drawn as one. */
-export const ALIKE = 12
+const ALIKE = 12
 /** The same of peers, where there are more than so many. */
 const FEW = 3
 

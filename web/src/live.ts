@@ -2,7 +2,7 @@
 // come back.
 
 /** An answer stands so long. */
-export const EVERY = 30_000
+const EVERY = 30_000
 /** After a question that failed; each time twice as long, up to `EVERY`. */
 const AGAIN = 2_000
 /** While somebody is about something that a new answer would take from under the hands; so often at most. */

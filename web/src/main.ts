@@ -315,6 +315,8 @@ function emptiness(view: Scene): void {
 const watcher: Watcher = {
   select: (key) => go({ selected: key }),
   open: (key) => {
+    // Those that it stands for are in the details.
+    if (shown?.scene.folds.has(key) === true) return go({ selected: key })
     const node = shown?.model.nodes[shown.model.at.get(key) ?? -1]
     const to = node === undefined || loaded === null ? null : focus(node, loaded.model)
     if (to !== null) go(to)

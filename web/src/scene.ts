@@ -97,10 +97,7 @@ export function scene(model: Model, edges: number[], far: Map<number, number> | 
     isShown[active] = 1
     isShown[passive] = 1
     if (active === passive) continue
-    const name = active * model.nodes.length + passive
-    const line = lines.get(name)
-    if (line === undefined) lines.set(name, { active, passive, edges: [edge] })
-    else line.edges.push(edge)
+    bundleOf(lines, model, active, passive).edges.push(edge)
   }
   const all = edges.length === model.edges.length
   const bare = model.nodes.flatMap((node, place) => (isShown[place] === 0 && isHub[place] === 0 && (node.root || (model.folded && all)) ? [place] : []))
@@ -129,7 +126,7 @@ function placed(
   // The first of those that are alike stands for all.
   const stands = new Map(many.flatMap((fold) => fold.members.map((member) => [member, fold.members[0] ?? member] as const)))
   const foldOf = new Map(many.map((fold) => [fold.members[0] ?? -1, fold]))
-  const drawn = together(model, bundles, (place) => stands.get(place) ?? place)
+  const drawn = many.length === 0 ? bundles : together(model, bundles, (place) => stands.get(place) ?? place)
   const order = shown.filter((place) => (stands.get(place) ?? place) === place)
   const index = new Map(order.map((place, number) => [place, number]))
   const links = {
@@ -188,12 +185,18 @@ function together(model: Model, bundles: Bundle[], stands: (place: number) => nu
   for (const bundle of bundles) {
     const [active, passive] = [stands(bundle.active), stands(bundle.passive)]
     if (active === passive) continue
-    const name = active * model.nodes.length + passive
-    const line = lines.get(name)
-    if (line === undefined) lines.set(name, { active, passive, edges: [...bundle.edges] })
-    else for (const edge of bundle.edges) line.edges.push(edge)
+    const { edges } = bundleOf(lines, model, active, passive)
+    for (const edge of bundle.edges) edges.push(edge)
   }
   return [...lines.values()]
+}
+
+/** The one between these two, new where there was none. */
+function bundleOf(lines: Map<number, Bundle>, model: Model, active: number, passive: number): Bundle {
+  const name = active * model.nodes.length + passive
+  let line = lines.get(name)
+  if (line === undefined) lines.set(name, (line = { active, passive, edges: [] }))
+  return line
 }
 
 /** What is not there now, or not heard of. */
@@ -203,6 +206,16 @@ export function isIdle({ state, change }: SceneLine): boolean {
 
 export function isSelected(line: SceneLine, selected: string | null): boolean {
   return selected !== null && (line.key === selected || line.edges.includes(selected))
+}
+
+/** What who clicks on a line selects: its edge, where there is but one. */
+export function meantBy(line: SceneLine): string {
+  return (line.edges.length === 1 ? line.edges[0] : undefined) ?? line.key
+}
+
+/** The node that is drawn for what is selected: it, or the one that it is drawn as one of. */
+export function drawnFor(scene: Scene, selected: string | null): string | null {
+  return selected === null ? null : (scene.inside.get(selected) ?? selected)
 }
 
 /** A colour by its name in the style sheet: what fails is red, whatever became of it. */
